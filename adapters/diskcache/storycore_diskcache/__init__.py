@@ -1,0 +1,1 @@
+"""The cache of storycore on disk, through diskcache."""

@@ -1,0 +1,1 @@
+"""The vector index of storycore on FAISS, with SQLite as the truth."""

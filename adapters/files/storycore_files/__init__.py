@@ -1,0 +1,1 @@
+"""The blobs of storycore as plain files."""

@@ -1,0 +1,1 @@
+"""Sentence embeddings for storycore without any service: MiniLM through onnxruntime."""

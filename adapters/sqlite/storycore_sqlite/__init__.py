@@ -1,0 +1,1 @@
+"""Entities and events of storycore in one SQLite file."""

@@ -1,0 +1,72 @@
+"""Every hook of storycore on one screen: what a plugin may add. Decorate an implementation with ``hookimpl``.
+
+An adapter's plugin module implements ``storycore_adapters`` and imports no vendor library. It is found by its entry
+point in the group ``storycore.adapters``; the other hooks of a module take part once the module is loaded: because a
+profile uses its adapter, because the profile names it in ``plugins``, or because it is handed to
+``storycore.open(plugins=…)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from storycore.app import Store
+    from storycore.entities import Entity
+    from storycore.ingestion import Chunker
+    from storycore.layers.around import Interceptor
+    from storycore.plugins import Adapter
+    from storycore.ports.lifecycle import Health, PortName
+
+__all__ = ["hookimpl", "hookspec"]
+
+hookspec = pluggy.HookspecMarker("storycore")
+hookimpl = pluggy.HookimplMarker("storycore")
+
+
+@hookspec
+def storycore_adapters() -> Sequence[Adapter]:  # type: ignore[empty-body]
+    """The adapters that this plugin brings."""
+
+
+@hookspec
+def storycore_layers(port: PortName, adapter: str) -> Sequence[Interceptor]:  # type: ignore[empty-body]
+    """Interceptors to put around every operation of ``port``, outermost first."""
+
+
+@hookspec
+def storycore_entities() -> Sequence[Entity[object]]:  # type: ignore[empty-body]
+    """Entity declarations that ``store.repository`` and the commands know by their kind."""
+
+
+@hookspec
+def storycore_chunkers() -> Mapping[str, Chunker]:  # type: ignore[empty-body]
+    """Chunkers by content type, for example ``"text/x-rst"``; they override the built-in one."""
+
+
+@hookspec
+def storycore_commands() -> Mapping[str, str]:  # type: ignore[empty-body]
+    """Commands of the command line: name to ``"module:click_command"``; imported only when called."""
+
+
+@hookspec(firstresult=True)
+def storycore_secrets(reference: str) -> str | None:
+    """The secret behind ``secret://…``, or ``None`` when this plugin does not know it."""
+
+
+@hookspec
+def storycore_health(store: Store) -> Mapping[str, Health]:  # type: ignore[empty-body]
+    """More lines for ``store.health()``."""
+
+
+@hookspec
+def storycore_opened(store: Store) -> None:
+    """A store has been opened."""
+
+
+@hookspec
+def storycore_closing(store: Store) -> None:
+    """A store is about to close; its ports still work."""

@@ -1,0 +1,210 @@
+"""Discovery: find adapters by metadata, load only the one that is used, keep a broken one from stopping the rest."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import pluggy
+from pydantic import BaseModel, ConfigDict
+
+from storycore import hooks
+from storycore.errors import AdapterNotFound, PluginError
+from storycore.ports.lifecycle import PortName
+
+__all__ = ["API", "GROUP", "Adapter", "Found", "NoConfig", "Plugins"]
+
+API = 1
+"""The version of the interface between storycore and adapters."""
+
+GROUP = "storycore.adapters"
+"""The entry-point group: entry name = adapter name, value = a module with hook implementations."""
+
+_SHIPPED = {
+    "sqlite": "sqlite",
+    "diskcache": "diskcache",
+    "faiss": "faiss",
+    "files": "files",
+    "minilm": "minilm",
+    "dynamodb": "dynamodb",
+    "redis": "redis",
+    "pinecone": "pinecone",
+    "s3": "s3",
+    "bedrock": "bedrock",
+}
+
+
+class NoConfig(BaseModel):
+    """The config of an adapter that has no settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter:
+    """What a plugin says about an adapter, without importing its vendor library.
+
+    Args:
+        name: as used in profiles and as a URL's scheme; the same as the entry point's name.
+        ports: port to ``"module:function"``; the function takes the config and an ``Environment`` and returns the
+            adapter, not yet open.
+        config: the pydantic model of the settings, or one model per port. Frozen, ``extra="forbid"``.
+        api: which version of this interface the plugin was written for.
+        url_path: which config field takes the path of a URL; ``""``: a path is refused.
+        distribution: what to install, for error messages and ``storycore plugins``.
+        summary: one sentence for ``storycore plugins``.
+        conformance: options with which the conformance kit opens the adapter when none are given; ``{path}`` in a
+            text value becomes a fresh directory.
+    """
+
+    name: str
+    ports: Mapping[PortName, str]
+    config: type[BaseModel] | Mapping[PortName, type[BaseModel]] = NoConfig
+    api: int = API
+    url_path: str = "path"
+    distribution: str = ""
+    summary: str = ""
+    conformance: Mapping[str, object] = field(default_factory=dict)
+
+    def config_for(self, port: PortName) -> type[BaseModel]:
+        """The model of the settings of one port."""
+        return self.config if isinstance(self.config, type) else self.config[port]
+
+    def opener(self, port: PortName) -> Any:  # the function's config type is the adapter's own
+        """The function that makes the adapter for ``port``; imports the vendor library.
+
+        Raises:
+            PluginError: the module or function cannot be imported.
+        """
+        module, _, name = self.ports[port].partition(":")
+        try:
+            return getattr(import_module(module), name)
+        except Exception as exc:  # whatever a plugin raises while it is imported
+            raise PluginError(
+                f"The adapter {self.name!r} cannot be loaded: {type(exc).__name__}: {exc}. "
+                f"Reinstall it with: pip install --force-reinstall {self.distribution or self.name}",
+                path=str(port),
+            ) from exc
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """An entry point as ``storycore plugins`` shows it: loaded into ``adapter``, or the ``problem`` it has."""
+
+    name: str
+    module: str
+    distribution: str
+    version: str
+    adapter: Adapter | None = None
+    problem: str = ""
+
+
+class Plugins:
+    """The plugins of one store; nothing is shared between stores.
+
+    Args:
+        extra: modules or objects with hook implementations that need no packaging.
+    """
+
+    def __init__(self, extra: Sequence[object] = ()) -> None:
+        self._manager = pluggy.PluginManager("storycore")
+        self._manager.add_hookspecs(hooks)
+        self._loaded: dict[str, Adapter] = {}
+        self._entries: dict[str, EntryPoint] | None = None
+        for plugin in extra:
+            self._register(plugin, name=getattr(plugin, "__name__", repr(plugin)))
+
+    @property
+    def hook(self) -> Any:  # pluggy's caller objects are built at run time
+        """Call a hook on all loaded plugins: ``plugins.hook.storycore_opened(store=store)``."""
+        return self._manager.hook
+
+    def names(self) -> list[str]:
+        """The names of all adapters that can be found, loaded or not."""
+        return sorted({*self._scan(), *self._loaded})
+
+    def adapter(self, name: str) -> Adapter:
+        """The adapter of that name; its plugin module is loaded on first use.
+
+        Raises:
+            AdapterNotFound: nothing installed provides it; the message says what to install.
+            PluginError: what provides it is broken or speaks another version of the interface.
+        """
+        if name not in self._loaded:
+            self.load(name)
+        if name not in self._loaded:
+            raise PluginError(f"The plugin {name!r} is installed but provides no adapter of that name.")
+        return self._loaded[name]
+
+    def load(self, name: str) -> None:
+        """Load the plugin module behind an entry point."""
+        entry = self._scan().get(name)
+        if entry is None:
+            raise self._not_found(name)
+        try:
+            module = entry.load()
+        except Exception as exc:  # one broken plugin must be reported, whatever it raises
+            dist = entry.dist.name if entry.dist else entry.value
+            raise PluginError(
+                f"The plugin {name!r} of {dist} cannot be imported: {type(exc).__name__}: {exc}. "
+                f"Reinstall it with: pip install --force-reinstall {dist}"
+            ) from exc
+        self._register(module, name=name)
+
+    def found(self) -> list[Found]:
+        """Every installed entry point, loaded or with its problem; one problem hides nobody else."""
+        return [self._look(name, entry) for name, entry in sorted(self._scan().items())]
+
+    def _look(self, name: str, entry: EntryPoint) -> Found:
+        dist, version = (entry.dist.name, entry.dist.version) if entry.dist else ("", "")
+        try:
+            return Found(name=name, module=entry.value, distribution=dist, version=version, adapter=self.adapter(name))
+        except PluginError as exc:
+            return Found(name=name, module=entry.value, distribution=dist, version=version, problem=exc.message)
+
+    def _scan(self) -> dict[str, EntryPoint]:
+        if self._entries is None:
+            self._entries = {entry.name: entry for entry in entry_points(group=GROUP)}
+        return self._entries
+
+    def _register(self, plugin: object, *, name: str) -> None:
+        if self._manager.is_registered(plugin):
+            return
+        self._manager.register(plugin, name=name)
+        caller = self._manager.subset_hook_caller(
+            "storycore_adapters", [p for p in self._manager.get_plugins() if p is not plugin]
+        )
+        try:
+            adapters = [adapter for given in caller() for adapter in _as_list(given)]
+        except Exception as exc:  # a plugin's own mistake must name the plugin
+            self._manager.unregister(plugin)
+            raise PluginError(f"The plugin {name!r} failed in storycore_adapters(): {exc}") from exc
+        for adapter in adapters:
+            self._admit(adapter, plugin=name)
+
+    def _admit(self, adapter: Adapter, *, plugin: str) -> None:
+        if adapter.api != API:
+            raise PluginError(
+                f"The plugin {plugin!r} speaks version {adapter.api} of the adapter interface, storycore speaks {API}; "
+                f"install matching versions of storycore and {adapter.distribution or plugin}."
+            )
+        self._loaded[adapter.name] = adapter
+
+    def _not_found(self, name: str) -> AdapterNotFound:
+        if name in _SHIPPED:
+            cure = f"pip install 'storycore[{_SHIPPED[name]}]'"
+            return AdapterNotFound(f"The adapter {name!r} is not installed. Install it with: {cure}", cure=cure)
+        near = difflib.get_close_matches(name, [*self.names(), *_SHIPPED], n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return AdapterNotFound(
+            f"No installed plugin provides the adapter {name!r}.{hint} `storycore plugins` lists what is installed.",
+            suggestion=near[0] if near else None,
+        )
+
+
+def _as_list(given: Adapter | Iterable[Adapter]) -> list[Adapter]:
+    return [given] if isinstance(given, Adapter) else list(given)

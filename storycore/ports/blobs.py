@@ -1,0 +1,166 @@
+"""The BlobStore port: named byte strings of any size, with streaming, ranges and conditional writes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal, NewType, Protocol, Self, TypeAlias
+
+from storycore.ports.conditions import Presence
+from storycore.ports.lifecycle import Port
+
+__all__ = ["BlobCondition", "BlobInfo", "BlobMatches", "BlobPage", "BlobReader", "BlobStore", "BlobVersion"]
+
+BlobVersion = NewType("BlobVersion", str)
+"""Opaque and issued by the adapter (an ETag, say); differs whenever the content differs."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlobMatches:
+    """Write only over exactly this version: else ``VersionConflict``."""
+
+    version: BlobVersion
+
+
+BlobCondition: TypeAlias = Presence | BlobMatches
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobInfo:
+    """What is known of a blob without reading it.
+
+    Args:
+        key: its name.
+        size_bytes: of the content.
+        version: of this content.
+        sha256: of the content, lower-case hex.
+        modified_at: when it was written, aware UTC.
+        content_type: as given when it was put; ``application/octet-stream`` when not.
+        metadata: as given when it was put; keys in lower case.
+    """
+
+    key: str
+    size_bytes: int
+    version: BlobVersion
+    sha256: str
+    modified_at: datetime
+    content_type: str = "application/octet-stream"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BlobPage:
+    """A page of a listing, ascending by key.
+
+    Args:
+        blobs: the entries.
+        prefixes: with a delimiter, the common prefixes up to and with the delimiter, each once.
+        next: hand it in as ``after``; ``None`` only when nothing is left.
+    """
+
+    blobs: Sequence[BlobInfo]
+    prefixes: Sequence[str] = ()
+    next: str | None = None
+
+
+class BlobReader(Protocol):
+    """An open blob: iterate for chunks, or ``read()`` all; leave it by ``async with`` or ``close()``."""
+
+    @property
+    def info(self) -> BlobInfo:
+        """Of the version that is being read; the same to the end, whatever is written meanwhile."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def read(self) -> bytes:
+        """The rest of the content, in memory."""
+        ...
+
+    async def close(self) -> None:
+        """Stop reading; a second call does nothing."""
+        ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc_info: object) -> None: ...
+
+
+class BlobStore(Port, Protocol):
+    """Named byte strings.
+
+    Keys are 1 to 1024 UTF-8 bytes of any valid text without NUL (S3: object keys), compared by bytes; no key means
+    another, whatever ``..``, slashes, case or accents it has. Metadata: at most 2048 bytes of keys and values together,
+    keys of ASCII letters, digits and ``-``, values of printable ASCII (S3: user-defined metadata).
+    Promised by every adapter:
+
+    - A blob is visible whole or not at all; a failed or cancelled put leaves what was there before.
+    - After a put or delete returned, every read and listing sees it.
+    - Putting, reading and copying hold a bounded part of the content in memory.
+    """
+
+    async def put(
+        self,
+        key: str,
+        data: bytes | AsyncIterable[bytes],
+        *,
+        when: BlobCondition,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        sha256: str | None = None,
+    ) -> BlobInfo:
+        """Write a blob.
+
+        Args:
+            data: the content, or an iterable that yields it in pieces.
+            when: ``ANY``, ``ABSENT``, ``PRESENT`` or ``BlobMatches(version)``.
+            sha256: what the content must hash to, lower-case hex.
+
+        Raises:
+            AlreadyExists, NotFound, VersionConflict: the condition failed; nothing was written.
+            Corrupt: the content does not hash to ``sha256``; nothing was written.
+        """
+        ...
+
+    async def get(self, key: str, *, start: int = 0, length: int | None = None) -> BlobReader:
+        """Open a blob for reading ``length`` bytes (``None``: to the end) from byte ``start``.
+
+        A range that begins at or behind the end reads nothing.
+
+        Raises:
+            NotFound: there is no such blob.
+            Corrupt: raised while reading to the end of a whole blob whose bytes do not match its ``sha256``.
+        """
+        ...
+
+    async def head(self, key: str) -> BlobInfo | None:
+        """What is known of a blob; ``None`` when there is none."""
+        ...
+
+    async def delete(self, keys: Sequence[str]) -> list[bool]:
+        """Remove blobs; ``True`` where there was one."""
+        ...
+
+    async def copy(self, source: str, target: str, *, when: BlobCondition) -> BlobInfo:
+        """Copy content, type and metadata; ``when`` is about the target.
+
+        Raises:
+            NotFound: there is no ``source``, or ``when`` is ``PRESENT`` and there is no target.
+            AlreadyExists, VersionConflict: the target's condition failed.
+        """
+        ...
+
+    async def entries(
+        self, prefix: str = "", *, delimiter: str | None = None, after: str | None = None, limit: int = 1000
+    ) -> BlobPage:
+        """Blobs whose key begins with ``prefix``, ascending by UTF-8 bytes, behind ``after``; ``limit`` 1 to 1000.
+
+        With a ``delimiter`` keys that hold it behind the prefix are folded into ``prefixes``; blobs and prefixes
+        together count towards the limit.
+        """
+        ...
+
+    async def presign(self, key: str, *, method: Literal["GET", "PUT"], expires: timedelta) -> str:
+        """A URL that lets its bearer read or write the blob until it expires. Feature ``blobs.presign``."""
+        ...

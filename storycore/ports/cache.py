@@ -1,0 +1,134 @@
+"""The Cache port: bytes under keys, with leases that make a late fill harmless.
+
+Codec, tags' meaning, time-to-live policy, stampede protection and statistics live above it, in ``storycore.caching``.
+The protocol in one paragraph: a reader that misses *acquires* a lease, loads, and *fills* under that lease. An
+invalidation kills the lease, so a value that was loaded before the invalidation can never enter after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from storycore.ports.lifecycle import Port
+
+__all__ = ["Acquired", "Cache", "CacheItem", "Fill", "KeyPage", "Lease"]
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to fill one key once. ``token`` is issued by the adapter and not parsed by callers."""
+
+    key: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Acquired:
+    """What ``acquire`` found for one key.
+
+    Exactly one of three: a ``value`` and no lease (a hit); a ``lease`` (ours to load and fill; ``value`` may hold the
+    old value when ``refresh`` was asked); neither (somebody else holds the lease: wait, then read again).
+    """
+
+    value: bytes | None = None
+    lease: Lease | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """A loaded value on its way in.
+
+    Args:
+        lease: from ``acquire``; used up by the call.
+        value: the bytes, at most 8 MiB.
+        ttl: how long the value lives; positive.
+    """
+
+    lease: Lease
+    value: bytes
+    ttl: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class CacheItem:
+    """A value to be put without a lease, by the one who knows that it is the newest."""
+
+    key: str
+    value: bytes
+    ttl: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPage:
+    """Keys, and the last one to go on behind; ``next`` is ``None`` only when nothing is left."""
+
+    keys: Sequence[str]
+    next: str | None = None
+
+
+class Cache(Port, Protocol):
+    """Bytes under keys with a time to live.
+
+    Keys are 1 to 1024 UTF-8 bytes of any valid text. Promised by every adapter:
+
+    - A value is absent from the instant its ttl has passed on the injected clock.
+    - Once ``invalidate(k)`` has returned, no fill under a lease that was acquired before it began can succeed.
+    - At most one live lease per key.
+    - Any value may be gone at any time (eviction); a value is never wrong.
+    """
+
+    async def get(self, keys: Sequence[str]) -> list[bytes | None]:
+        """The live values, in the order of ``keys``; keys may repeat."""
+        ...
+
+    async def acquire(self, keys: Sequence[str], *, lease: timedelta, refresh: bool = False) -> list[Acquired]:
+        """For each key (each at most once) its value, or a lease, or neither when another holds the lease.
+
+        Args:
+            lease: how long a lease lives; it then counts as never taken.
+            refresh: take the lease even though a value is there; the value stays readable until the fill.
+        """
+        ...
+
+    async def fill(self, fills: Sequence[Fill]) -> list[bool]:
+        """Store each value if its lease still lives; ``False`` where it was invalidated, replaced or has expired."""
+        ...
+
+    async def release(self, leases: Sequence[Lease]) -> None:
+        """Give leases back unfilled; a lease that no longer lives is passed over."""
+        ...
+
+    async def put(self, items: Sequence[CacheItem]) -> None:
+        """Store values at once and kill the keys' leases. Each key at most once."""
+        ...
+
+    async def invalidate(self, keys: Sequence[str]) -> int:
+        """Remove values and kill leases, atomically per key; returns how many keys held a live value."""
+        ...
+
+    async def touch(self, keys: Sequence[str], ttl: timedelta) -> list[bool]:
+        """Give live values a new time to live; ``False`` where there is none."""
+        ...
+
+    async def counters(self, names: Sequence[str]) -> list[int]:
+        """The present values of named counters, which have a space of names of their own.
+
+        A counter that is not there starts at a random number in 1..2**62, so that a lost counter never comes back to
+        an earlier value; from then on it stays until bumped.
+        """
+        ...
+
+    async def bump(self, names: Sequence[str]) -> list[int]:
+        """Add 1 to each counter, atomically; returns the new values."""
+        ...
+
+    async def keys(self, prefix: str = "", *, after: str | None = None, limit: int = 1000) -> KeyPage:
+        """Keys of live values that begin with ``prefix``, ascending, behind ``after``."""
+        ...
+
+    async def clear(self, prefix: str = "") -> int:
+        """Remove all values whose key begins with ``prefix`` and kill all their leases; returns how many values."""
+        ...

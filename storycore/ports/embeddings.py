@@ -1,0 +1,48 @@
+"""The Embedder port: texts to vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+from storycore.ports.lifecycle import Port
+from storycore.ports.vectors import Vector
+
+__all__ = ["Embedder", "EmbeddingSpec", "Purpose"]
+
+Purpose: TypeAlias = Literal["document", "query"]
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingSpec:
+    """The model behind an embedder.
+
+    Args:
+        model: identity of the model, its revision and pooling: vectors of different identities are never compared.
+        dimension: length of its vectors.
+        max_tokens: what is behind this many tokens of a text is not seen by the model.
+        semantic: whether near meaning gives near vectors; ``False`` for hashes, which only suit tests.
+    """
+
+    model: str
+    dimension: int
+    max_tokens: int
+    semantic: bool = True
+
+
+class Embedder(Port, Protocol):
+    """Texts to unit-length float32 vectors.
+
+    Promised by every adapter: the same text, purpose and model give the same vector (to 1e-5), alone or in any batch;
+    an empty or blank text is an ``InvalidArgument``; order is kept; any number of texts.
+    """
+
+    @property
+    def spec(self) -> EmbeddingSpec:
+        """The model. Never raises and does no I/O."""
+        ...
+
+    async def embed(self, texts: Sequence[str], *, purpose: Purpose) -> list[Vector]:
+        """One vector per text, in order; an empty sequence gives an empty list. Never blocks the event loop."""
+        ...

@@ -1,0 +1,73 @@
+"""How the kit opens an adapter: by name, through the same door and behind the same checks as an application."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storycore.layers.checks import checked
+from storycore.plugins import Adapter, Plugins
+from storycore.ports.environment import Environment
+from storycore.ports.lifecycle import PortName
+from storycore.testing.clock import ManualClock
+
+__all__ = ["Harness"]
+
+
+@dataclass
+class Harness:
+    """One place where an adapter keeps data, and a clock.
+
+    Args:
+        port: which port is tested.
+        adapter: an adapter, or the name of an installed one.
+        options: its settings; ``{path}`` in a text value becomes this harness's own directory.
+        path: an empty directory.
+    """
+
+    port: PortName
+    adapter: str | Adapter
+    options: Mapping[str, object]
+    path: Path
+    clock: ManualClock = field(default_factory=ManualClock)
+
+    def __post_init__(self) -> None:
+        self._count = itertools.count()
+        self._ids = itertools.count(1)
+        self._spec = self.adapter if isinstance(self.adapter, Adapter) else Plugins().adapter(self.adapter)
+
+    @property
+    def env(self) -> Environment:
+        """The environment handed to the adapter: this harness's clock, counted ids, seeded randomness."""
+        return Environment(clock=self.clock, new_id=lambda: f"id{next(self._ids):06d}", random=random.Random(7))
+
+    def make(self, **overrides: object) -> Any:
+        """The adapter behind its checks, not yet open; ``overrides`` change its options. Repeat to open it again."""
+        given = {**self._spec.conformance, **self.options, **overrides}
+        options = {k: v.replace("{path}", str(self.path)) if isinstance(v, str) else v for k, v in given.items()}
+        config = self._spec.config_for(self.port).model_validate(options)
+        return checked(self.port, self._spec.opener(self.port)(config, self.env))
+
+    async def started(self, **overrides: object) -> Any:
+        """The adapter provisioned and open; the caller closes it."""
+        made = self.make(**overrides)
+        await made.ensure()
+        await made.open()
+        return made
+
+    def fresh(self) -> Harness:
+        """Another empty place with a clock of its own."""
+        path = self.path / f"place{next(self._count)}"
+        path.mkdir(parents=True)
+        return Harness(self.port, self._spec, self.options, path)
+
+    def require(self, port: Any, feature: str) -> None:
+        """Skip the rest of a test, visibly, when the opened adapter does not claim ``feature``."""
+        if not port.capabilities.has(feature):
+            pytest.skip(f"not claimed: {feature}")
