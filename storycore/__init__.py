@@ -1,1 +1,1 @@
-""""""
+"""One data layer for Python applications."""
