@@ -1,4 +1,4 @@
-"""The reference adapters: every port in plain Python, the oracle of the conformance kit. Nothing outlives the process."""
+"""The reference adapters: every port in plain Python, the oracle of the conformance kit. Nothing is kept on disk."""
 
 from __future__ import annotations
 

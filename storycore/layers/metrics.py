@@ -1,0 +1,65 @@
+"""Counting: how often each operation ran, failed, and how long it took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
+
+from storycore.layers.around import Operation
+
+__all__ = ["Metrics", "OperationCount"]
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class OperationCount:
+    """What was counted of one operation; durations in seconds of wall time."""
+
+    calls: int = 0
+    errors: int = 0
+    total_seconds: float = 0.0
+    longest_seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, float]:
+        """The counts as plain values, durations in milliseconds."""
+        return {
+            "calls": self.calls,
+            "errors": self.errors,
+            "mean_ms": round(self.total_seconds / self.calls * 1000, 3) if self.calls else 0.0,
+            "longest_ms": round(self.longest_seconds * 1000, 3),
+        }
+
+
+class Metrics:
+    """Counts the operations of all ports it is put around."""
+
+    slot: ClassVar[int] = 10
+
+    def __init__(self) -> None:
+        self.counts: dict[tuple[str, str], OperationCount] = {}
+
+    async def __call__(self, operation: Operation, proceed: Callable[[], Awaitable[T]]) -> T:
+        """Run the operation and count it; a cancelled call counts as an error."""
+        count = self.counts.setdefault((str(operation.port), operation.name), OperationCount())
+        begun = time.perf_counter()
+        finished = False
+        try:
+            result = await proceed()
+            finished = True
+            return result
+        finally:
+            took = time.perf_counter() - begun
+            count.calls += 1
+            count.errors += not finished
+            count.total_seconds += took
+            count.longest_seconds = max(count.longest_seconds, took)
+
+    def as_dict(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Port to operation to counts; only what has been called."""
+        result: dict[str, dict[str, dict[str, float]]] = {}
+        for (port, name), count in sorted(self.counts.items()):
+            result.setdefault(port, {})[name] = count.as_dict()
+        return result

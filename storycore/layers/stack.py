@@ -1,0 +1,75 @@
+"""Which layers there are, and the one order in which they may be stacked."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+
+from pydantic import ValidationError
+
+from storycore.errors import ConfigError
+from storycore.layers.around import Around, Interceptor
+from storycore.layers.readonly import ReadOnly
+from storycore.layers.retry import Retrying, RetrySettings
+from storycore.layers.timeout import Timeout, TimeoutSettings
+from storycore.ports.environment import Environment
+from storycore.ports.lifecycle import Port, PortName
+
+__all__ = ["LAYERS", "interceptor", "stacked"]
+
+LAYERS = ("readonly", "retry", "timeout")
+"""The layers that a profile can name in ``layers``, outermost first."""
+
+
+def interceptor(use: str, options: Mapping[str, object], env: Environment, *, path: str = "layers") -> Interceptor:
+    """The layer that a profile names.
+
+    Args:
+        use: one of ``LAYERS``.
+        options: its settings.
+        path: where in the profile, for the error.
+
+    Raises:
+        ConfigError: an unknown layer or setting.
+    """
+    try:
+        match use:
+            case "readonly":
+                if options:
+                    raise ConfigError(
+                        f"The layer 'readonly' has no settings, but {', '.join(options)} was given.", path=path
+                    )
+                return ReadOnly()
+            case "retry":
+                return Retrying(RetrySettings.model_validate(dict(options)), env.random)
+            case "timeout":
+                return Timeout(TimeoutSettings.model_validate(dict(options)))
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"The layer {use!r}: {name}: {first['msg']}.", path=f"{path}.{name}") from exc
+    near = difflib.get_close_matches(use, LAYERS, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ConfigError(
+        f"There is no layer {use!r}; the layers are {', '.join(LAYERS)}.{hint}",
+        path=path,
+        suggestion=near[0] if near else None,
+    )
+
+
+def stacked(port: PortName, inner: Port, interceptors: Sequence[Interceptor]) -> Port:
+    """``inner`` with the interceptors around it, outermost first.
+
+    Raises:
+        ConfigError: two are of one kind, or they are not in the order of their slots (a timeout, say, outside retry).
+    """
+    names = [type(layer).__name__ for layer in interceptors]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"A layer stands twice around {port}: {', '.join(names)}.", path=f"{port}.layers")
+    ordered = sorted(interceptors, key=lambda layer: layer.slot)
+    if list(interceptors) != ordered:
+        wanted = ", ".join(type(layer).__name__ for layer in ordered)
+        raise ConfigError(
+            f"The layers around {port} must stand in this order, outermost first: {wanted}.", path=f"{port}.layers"
+        )
+    return Around(port, inner, interceptors) if interceptors else inner

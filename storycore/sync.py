@@ -1,0 +1,225 @@
+"""The sync face of a store: the same objects without ``await``, on a loop of their own in a thread of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import threading
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from pydantic import BaseModel
+
+from storycore.errors import InvalidArgument, Unavailable
+
+if TYPE_CHECKING:
+    from storycore.app import Opening, Store
+
+__all__ = ["SyncObject", "SyncStore"]
+
+T = TypeVar("T")
+
+_PLAIN = (str, bytes, int, float, bool, Decimal, date, timedelta, PurePath, Enum, BaseModel, Mapping, Sequence, set)
+_CLOSE_SECONDS = 10.0
+
+
+class _LoopThread:
+    """One event loop in one daemon thread, usable from any other thread of the process that made it."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name="storycore-sync", daemon=True)
+        self._thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, T], *, timeout: float | None = None) -> T:
+        """Run a coroutine to its end; an interrupt cancels it and waits until it has stopped."""
+        if not self._thread.is_alive():
+            coroutine.close()
+            raise Unavailable("The store is closed; open it again with storycore.open_sync().")
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result(timeout)
+        except BaseException:
+            future.cancel()
+            raise
+
+    def stop(self) -> None:
+        """End the loop and its thread."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(_CLOSE_SECONDS)
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
+
+
+class _Session:
+    """The async store that a sync face speaks to, opened anew in a forked child."""
+
+    def __init__(self, opening: Callable[[], Opening]) -> None:
+        self._opening = opening
+        self._lock = threading.Lock()
+        self._inherited: list[object] = []
+        self._start()
+
+    def _start(self) -> None:
+        self._thread = _LoopThread()
+        self._context = self._opening()
+        self._closed = False
+        try:
+            self.store: Store = self._thread.run(self._context.__aenter__())
+        except BaseException:
+            self._thread.stop()
+            raise
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the store's loop."""
+        _refuse_running_loop(coroutine)
+        return self._thread.run(coroutine)
+
+    def resolve(self, path: Sequence[str]) -> Any:  # an attribute of the store, of whatever type
+        """The async object at ``path`` below the store, of this process."""
+        self._follow_fork()
+        found: Any = self.store
+        for name in path:
+            found = getattr(found, name)
+        return found
+
+    def _follow_fork(self) -> None:
+        """Open the store anew in a forked child: threads and connections do not survive a fork.
+
+        What was inherited is kept untouched until the child ends, since closing it could harm the parent's files.
+        """
+        if self._thread.pid == os.getpid() or self._closed:
+            return
+        with self._lock:
+            if self._thread.pid != os.getpid():
+                self._inherited += [self._thread, self._context, self.store]
+                self._start()
+
+    def close(self) -> None:
+        """Close the store and its loop; a second call does nothing."""
+        if self._closed or self._thread.pid != os.getpid():
+            return
+        self._closed = True
+        try:
+            self._thread.run(self._context.__aexit__(None, None, None), timeout=_CLOSE_SECONDS)
+        finally:
+            self._thread.stop()
+
+
+def _close_at_exit(session: _Session) -> None:
+    """Close a store that was left open; acknowledged writes are safe either way, so nothing is reported."""
+    try:
+        session.close()
+    except Exception:  # noqa: S110 - the interpreter is ending, there is nobody to tell
+        pass
+
+
+class SyncObject:
+    """An object of the store without ``await``: calls run to their end, listings are plain iterators."""
+
+    def __init__(self, session: _Session, find: Callable[[], Any], path: tuple[str, ...] | None = None) -> None:
+        self._session = session
+        self._find = find
+        self._path = path
+
+    def __getattr__(self, name: str) -> Any:  # mirrors the async object's attribute
+        if name.startswith("__"):
+            raise AttributeError(name)
+        value = getattr(self._find(), name)
+        if isinstance(value, _PLAIN) or value is None or is_dataclass(value) or isinstance(value, type):
+            return value
+        if self._path is not None:
+            return _by_path(self._session, (*self._path, name))
+        return SyncObject(self._session, lambda: getattr(self._find(), name))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        target = self._find()
+        return self._settle(target(*args, **kwargs))
+
+    def __iter__(self) -> Iterator[Any]:
+        walk = aiter(self._find())
+        while True:
+            try:
+                yield self._settle(self._session.run(_next(walk)))
+            except StopAsyncIteration:
+                return
+
+    def __enter__(self) -> Any:
+        return self._settle(self._session.run(_await(self._find().__aenter__())))
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._session.run(_await(self._find().__aexit__(*exc_info)))
+
+    def __repr__(self) -> str:
+        return f"<sync {self._find()!r}>"
+
+    def _settle(self, value: Any) -> Any:
+        if inspect.isawaitable(value):
+            value = self._session.run(_await(value))
+        if hasattr(value, "__aiter__") or hasattr(value, "__aenter__"):
+            return SyncObject(self._session, lambda: value)
+        return value
+
+
+class SyncStore(SyncObject):
+    """A store without ``await``; made by ``storycore.open_sync``.
+
+    It may be used from any thread. In a forked child it opens the store anew; in a thread that runs an event loop it
+    refuses to work, for it would block that loop. When the interpreter ends it is closed.
+    """
+
+    def __init__(self, opening: Callable[[], Opening]) -> None:
+        _refuse_running_loop()
+        session = _Session(opening)
+        super().__init__(session, lambda: session.resolve(()), ())
+        self._finalizer = weakref.finalize(self, _close_at_exit, session)
+
+    def close(self) -> None:
+        """Close the store; a second call does nothing."""
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+def _by_path(session: _Session, path: tuple[str, ...]) -> SyncObject:
+    return SyncObject(session, lambda: session.resolve(path), path)
+
+
+def _refuse_running_loop(coroutine: Coroutine[Any, Any, Any] | None = None) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    if coroutine is not None:
+        coroutine.close()
+    raise InvalidArgument(
+        "The sync store would block the event loop that is running in this thread; "
+        "use `async with storycore.open(...)` and await its methods."
+    )
+
+
+async def _await(awaitable: Awaitable[T]) -> T:
+    return await awaitable
+
+
+async def _next(walk: Any) -> Any:  # an async iterator of anything
+    return await anext(walk)
