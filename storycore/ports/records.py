@@ -1,0 +1,83 @@
+"""What writes mean, as pure functions: for adapters that work them out themselves instead of asking a server."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from storycore.errors import AlreadyExists, NotFound, StorycoreError, VersionConflict
+from storycore.ports.conditions import ABSENT, ANY, PRESENT, Condition, Matches, Version
+from storycore.ports.entities import KEEP, FieldValue, Key, Patch, Put, Record, Write
+from storycore.ports.numbers import added
+
+__all__ = ["demand", "is_live", "patched", "put_record", "refusal"]
+
+
+def is_live(record: Record, now: datetime) -> bool:
+    """Whether the record is present at ``now``; from its ``expires_at`` on it is not."""
+    return record.expires_at is None or record.expires_at > now
+
+
+def refusal(key: Key, current: Version | None, when: Condition) -> StorycoreError | None:
+    """The error with which a write under ``when`` is refused, or ``None`` when it may go on.
+
+    Args:
+        key: of the write.
+        current: the live record's version; ``None`` where nothing live is stored.
+        when: the write's condition.
+    """
+    if isinstance(when, Matches):
+        if current == when.version:
+            return None
+        found = "nothing" if current is None else f"version {current}"
+        return VersionConflict(
+            f"The write of {_name(key)} expects version {when.version}, but {found} is stored; read it again.",
+            current=current,
+        )
+    if when == ABSENT and current is not None:
+        return AlreadyExists(f"{_name(key)} exists already; replace it without ABSENT, or choose another key.")
+    if when == PRESENT and current is None:
+        return NotFound(f"{_name(key)} does not exist or has expired; create it first.")
+    return None
+
+
+def demand(write: Write) -> Condition:
+    """The condition that a write stands under: its own, but a patch never goes without ``PRESENT``."""
+    return PRESENT if isinstance(write, Patch) and write.when == ANY else write.when
+
+
+def put_record(put: Put, version: Version) -> Record:
+    """The record that a put stores."""
+    return Record(
+        key=put.key,
+        kind=put.kind,
+        version=version,
+        expires_at=put.expires_at,
+        index_keys=dict(put.index_keys),
+        fields=dict(put.fields),
+        body=put.body,
+    )
+
+
+def patched(record: Record, patch: Patch, version: Version) -> Record:
+    """The record that a patch makes of the stored one.
+
+    Raises:
+        InvalidArgument: the patch adds to a field that is not a number, or the sum does not fit.
+    """
+    fields: dict[str, FieldValue] = {name: value for name, value in record.fields.items() if name not in patch.unset}
+    fields.update(patch.set)
+    for name, amount in patch.add.items():
+        fields[name] = added(fields.get(name), amount, what=f"field {name!r} of {_name(patch.key)}")
+    return replace(
+        record,
+        version=version,
+        fields=fields,
+        body=record.body if patch.body is KEEP else patch.body,
+        index_keys=dict(record.index_keys if patch.index_keys is KEEP else patch.index_keys),
+        expires_at=record.expires_at if patch.expires_at is KEEP else patch.expires_at,
+    )
+
+
+def _name(key: Key) -> str:
+    return f"the record ({key.pk!r}, {key.sk!r})"
