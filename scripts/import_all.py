@@ -1,0 +1,31 @@
+"""Import every module of a package, so that an import which its distribution does not declare is found.
+
+python scripts/import_all.py PACKAGE [--but MODULE]...
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+
+
+def modules(package: str, spared: tuple[str, ...]) -> list[str]:
+    """The package and all modules below it, but for the spared ones and what is below them."""
+    found = [
+        package,
+        *(info.name for info in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}.")),
+    ]
+    return [name for name in found if not any(name == one or name.startswith(f"{one}.") for one in spared)]
+
+
+def main(package: str, *options: str) -> None:
+    """Import them all; the first that fails ends it with its traceback."""
+    names = modules(package, tuple(option for option in options if option != "--but"))
+    for name in names:
+        importlib.import_module(name)
+    print(f"{package}: {len(names)} modules import")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
