@@ -1,0 +1,23 @@
+"""Configuration: code, environment, ``storycore.toml`` and built-in profiles become one frozen ``Profile``.
+
+The environment is read here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from storycore.profiles.describing import Setting, describe
+from storycore.profiles.loading import load
+from storycore.profiles.resolving import missing_adapters, resolve
+from storycore.profiles.settings import CachingSettings, LayerSettings, PortSettings, Profile
+
+__all__ = [
+    "CachingSettings",
+    "LayerSettings",
+    "PortSettings",
+    "Profile",
+    "Setting",
+    "describe",
+    "load",
+    "missing_adapters",
+    "resolve",
+]
