@@ -115,6 +115,7 @@ class Plugins:
         self._manager.add_hookspecs(hooks)
         self._loaded: dict[str, Adapter] = {}
         self._entries: dict[str, EntryPoint] | None = None
+        self._rivals: dict[str, list[str]] = {}
         for plugin in extra:
             self._register(plugin, name=getattr(plugin, "__name__", repr(plugin)))
 
@@ -145,10 +146,12 @@ class Plugins:
         entry = self._scan().get(name)
         if entry is None:
             raise self._not_found(name)
+        if len(rivals := sorted(self._rivals[name])) > 1:
+            raise PluginError(f"The name {name!r} is claimed by {' and '.join(rivals)}; uninstall all but one of them.")
         try:
             module = entry.load()
         except Exception as exc:  # one broken plugin must be reported, whatever it raises
-            dist = entry.dist.name if entry.dist else entry.value
+            dist = _distribution(entry)
             raise PluginError(
                 f"The plugin {name!r} of {dist} cannot be imported: {type(exc).__name__}: {exc}. "
                 f"Reinstall it with: pip install --force-reinstall {dist}"
@@ -168,7 +171,10 @@ class Plugins:
 
     def _scan(self) -> dict[str, EntryPoint]:
         if self._entries is None:
-            self._entries = {entry.name: entry for entry in entry_points(group=GROUP)}
+            self._entries = {}
+            for entry in entry_points(group=GROUP):
+                self._entries[entry.name] = entry
+                self._rivals.setdefault(entry.name, []).append(_distribution(entry))
         return self._entries
 
     def _register(self, plugin: object, *, name: str) -> None:
@@ -204,6 +210,10 @@ class Plugins:
             f"No installed plugin provides the adapter {name!r}.{hint} `storycore plugins` lists what is installed.",
             suggestion=near[0] if near else None,
         )
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else entry.value
 
 
 def _as_list(given: Adapter | Iterable[Adapter]) -> list[Adapter]:
