@@ -79,7 +79,7 @@ class BlobReader(Protocol):
         ...
 
     async def close(self) -> None:
-        """Stop reading; a second call does nothing."""
+        """Stop reading; a second call does nothing. Reading after it raises ``Unavailable``."""
         ...
 
     async def __aenter__(self) -> Self: ...
@@ -92,7 +92,8 @@ class BlobStore(Port, Protocol):
 
     Keys are 1 to 1024 UTF-8 bytes of any valid text without NUL (S3: object keys), compared by bytes; no key means
     another, whatever ``..``, slashes, case or accents it has. Metadata: at most 2048 bytes of keys and values together,
-    keys of ASCII letters, digits and ``-``, values of printable ASCII (S3: user-defined metadata).
+    keys of ASCII letters, digits and ``-``, values of printable ASCII that neither begin nor end with a space
+    (S3: user-defined metadata, which travels in HTTP headers). A content type is 1 to 255 such characters.
     Promised by every adapter:
 
     - A blob is visible whole or not at all; a failed or cancelled put leaves what was there before.
@@ -157,7 +158,7 @@ class BlobStore(Port, Protocol):
         """Blobs whose key begins with ``prefix``, ascending by UTF-8 bytes, behind ``after``; ``limit`` 1 to 1000.
 
         With a ``delimiter`` keys that hold it behind the prefix are folded into ``prefixes``; blobs and prefixes
-        together count towards the limit.
+        together count towards the limit, and a prefix is listed where it is itself behind ``after``.
         """
         ...
 

@@ -25,7 +25,7 @@ class Event:
         id: unique for ever; an event that is emitted twice with one id is kept once. 1 to 128 characters.
         type: what happened, for example ``"story.published"``; 1 to 128 characters.
         at: when it happened, aware UTC, kept to the microsecond.
-        subject: who or what it is about, for example a user id; ``""`` when nobody.
+        subject: who or what it is about, for example a user id; ``""`` when nobody. At most 512 characters.
         data: the details; at most 256 KiB as JSON (the limit of common event buses).
     """
 
