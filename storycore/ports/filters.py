@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NoReturn, TypeAlias, cast
+
+from storycore.errors import InvalidFilter
 
 __all__ = [
     "And",
+    "Combinable",
     "Compare",
     "Eq",
     "Exists",
@@ -29,8 +32,26 @@ Scalar: TypeAlias = str | int | float | bool
 MetadataValue: TypeAlias = Scalar | Sequence[str]
 
 
+class Combinable:
+    """What all nodes share: ``a & b``, ``a | b`` and ``~a`` build larger filters."""
+
+    __slots__ = ()
+
+    def __and__(self, other: Filter) -> And:
+        return And((*_flat(self, And), *_flat(other, And)))
+
+    def __or__(self, other: Filter) -> Or:
+        return Or((*_flat(self, Or), *_flat(other, Or)))
+
+    def __invert__(self) -> Filter:
+        return self.term if isinstance(self, Not) else Not(cast("Filter", self))
+
+    def __bool__(self) -> NoReturn:
+        raise InvalidFilter("A filter is neither true nor false: combine filters with & | ~ instead of and, or, not.")
+
+
 @dataclass(frozen=True, slots=True)
-class Eq:
+class Eq(Combinable):
     """The value is in V. ``True`` is not ``1``; ``1`` is ``1.0``."""
 
     field: str
@@ -38,7 +59,7 @@ class Eq:
 
 
 @dataclass(frozen=True, slots=True)
-class In:
+class In(Combinable):
     """V and the values have an element in common; no values: never."""
 
     field: str
@@ -46,7 +67,7 @@ class In:
 
 
 @dataclass(frozen=True, slots=True)
-class Compare:
+class Compare(Combinable):
     """A number in V is above or below the bound; a field of another type: never."""
 
     field: str
@@ -55,34 +76,42 @@ class Compare:
 
 
 @dataclass(frozen=True, slots=True)
-class Exists:
+class Exists(Combinable):
     """V is not empty."""
 
     field: str
 
 
 @dataclass(frozen=True, slots=True)
-class And:
+class And(Combinable):
     """All hold."""
 
     terms: tuple[Filter, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Or:
+class Or(Combinable):
     """At least one holds."""
 
     terms: tuple[Filter, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Not:
+class Not(Combinable):
     """Exactly what the term does not match."""
 
     term: Filter
 
 
 Filter: TypeAlias = Eq | In | Compare | Exists | And | Or | Not
+
+
+def _flat(node: Combinable, kind: type[And] | type[Or]) -> tuple[Filter, ...]:
+    if not isinstance(node, Combinable):
+        raise InvalidFilter(
+            f"Only a filter combines with a filter, not a {type(node).__name__}; write F.field == value."
+        )
+    return node.terms if isinstance(node, kind) else (cast("Filter", node),)
 
 
 def values_of(metadata: Mapping[str, object], field: str) -> tuple[object, ...]:

@@ -1,0 +1,78 @@
+"""Snippets: the stretch of a passage that shows best why it was found."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from itertools import islice
+
+__all__ = ["WIDTH", "snippet"]
+
+WIDTH = 240
+"""Characters of a snippet at most, ellipses included."""
+
+_WORD = re.compile(r"\w+")
+_STEM = 5
+"""Words that begin with the same five letters count as the same word in another form."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    start: int
+    end: int
+    stem: str
+
+
+def snippet(text: str, query: str, *, width: int = WIDTH) -> str:
+    """The best window of ``text`` for ``query``, on one line, cut at word borders.
+
+    Best is the window with the most of the query's words, a word counting less the more often the text repeats it;
+    of equal ones the tightest, then the first.
+
+    Args:
+        text: the passage.
+        query: the words looked for; when none occurs, the snippet is the beginning of the text.
+        width: characters at most, ellipses included; at least 3.
+    """
+    line = " ".join(text.split())
+    if len(line) <= width:
+        return line
+    wanted = {_stem(word) for word in _WORD.findall(query)}
+    words = [_Word(m.start(), m.end(), _stem(m.group())) for m in _WORD.finditer(line)]
+    start, end = _window([word for word in words if word.stem in wanted], width - 2)
+    return _shown(line, start, end, width)
+
+
+def _stem(word: str) -> str:
+    return word.casefold()[:_STEM]
+
+
+def _window(words: list[_Word], width: int) -> tuple[int, int]:
+    """The span of the best run of the wanted ``words``; the beginning of the text when there are none."""
+    counts = Counter(word.stem for word in words)
+    best, span = (0.0, 0), (0, 0)
+    for i, first in enumerate(words):
+        seen, weight = set[str](), 0.0
+        for word in islice(words, i, None):
+            if word.end - first.start > width:
+                break
+            if word.stem not in seen:
+                seen.add(word.stem)
+                weight += 1 / counts[word.stem]
+                if (rank := (weight, first.start - word.end)) > best:
+                    best, span = rank, (first.start, word.end)
+    return span
+
+
+def _shown(line: str, start: int, end: int, width: int) -> str:
+    """The span with as much around it as fits, cut at word borders, with an ellipsis where something is left out."""
+    room = width - 2
+    left = max(0, min(start - (room - (end - start)) // 2, len(line) - room))
+    right = min(len(line), left + room)
+    if left > 0 and line[left - 1] != " " and (border := line.find(" ", left, right)) != -1 and border < start:
+        left = border + 1
+    if right < len(line) and line[right] != " " and (border := line.rfind(" ", left, right)) >= end:
+        right = border
+    before, after = "…" if left > 0 else "", "…" if right < len(line) else ""
+    return f"{before}{line[left:right].strip()}{after}"
