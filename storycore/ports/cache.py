@@ -14,7 +14,25 @@ from typing import Protocol
 
 from storycore.ports.lifecycle import Port
 
-__all__ = ["Acquired", "Cache", "CacheItem", "Fill", "KeyPage", "Lease"]
+__all__ = [
+    "MAX_KEY_BYTES",
+    "MAX_PAGE",
+    "MAX_TTL",
+    "MAX_VALUE_BYTES",
+    "MIN_TTL",
+    "Acquired",
+    "Cache",
+    "CacheItem",
+    "Fill",
+    "KeyPage",
+    "Lease",
+]
+
+MAX_KEY_BYTES = 1024
+MAX_VALUE_BYTES = 8 * 1024 * 1024
+MAX_PAGE = 1000
+MIN_TTL = timedelta(milliseconds=1)
+MAX_TTL = timedelta(days=3653)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +47,9 @@ class Lease:
 class Acquired:
     """What ``acquire`` found for one key.
 
-    Exactly one of three: a ``value`` and no lease (a hit); a ``lease`` (ours to load and fill; ``value`` may hold the
-    old value when ``refresh`` was asked); neither (somebody else holds the lease: wait, then read again).
+    Exactly one of three: a ``value`` and no lease (a hit, or with ``refresh`` the old value whose lease somebody else
+    holds); a ``lease`` (ours to load and fill; ``value`` holds the old value, if any, when ``refresh`` was asked);
+    neither (somebody else holds the lease: wait, then read again).
     """
 
     value: bytes | None = None
@@ -44,7 +63,7 @@ class Fill:
     Args:
         lease: from ``acquire``; used up by the call.
         value: the bytes, at most 8 MiB.
-        ttl: how long the value lives; positive.
+        ttl: how long the value lives, 1 ms to 3653 days.
     """
 
     lease: Lease
@@ -72,7 +91,8 @@ class KeyPage:
 class Cache(Port, Protocol):
     """Bytes under keys with a time to live.
 
-    Keys are 1 to 1024 UTF-8 bytes of any valid text. Promised by every adapter:
+    Keys and counter names are 1 to 1024 UTF-8 bytes of any valid text, a ttl or lease is 1 ms to 3653 days.
+    Promised by every adapter:
 
     - A value is absent from the instant its ttl has passed on the injected clock.
     - Once ``invalidate(k)`` has returned, no fill under a lease that was acquired before it began can succeed.
@@ -126,7 +146,10 @@ class Cache(Port, Protocol):
         ...
 
     async def keys(self, prefix: str = "", *, after: str | None = None, limit: int = 1000) -> KeyPage:
-        """Keys of live values that begin with ``prefix``, ascending, behind ``after``."""
+        """Keys of live values that begin with ``prefix``, ascending by UTF-8 bytes, behind ``after``.
+
+        ``limit`` is 1 to 1000.
+        """
         ...
 
     async def clear(self, prefix: str = "") -> int:
