@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from itertools import dropwhile
 from zlib import crc32
 
-from storycore.errors import FeedGap, InvalidArgument, PartialFailure, StorycoreError, TransactionConflict
+from storycore.errors import FeedGap, InvalidArgument, StorycoreError
 from storycore.memory.config import MemoryConfig
 from storycore.ports.capabilities import Capabilities, Support
 from storycore.ports.conditions import Version
@@ -31,7 +31,7 @@ from storycore.ports.entities import (
 )
 from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import AdapterInfo, Health, Lifecycle
-from storycore.ports.records import demand, is_live, patched, put_record, refusal
+from storycore.ports.records import demand, is_live, patched, put_record, refusal, settled, transaction_conflict
 
 __all__ = ["MemoryEntityStore", "open_entities"]
 
@@ -160,22 +160,12 @@ class MemoryEntityStore(Lifecycle):
         for write in writes:
             error = self._refusal(write)
             outcomes.append(self._apply(write) if error is None else error)
-        failed = [outcome for outcome in outcomes if isinstance(outcome, StorycoreError)]
-        if failed and len(writes) == 1:
-            raise failed[0]
-        if failed:
-            raise PartialFailure(
-                f"{len(failed)} of {len(writes)} writes failed; the others are done.", outcomes=outcomes
-            )
-        return [outcome for outcome in outcomes if isinstance(outcome, Written)]
+        return settled(outcomes)
 
     def _write_all(self, writes: Sequence[Write]) -> list[Written]:
         reasons = {i: error for i, write in enumerate(writes) if (error := self._refusal(write)) is not None}
         if reasons:
-            raise TransactionConflict(
-                f"The atomic write was refused at position {', '.join(map(str, reasons))}; nothing was written.",
-                reasons=reasons,
-            )
+            raise transaction_conflict(reasons)
         return [self._apply(write) for write in writes]
 
     def _write_once(self, writes: list[Write], token: str) -> list[Written]:

@@ -44,7 +44,9 @@ INDEX_SLOTS = 8
 """How many overloaded secondary indexes a store has: slots 1 to 8."""
 
 FieldValue: TypeAlias = str | int | float | bool | Decimal | frozenset[str]
-"""What a promoted field may hold. Numbers: at most 38 significant digits, finite."""
+"""What a promoted field may hold. Numbers: at most 38 significant digits, finite; sets: not empty.
+
+A value comes back equal and of its type; trailing zeros of a ``Decimal`` and the sign of zero need not be kept."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -298,7 +300,9 @@ class EntityStore(Port, Protocol):
             TransactionConflict: an atomic call was refused; ``reasons`` names each failing position. Raised for a
                 single atomic write too.
             PartialFailure: some of several non-atomic writes failed; the others are done.
-            InvalidArgument: a key repeats, or a patch adds to a field that is not a number.
+            InvalidArgument: a key repeats, or a patch adds to a field that is not a number; so does a sum of more
+                than 38 significant digits.
+            TooLarge: a record, also as a patch leaves it, is larger than 400 KiB (DynamoDB: item size).
         """
         ...
 

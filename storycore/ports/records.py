@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from storycore.errors import AlreadyExists, NotFound, StorycoreError, VersionConflict
+from storycore.errors import (
+    AlreadyExists,
+    NotFound,
+    PartialFailure,
+    StorycoreError,
+    TransactionConflict,
+    VersionConflict,
+)
 from storycore.ports.conditions import ABSENT, ANY, PRESENT, Condition, Matches, Version
-from storycore.ports.entities import KEEP, FieldValue, Key, Patch, Put, Record, Write
+from storycore.ports.entities import KEEP, FieldValue, Key, Patch, Put, Record, Write, Written
+from storycore.ports.item_size import require_item_size
 from storycore.ports.numbers import added
 
-__all__ = ["demand", "is_live", "patched", "put_record", "refusal"]
+__all__ = ["demand", "is_live", "patched", "put_record", "refusal", "settled", "transaction_conflict"]
 
 
 def is_live(record: Record, now: datetime) -> bool:
@@ -31,13 +40,13 @@ def refusal(key: Key, current: Version | None, when: Condition) -> StorycoreErro
             return None
         found = "nothing" if current is None else f"version {current}"
         return VersionConflict(
-            f"The write of {_name(key)} expects version {when.version}, but {found} is stored; read it again.",
+            f"The write of the {_name(key)} expects version {when.version}, but {found} is stored; read it again.",
             current=current,
         )
     if when == ABSENT and current is not None:
-        return AlreadyExists(f"{_name(key)} exists already; replace it without ABSENT, or choose another key.")
+        return AlreadyExists(f"The {_name(key)} exists already; replace it without ABSENT, or choose another key.")
     if when == PRESENT and current is None:
-        return NotFound(f"{_name(key)} does not exist or has expired; create it first.")
+        return NotFound(f"The {_name(key)} does not exist or has expired; create it first.")
     return None
 
 
@@ -64,12 +73,13 @@ def patched(record: Record, patch: Patch, version: Version) -> Record:
 
     Raises:
         InvalidArgument: the patch adds to a field that is not a number, or the sum does not fit.
+        TooLarge: the result is larger than a record may be.
     """
     fields: dict[str, FieldValue] = {name: value for name, value in record.fields.items() if name not in patch.unset}
     fields.update(patch.set)
     for name, amount in patch.add.items():
-        fields[name] = added(fields.get(name), amount, what=f"field {name!r} of {_name(patch.key)}")
-    return replace(
+        fields[name] = added(fields.get(name), amount, what=f"field {name!r} of the {_name(patch.key)}")
+    result = replace(
         record,
         version=version,
         fields=fields,
@@ -77,7 +87,37 @@ def patched(record: Record, patch: Patch, version: Version) -> Record:
         index_keys=dict(record.index_keys if patch.index_keys is KEEP else patch.index_keys),
         expires_at=record.expires_at if patch.expires_at is KEEP else patch.expires_at,
     )
+    require_item_size(result)
+    return result
+
+
+def transaction_conflict(reasons: Mapping[int, StorycoreError]) -> TransactionConflict:
+    """The error of an atomic write that was refused, by the failing positions."""
+    position, first = next(iter(reasons.items()))
+    more = f" ({len(reasons) - 1} more positions failed)" if len(reasons) > 1 else ""
+    return TransactionConflict(
+        f"The atomic write was refused at position {position}{more}; nothing was written. {first.message}",
+        reasons=reasons,
+    )
+
+
+def settled(outcomes: Sequence[Written | StorycoreError]) -> list[Written]:
+    """The results of writes that stand each for itself.
+
+    Raises:
+        StorycoreError: the only write failed.
+        PartialFailure: some of several failed.
+    """
+    failed = [outcome for outcome in outcomes if isinstance(outcome, StorycoreError)]
+    if failed and len(outcomes) == 1:
+        raise failed[0]
+    if failed:
+        raise PartialFailure(
+            f"{len(failed)} of {len(outcomes)} writes failed, the others are done. {failed[0].message}",
+            outcomes=outcomes,
+        )
+    return [outcome for outcome in outcomes if isinstance(outcome, Written)]
 
 
 def _name(key: Key) -> str:
-    return f"the record ({key.pk!r}, {key.sk!r})"
+    return f"record ({key.pk!r}, {key.sk!r})"

@@ -1,0 +1,82 @@
+"""How large a record counts, in bytes, by the rules of the production store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from storycore.errors import TooLarge
+from storycore.ports.entities import FieldValue, Key, Patch, Put, Record
+
+__all__ = ["ITEM_BYTES", "item_size", "require_item_size", "size_breakdown"]
+
+ITEM_BYTES = 400 * 1024
+"""The largest record (DynamoDB: item size, names and values together)."""
+
+_ENVELOPE_BYTES = 100
+"""Names and values of what every record carries besides its own parts: version, expiry, write id, attribute names."""
+
+
+def item_size(item: Put | Patch | Record) -> int:
+    """The size in bytes; of a patch, the size of the parts that it brings."""
+    return sum(size_breakdown(item).values())
+
+
+def size_breakdown(item: Put | Patch | Record) -> dict[str, int]:
+    """The size in bytes per part and field, largest first.
+
+    Text counts its UTF-8 bytes, a number one byte more than half its significant digits, a set the sum of its
+    members; each field also counts its name (DynamoDB: item sizes and formats).
+    """
+    sizes = {"key": _key_size(item.key), "envelope": _ENVELOPE_BYTES}
+    if not isinstance(item, Patch):
+        sizes["kind"] = len(item.kind.encode())
+    if isinstance(item.body, bytes):
+        sizes["body"] = len(item.body)
+    if isinstance(item.index_keys, Mapping):
+        sizes |= {f"index_keys[{slot}]": 10 + _key_size(key) for slot, key in item.index_keys.items()}
+    fields: Mapping[str, FieldValue] = {**item.set, **item.add} if isinstance(item, Patch) else item.fields
+    sizes |= {f"fields[{name}]": len(name.encode()) + _value_size(value) for name, value in fields.items()}
+    return dict(sorted(sizes.items(), key=lambda entry: -entry[1]))
+
+
+def require_item_size(item: Put | Patch | Record) -> None:
+    """Raise ``TooLarge``, with the size of each part, when the item is larger than 400 KiB."""
+    if _is_surely_small(item):
+        return
+    breakdown = size_breakdown(item)
+    actual = sum(breakdown.values())
+    if actual > ITEM_BYTES:
+        largest = ", ".join(f"{part} {size}" for part, size in list(breakdown.items())[:3])
+        raise TooLarge(
+            f"The record ({item.key.pk!r}, {item.key.sk!r}) counts {actual} bytes, at most {ITEM_BYTES} are allowed "
+            f"(largest parts: {largest}); move large values to the blob store.",
+            limit=ITEM_BYTES,
+            actual=actual,
+            breakdown=breakdown,
+        )
+
+
+def _is_surely_small(item: Put | Patch | Record) -> bool:
+    fields = item.set if isinstance(item, Patch) else item.fields
+    return not fields and isinstance(item.body, bytes) and len(item.body) < ITEM_BYTES // 2
+
+
+def _key_size(key: Key) -> int:
+    return len(key.pk.encode()) + len(key.sk.encode())
+
+
+def _value_size(value: FieldValue) -> int:
+    if isinstance(value, bool):
+        return 1
+    if isinstance(value, str):
+        return len(value.encode())
+    if isinstance(value, frozenset):
+        return sum(len(member.encode()) for member in value)
+    return _number_size(value)
+
+
+def _number_size(value: int | float | Decimal) -> int:
+    decimal = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+    digits = len("".join(map(str, decimal.as_tuple().digits)).strip("0"))
+    return (digits + 1) // 2 + 1 + (decimal < 0)
