@@ -103,10 +103,8 @@ class RamdiskCache(Lifecycle):
         return [self._counters.setdefault(name, self._env.random.randint(1, 2**62)) for name in names]
 
     async def bump(self, names: Sequence[str]) -> list[int]:
-        """Count on."""
-        for name, value in zip(names, await self.counters(names), strict=True):
-            self._counters[name] = value + names.count(name)
-        return [self._counters[name] for name in names]
+        """Count on, one after the other."""
+        return [self._bump(name, value) for name, value in zip(names, await self.counters(names), strict=True)]
 
     async def keys(self, prefix: str = "", *, after: str | None = None, limit: int = 1000) -> KeyPage:
         """Keys of live values, ascending."""
@@ -120,6 +118,10 @@ class RamdiskCache(Lifecycle):
     async def clear(self, prefix: str = "") -> int:
         """Remove all values below a prefix and kill their leases."""
         return await self.invalidate([key for key in {*self._values, *self._leases} if key.startswith(prefix)])
+
+    def _bump(self, name: str, started: int) -> int:
+        self._counters[name] = self._counters.get(name, started) + 1
+        return self._counters[name]
 
     def _live(self, kept: dict[str, _Kept], key: str) -> bytes | None:
         found = kept.get(key)
