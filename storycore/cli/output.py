@@ -1,0 +1,78 @@
+"""Where results go: to stdout, as text for people or as one JSON document. Progress goes to stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+import orjson
+from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+__all__ = ["console", "human_bytes", "plain", "print_json", "show", "table"]
+
+_STEP = 1024
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console on stdout or stderr: coloured on a terminal, plain text elsewhere."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+
+
+def print_json(value: object) -> None:
+    """Print one JSON document; models, dataclasses, paths, sets and decimals included."""
+    options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
+    sys.stdout.write(orjson.dumps(value, default=plain, option=options).decode() + "\n")
+
+
+def plain(value: object) -> object:
+    """A value that JSON does not know, as one that it does.
+
+    Raises:
+        TypeError: there is no such form.
+    """
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    if isinstance(value, (PurePath, Decimal)):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """A calm table that also reads well without colour and at 80 columns."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        made.add_column(name, overflow="fold")
+    return made
+
+
+def show(*renderables: RenderableType) -> None:
+    """Print to stdout."""
+    out = console()
+    for each in renderables:
+        out.print(each)
+
+
+def human_bytes(size: int) -> str:
+    """A size as people read it: ``"1.5 MiB"``."""
+    amount = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < _STEP:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= _STEP
+    return f"{amount:.1f} TiB"

@@ -1,0 +1,47 @@
+"""``storycore plugins``: what is installed, and why something does not work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from storycore.cli.common import Common, common_options
+
+if TYPE_CHECKING:
+    from storycore.plugins import Found
+
+__all__ = ["plugins"]
+
+
+@click.command()
+@common_options
+def plugins(common: Common) -> None:
+    """Show the installed adapters, and why one does not work."""
+    from rich.markup import escape
+
+    from storycore.cli.output import print_json, show, table
+    from storycore.plugins import Plugins
+
+    found = Plugins().found()
+    if common.as_json:
+        return print_json({"plugins": [_as_dict(each) for each in found]})
+    made = table("adapter", "ports", "distribution", "about")
+    for each in found:
+        ports = ", ".join(each.adapter.ports) if each.adapter else ""
+        about = each.adapter.summary if each.adapter else "[red]does not work, see below[/]"
+        made.add_row(each.name, ports, f"{each.distribution} {each.version}", about)
+    return show(made, *(f"[red]{each.name}:[/] {escape(each.problem)}" for each in found if each.problem))
+
+
+def _as_dict(found: Found) -> dict[str, object]:
+    adapter = found.adapter
+    return {
+        "name": found.name,
+        "distribution": found.distribution,
+        "version": found.version,
+        "module": found.module,
+        "ports": list(adapter.ports) if adapter else [],
+        "summary": adapter.summary if adapter else "",
+        "problem": found.problem,
+    }

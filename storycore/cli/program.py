@@ -1,0 +1,84 @@
+"""The program: a table of commands that are imported only when they are called, and one exit for every outcome."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+__all__ = ["COMMANDS", "main", "program", "run"]
+
+COMMANDS = {
+    "demo": ("storycore.cli.demo:demo", "Show the whole thing at work on this machine, in under a minute."),
+    "init": ("storycore.cli.init:init", "Create what the profile needs: folders, tables, indexes."),
+    "ingest": ("storycore.cli.ingest:ingest", "Read documents, cut and embed them, and make them searchable."),
+    "search": ("storycore.cli.search:search", "Find passages by meaning."),
+    "get": ("storycore.cli.get:get", "Show one user, session, story, template or content."),
+    "list": ("storycore.cli.listing:list_", "List users, sessions, stories, templates or contents."),
+    "health": ("storycore.cli.health:health", "Ask every port whether it can serve."),
+    "stats": ("storycore.cli.stats:stats", "Show what is stored and how the cache does."),
+    "doctor": ("storycore.cli.doctor:doctor", "Find what is wrong with the set-up, and say how to cure it."),
+    "plugins": ("storycore.cli.plugins:plugins", "Show the installed adapters, and why one does not work."),
+    "config": ("storycore.cli.config:config", "Show the settings in force; secrets are hidden."),
+    "conformance": ("storycore.cli.conformance:conformance", "Prove that an adapter keeps the contract of its port."),
+}
+"""Command to where it is, and what it is for. The help text stands here so that ``--help`` imports no command."""
+
+
+class _LazyGroup(click.Group):
+    """A group that knows its commands by name, and asks the plugins only for a name that it does not know."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS:
+            module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+            found: click.Command = getattr(import_module(module), attribute)
+            return found
+        from storycore.cli.extensions import plugin_command
+
+        return plugin_command(cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(
+    cls=_LazyGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 done in part. Plugins may add commands.",
+)
+@click.option("--version", is_flag=True, help="Show the version and exit.")
+@click.pass_context
+def program(ctx: click.Context, version: bool) -> None:
+    """One data layer for Python applications: entities, cache, vectors, blobs and events."""
+    if version:
+        import storycore
+
+        click.echo(f"storycore {storycore.__version__}")
+        ctx.exit()
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit status; whatever happens has been told by then."""
+    try:
+        result = program.main(list(arguments), prog_name="storycore", standalone_mode=False)
+        sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as exc:
+        from storycore.cli.failures import told
+
+        return told(exc, as_json="--json" in arguments)
+    return result if isinstance(result, int) else 0
+
+
+def main() -> NoReturn:
+    """The entry point of the command ``storycore``."""
+    sys.exit(run(sys.argv[1:]))
