@@ -47,11 +47,19 @@ class Harness:
         """The environment handed to the adapter: this harness's clock, counted ids, seeded randomness."""
         return Environment(clock=self.clock, new_id=lambda: f"id{next(self._ids):06d}", random=random.Random(7))
 
+    @property
+    def spec(self) -> Adapter:
+        """What the plugin says about the adapter."""
+        return self._spec
+
+    def settings(self, **overrides: object) -> dict[str, object]:
+        """The adapter's settings in this place; ``overrides`` change them."""
+        given = {**self._spec.conformance, **self.options, **overrides}
+        return {k: v.replace("{path}", str(self.path)) if isinstance(v, str) else v for k, v in given.items()}
+
     def make(self, **overrides: object) -> Any:
         """The adapter behind its checks, not yet open; ``overrides`` change its options. Repeat to open it again."""
-        given = {**self._spec.conformance, **self.options, **overrides}
-        options = {k: v.replace("{path}", str(self.path)) if isinstance(v, str) else v for k, v in given.items()}
-        config = self._spec.config_for(self.port).model_validate(options)
+        config = self._spec.config_for(self.port).model_validate(self.settings(**overrides))
         return checked(self.port, self._spec.opener(self.port)(config, self.env))
 
     async def started(self, **overrides: object) -> Any:

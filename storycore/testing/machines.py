@@ -1,0 +1,58 @@
+"""State machines over stores: Hypothesis drives an adapter and the reference with one trace and compares answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Coroutine
+from typing import Any, TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+
+from storycore.errors import StorycoreError
+
+__all__ = ["StoreMachine", "outcome", "run_machine"]
+
+T = TypeVar("T")
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """A state machine whose rules call coroutines; each run has an event loop of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._runner = asyncio.Runner()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """The coroutine's result."""
+        return self._runner.run(coroutine)
+
+    def outcome(self, coroutine: Coroutine[Any, Any, object]) -> object:
+        """The coroutine's result, or the class of the storycore error that it raised."""
+        return self.run(outcome(coroutine))
+
+    def teardown(self) -> None:
+        """Close the loop."""
+        self._runner.close()
+
+
+async def outcome(call: Awaitable[object]) -> object:
+    """What a call gave: its result, or the class of the storycore error that it raised."""
+    try:
+        return await call
+    except StorycoreError as error:
+        return type(error)
+
+
+async def run_machine(machine: type[StoreMachine], *, examples: int, steps: int) -> None:
+    """Run a machine to the end in a thread of its own; the examples are the same in every run."""
+    chosen = settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+        print_blob=False,
+    )
+    await asyncio.to_thread(run_state_machine_as_test, machine, settings=chosen)
