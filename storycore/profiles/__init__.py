@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from storycore.profiles.describing import Setting, describe
 from storycore.profiles.loading import load
-from storycore.profiles.resolving import missing_adapters, resolve
+from storycore.profiles.resolving import missing_adapters, resolve, stated_options
 from storycore.profiles.settings import CachingSettings, LayerSettings, PortSettings, Profile
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "load",
     "missing_adapters",
     "resolve",
+    "stated_options",
 ]

@@ -22,7 +22,7 @@ from storycore.profiles.urls import options_of
 if TYPE_CHECKING:
     from storycore.plugins import Plugins
 
-__all__ = ["missing_adapters", "resolve"]
+__all__ = ["missing_adapters", "resolve", "stated_options"]
 
 
 def resolve(
@@ -43,16 +43,10 @@ def resolve(
         ConfigError: the adapter does not serve the port, an option is unknown or wrong, or a secret is missing. Names
             the setting and the nearest valid name, never a secret.
     """
-    if port not in adapter.ports:
-        served = ", ".join(adapter.ports)
-        raise ConfigError(f"{port}: the adapter {adapter.name!r} serves {served}, not {port}.", path=str(port))
-    model = adapter.config_for(port)
-    given = {**_url_options(settings, adapter, model, port), **settings.options}
-    for name in given:
-        _demand_field(name, model, port, adapter)
+    given = stated_options(settings, adapter, port)
     options = revealed(given, path=str(port), environ=os.environ if environ is None else environ, plugins=plugins)
     try:
-        return model.model_validate(options)
+        return adapter.config_for(port).model_validate(options)
     except ValidationError as exc:
         problems = [_problem(error, port) for error in exc.errors()]
     # outside the handler: a chained validation error would show the values, and a value may be a secret
@@ -90,11 +84,25 @@ def _install_line(shipped: list[str]) -> str:
     return f"pip install 'storycore[{whole[0] if whole else ','.join(sorted(shipped))}]'"
 
 
-def _url_options(
-    settings: PortSettings, adapter: Adapter, model: type[BaseModel], port: PortName
-) -> Mapping[str, object]:
+def stated_options(settings: PortSettings, adapter: Adapter, port: PortName) -> dict[str, object]:
+    """The options that a port's settings state, by URL and by name, as they were given.
+
+    Raises:
+        ConfigError: the adapter does not serve the port, or has no setting of such a name.
+    """
+    if port not in adapter.ports:
+        served = ", ".join(adapter.ports)
+        raise ConfigError(f"{port}: the adapter {adapter.name!r} serves {served}, not {port}.", path=str(port))
+    given = {**_url_options(settings, adapter, port), **settings.options}
+    for name in given:
+        _demand_field(name, adapter.config_for(port), port, adapter)
+    return given
+
+
+def _url_options(settings: PortSettings, adapter: Adapter, port: PortName) -> Mapping[str, object]:
     if not settings.url:
         return {}
+    model = adapter.config_for(port)
     from_url = getattr(model, "from_url", None)
     if from_url is None:
         url_path = adapter.url_path if adapter.url_path in model.model_fields else ""

@@ -1,0 +1,92 @@
+"""``storycore conformance``: prove that an adapter keeps the contract of its port."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from storycore.cli.common import Common, common_options
+
+if TYPE_CHECKING:
+    from storycore.ports.lifecycle import PortName
+
+__all__ = ["conformance"]
+
+_FAILURES_SHOWN = 20
+
+
+@click.command()
+@click.argument("port", metavar="PORT")
+@common_options
+@click.option("--adapter", metavar="NAME", help="An installed adapter; may be left out when --url is given.")
+@click.option("--url", help="Where the adapter keeps what is tested; {path} in it stands for a fresh folder each time.")
+def conformance(common: Common, port: str, adapter: str | None, url: str | None) -> int:
+    """Prove that an adapter keeps the contract of its port.
+
+    PORT is entities, cache, vectors, blobs, events or embeddings. Whatever the URL leads to is written to and cleared.
+    Exit status 0 only if every sentence of the contract held.
+    """
+    from storycore.cli.kit_run import demand_kit, prove
+    from storycore.cli.output import console, print_json
+    from storycore.plugins import Plugins
+    from storycore.profiles import PortSettings, stated_options
+
+    name = _port(port)
+    demand_kit()
+    chosen = _adapter(adapter, url)
+    spec = Plugins().adapter(chosen)
+    options = stated_options(PortSettings(adapter=chosen, url=url or ""), spec, name)
+    with console(stderr=True).status(f"Proving {name} of {chosen} …"):
+        report = prove(name, chosen, options)
+    if common.as_json:
+        print_json(report)
+    else:
+        _show(report)
+    return 0 if report["held"] else 1
+
+
+def _port(name: str) -> PortName:
+    from storycore.errors import InvalidArgument
+    from storycore.ports.lifecycle import PortName
+    from storycore.profiles.nearest import did_you_mean
+
+    names = {**{str(port): port for port in PortName}, "embeddings": PortName.EMBEDDER}
+    if name not in names:
+        raise InvalidArgument(f"There is no port {name!r}. {did_you_mean(name, names)}")
+    return names[name]
+
+
+def _adapter(adapter: str | None, url: str | None) -> str:
+    from storycore.errors import InvalidArgument
+    from storycore.profiles.urls import scheme_of
+
+    scheme = scheme_of(url, path="--url") if url else None
+    if adapter and scheme and adapter != scheme:
+        raise InvalidArgument(f"--adapter {adapter} and the URL's {scheme}:// are two adapters; name one.")
+    chosen = adapter or scheme
+    if not chosen:
+        raise InvalidArgument("Which adapter? Give --adapter NAME (`storycore plugins` lists them) or --url.")
+    return chosen
+
+
+def _show(report: dict[str, Any]) -> None:
+    from rich.markup import escape
+
+    from storycore.cli.output import console
+
+    out = console()
+    counts = report["counts"]
+    verdict = "[bold green]held[/]" if report["held"] else "[bold red]broken[/]"
+    out.print(
+        f"{report['adapter']} {report.get('version', '')} as {report['port']}: {verdict}  "
+        f"({counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped; kit {report['kit']})"
+    )
+    for each in report.get("failed", [])[:_FAILURES_SHOWN]:
+        out.print(f"\n[red]✗[/] {escape(each['sentence'])}\n  {each['test']}: {escape(each['detail'])}")
+    for each in report["broken"]:
+        out.print(f"\n[red]✗[/] {escape(each)}")
+    for each in report.get("not_claimed", []):
+        out.print(f"[dim]- not claimed: {escape(each['feature'])}: {escape(each['sentence'])}[/]")
+    for each in report.get("skipped", []):
+        out.print(f"[dim]- skipped: {escape(each['reason'])}: {escape(each['sentence'])}[/]")
