@@ -1,0 +1,157 @@
+"""The database file: making it, recognising it, connecting to it."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+from zlib import crc32
+
+from storycore.errors import NotProvisioned, SchemaMismatch, Unavailable
+from storycore_sqlite._errors import translating
+from storycore_sqlite._sql import APPLICATION_ID, LAYOUT, LAYOUT_VERSION
+from storycore_sqlite.config import DurabilityMode, SqliteConfig
+
+__all__ = ["DatabaseFile"]
+
+_CACHE_KIB = 32 * 1024
+_MAPPED_BYTES = 256 * 1024 * 1024
+_PAUSE_SECONDS = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseFile:
+    """One file of entities and events. Every method blocks, and raises storycore errors."""
+
+    path: Path
+    durability: DurabilityMode
+    busy_timeout_ms: int
+
+    @classmethod
+    def of(cls, config: SqliteConfig) -> DatabaseFile:
+        """The file that the settings name."""
+        return cls(config.path, config.durability, config.busy_timeout_ms)
+
+    def writer(self) -> sqlite3.Connection:
+        """A connection that writes; transactions are begun by hand.
+
+        Raises:
+            NotProvisioned: there is no file, or an empty one.
+            SchemaMismatch: the file is another program's, or of a newer layout.
+            Corrupt, AccessDenied, Unavailable: it cannot be used.
+        """
+        return self._open(self._tune_writer)
+
+    def reader(self, *, waiting: bool = True) -> sqlite3.Connection:
+        """A connection that never writes; without ``waiting`` it fails at once where it would have to wait."""
+
+        def tune(connection: sqlite3.Connection) -> None:
+            connection.execute("PRAGMA query_only = ON")
+            connection.execute(f"PRAGMA busy_timeout = {self.busy_timeout_ms if waiting else 0}")
+            connection.create_function("segment_hash", 2, _segment_hash, deterministic=True)
+
+        return self._open(tune)
+
+    def provision(self, feed_id: str, *, dry_run: bool) -> list[str]:
+        """Create the folder and the file where they are missing; says what was, or would be, done."""
+        actions = self._missing()
+        if actions and not dry_run:
+            with translating(self.path):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                with closing(self._connect("rwc")) as connection:
+                    self._patiently(lambda: connection.execute("PRAGMA journal_mode = WAL").fetchone())
+                    self._create(connection, feed_id)
+        return actions
+
+    def size_bytes(self) -> int:
+        """The size of the file and its write-ahead log."""
+        wal = self.path.with_name(f"{self.path.name}-wal")
+        with translating(self.path):
+            return self.path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
+
+    def _missing(self) -> list[str]:
+        actions = [] if self.path.parent.is_dir() else [f"create the folder {self.path.parent}"]
+        with translating(self.path):
+            exists = self.path.exists()
+        if exists:
+            try:
+                self.reader().close()
+            except NotProvisioned:
+                return [*actions, f"create the tables in {self.path}"]
+            return actions
+        return [*actions, f"create the database {self.path}"]
+
+    def _open(self, tune: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
+        with translating(self.path):
+            if not self.path.exists():
+                raise NotProvisioned(f"The database {self.path} does not exist; run `storycore init` or ensure().")
+            connection = self._connect("rw")
+            try:
+                self._recognise(connection)
+                tune(connection)
+            except BaseException:
+                connection.close()
+                raise
+        return connection
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"file:{quote(str(self.path.absolute()))}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        connection.execute(f"PRAGMA busy_timeout = {self.busy_timeout_ms}")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        connection.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES}")
+        return connection
+
+    def _tune_writer(self, connection: sqlite3.Connection) -> None:
+        connection.execute(f"PRAGMA synchronous = {self.durability.value}")
+        connection.execute("PRAGMA fullfsync = ON")
+
+    def _recognise(self, connection: sqlite3.Connection) -> None:
+        owner = connection.execute("PRAGMA application_id").fetchone()[0]
+        layout = connection.execute("PRAGMA user_version").fetchone()[0]
+        if owner != APPLICATION_ID:
+            if owner == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+                raise NotProvisioned(f"The database {self.path} is empty; run `storycore init` or ensure().")
+            raise SchemaMismatch(f"The database {self.path} belongs to another program; choose another path.")
+        if layout != LAYOUT_VERSION:
+            raise SchemaMismatch(
+                f"The database {self.path} has layout {layout}, this version of storycore-sqlite reads layout "
+                f"{LAYOUT_VERSION}; install the version that wrote it."
+            )
+
+    def _create(self, connection: sqlite3.Connection, feed_id: str) -> None:
+        self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+        try:
+            if connection.execute("PRAGMA application_id").fetchone()[0] == 0:
+                for statement in LAYOUT:
+                    connection.execute(statement)
+                connection.execute("INSERT INTO state (feed) VALUES (?)", (feed_id,))
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+    def _patiently(self, step: Callable[[], object]) -> None:
+        """Repeat a step that another process's provisioning locks out; switching to WAL ignores busy_timeout."""
+        for _ in range(1 + int(self.busy_timeout_ms / 1000 / _PAUSE_SECONDS)):
+            try:
+                step()
+                return
+            except sqlite3.OperationalError as exc:
+                if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                time.sleep(_PAUSE_SECONDS)
+        raise Unavailable(f"The database {self.path} stays locked by another process; try again.")
+
+
+def _segment_hash(pk: str, sk: str) -> int:
+    return crc32(f"{pk}\0{sk}".encode())

@@ -1,0 +1,136 @@
+"""Reads: one record, a page of a partition, a page of a segment, a page of the feed."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from datetime import datetime
+
+from storycore.errors import FeedGap, InvalidArgument
+from storycore.ports.entities import (
+    ChangePage,
+    FeedPosition,
+    Key,
+    Position,
+    QueryPlan,
+    Record,
+    RecordPage,
+    Segment,
+)
+from storycore_sqlite._rows import change_of, micros, record_of
+from storycore_sqlite._sql import CHANGE_COLUMNS, LIVE, RECORD_COLUMNS
+
+__all__ = ["find", "read_changes", "read_query", "read_segment"]
+
+_PAGE_BYTES = 8 * 1024 * 1024
+"""A page ends early when its bodies are larger than this, so that no page fills the memory."""
+
+_FIND = f"SELECT {RECORD_COLUMNS} FROM items WHERE pk = ? AND sk = ? AND {LIVE}"  # noqa: S608
+_WITHOUT_BODY = RECORD_COLUMNS.replace("body", "x''")
+
+
+def find(connection: sqlite3.Connection, keys: Iterable[Key], now: datetime) -> list[Record | None]:
+    """The live records under ``keys``."""
+    present = micros(now)
+    rows = [(key, connection.execute(_FIND, (key.pk, key.sk, present)).fetchone()) for key in keys]
+    return [None if row is None else record_of(key, row) for key, row in rows]
+
+
+def read_query(connection: sqlite3.Connection, plan: QueryPlan, now: datetime) -> RecordPage:
+    """One page of a partition of the table or of an index."""
+    columns = RECORD_COLUMNS if plan.bodies else _WITHOUT_BODY
+    where, arguments = _range(plan)
+    order = _order(plan.slot, reverse=plan.reverse)
+    sql = f"SELECT pk, sk, {columns} FROM items WHERE {where} AND {LIVE} ORDER BY {order} LIMIT ?"  # noqa: S608
+    cursor = connection.execute(sql, (*arguments, micros(now), plan.limit + 1))
+    return _page(cursor, plan.limit, plan.slot)
+
+
+def read_segment(
+    connection: sqlite3.Connection, segment: Segment, after: Position | None, limit: int, now: datetime
+) -> RecordPage:
+    """One page of a segment of the whole table, in the order of keys."""
+    where = [LIVE]
+    arguments: list[str | int] = [micros(now)]
+    if after is not None:
+        where.append("(pk, sk) > (?, ?)")
+        arguments += [after.key.pk, after.key.sk]
+    if segment.of > 1:
+        where.append("segment_hash(pk, sk) % ? = ?")
+        arguments += [segment.of, segment.index]
+    condition = " AND ".join(where)
+    sql = f"SELECT pk, sk, {RECORD_COLUMNS} FROM items WHERE {condition} ORDER BY pk, sk LIMIT ?"  # noqa: S608
+    return _page(connection.execute(sql, (*arguments, limit + 1)), limit, None)
+
+
+def read_changes(connection: sqlite3.Connection, after: FeedPosition | None, limit: int) -> ChangePage:
+    """One page of the feed, as one snapshot."""
+    connection.execute("BEGIN")
+    try:
+        feed, trimmed = connection.execute("SELECT feed, trimmed FROM state").fetchone()
+        start = trimmed if after is None else _place(connection, after, feed)
+        if start < trimmed:
+            raise FeedGap(f"Changes behind {after!r} are no longer kept; start again from a full scan.")
+        sql = f"SELECT {CHANGE_COLUMNS} FROM feed WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
+        rows = connection.execute(sql, (start, limit)).fetchall()
+    finally:
+        connection.execute("COMMIT")
+    changes = tuple(change_of(row, position=FeedPosition(f"{feed}.{row[0]}")) for row in rows)
+    return ChangePage(changes, FeedPosition(f"{feed}.{rows[-1][0] if rows else start}"))
+
+
+def _place(connection: sqlite3.Connection, position: FeedPosition, feed: str) -> int:
+    owner, _, digits = position.rpartition(".")
+    if owner == feed and digits.isascii() and digits.isdigit():
+        head = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'feed'").fetchone()
+        if int(digits) <= (0 if head is None else head[0]):
+            return int(digits)
+    raise InvalidArgument(f"{position!r} is not a position of this feed; take one that changes() returned.")
+
+
+def _range(plan: QueryPlan) -> tuple[str, list[str]]:
+    """The rows of the partition within the bounds and behind ``after``, as a condition with its arguments."""
+    pk, sk = ("pk", "sk") if plan.slot is None else (f"g{plan.slot}pk", f"g{plan.slot}sk")
+    place = () if plan.after is None else _sort_place(plan.after)
+    where, arguments = [f"{pk} = ?"], [plan.pk]
+    if plan.low is not None and not (place and not plan.reverse and place[0] >= plan.low):
+        where.append(f"{sk} >= ?")
+        arguments.append(plan.low)
+    if plan.high is not None and not (place and plan.reverse and place[0] < plan.high):
+        where.append(f"{sk} < ?")
+        arguments.append(plan.high)
+    if place:
+        columns, marks = (sk, "?") if plan.slot is None else (f"({sk}, pk, sk)", "(?, ?, ?)")
+        where.append(f"{columns} {'<' if plan.reverse else '>'} {marks}")
+        arguments += place
+    return " AND ".join(where), arguments
+
+
+def _sort_place(after: Position) -> tuple[str, ...]:
+    if after.index_key is None:
+        return (after.key.sk,)
+    return (after.index_key.sk, after.key.pk, after.key.sk)
+
+
+def _order(slot: int | None, *, reverse: bool) -> str:
+    columns = ("sk",) if slot is None else (f"g{slot}sk", "pk", "sk")
+    return ", ".join(f"{column} DESC" if reverse else column for column in columns)
+
+
+def _page(cursor: sqlite3.Cursor, limit: int, slot: int | None) -> RecordPage:
+    records: list[Record] = []
+    size = 0
+    with closing(cursor):
+        for row in cursor:
+            if len(records) == limit or size > _PAGE_BYTES:
+                return RecordPage(tuple(records), _position(records, slot))
+            record = record_of(Key(row[0], row[1]), row[2:])
+            records.append(record)
+            size += len(record.body)
+    return RecordPage(tuple(records))
+
+
+def _position(records: Sequence[Record], slot: int | None) -> Position:
+    last = records[-1]
+    return Position(last.key, None if slot is None else last.index_keys[slot])

@@ -1,0 +1,149 @@
+"""Records as rows and back: times as microseconds, fields as tagged JSON, index keys as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+import orjson
+
+from storycore.errors import Corrupt
+from storycore.ports.entities import Action, Change, FeedPosition, FieldValue, Key, Record
+from storycore_sqlite._sql import SLOTS
+
+__all__ = [
+    "Row",
+    "change_of",
+    "index_columns",
+    "micros",
+    "moment",
+    "pack_fields",
+    "pack_index_keys",
+    "record_of",
+    "unpack_fields",
+]
+
+Row: TypeAlias = Sequence[Any]  # a row's columns have SQLite's types
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_LARGEST_PLAIN = 2**63
+_NO_INDEX = (None,) * (2 * len(SLOTS))
+
+
+def micros(at: datetime) -> int:
+    """Microseconds since 1970, exact."""
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def moment(micros: int) -> datetime:
+    """The instant of ``micros``, in UTC."""
+    return _EPOCH + micros * _MICROSECOND
+
+
+def pack_fields(fields: Mapping[str, FieldValue]) -> str | None:
+    """Fields as JSON text with sorted names; what JSON has no type for is tagged. ``None`` when there are none."""
+    if not fields:
+        return None
+    return orjson.dumps({name: _packed(fields[name]) for name in sorted(fields)}).decode()
+
+
+def unpack_fields(text: str | None) -> dict[str, FieldValue]:
+    """The fields that ``pack_fields`` packed.
+
+    Raises:
+        Corrupt: the text is not what ``pack_fields`` writes.
+    """
+    if text is None:
+        return {}
+    try:
+        return {name: _unpacked(value) if type(value) is dict else value for name, value in orjson.loads(text).items()}
+    except (ValueError, KeyError, AttributeError, ArithmeticError) as exc:
+        raise Corrupt("The fields of a stored record cannot be read; restore it from a backup.") from exc
+
+
+def pack_index_keys(index_keys: Mapping[int, Key]) -> str | None:
+    """Index keys as JSON text for the feed; ``None`` when there are none."""
+    if not index_keys:
+        return None
+    return orjson.dumps({str(slot): [key.pk, key.sk] for slot, key in sorted(index_keys.items())}).decode()
+
+
+def unpack_index_keys(text: str | None) -> dict[int, Key]:
+    """The index keys that ``pack_index_keys`` packed."""
+    return {} if text is None else {int(slot): Key(pk, sk) for slot, (pk, sk) in orjson.loads(text).items()}
+
+
+def index_columns(index_keys: Mapping[int, Key]) -> tuple[str | None, ...]:
+    """Index keys as the values of the index columns."""
+    if not index_keys:
+        return _NO_INDEX
+    keys = [index_keys.get(slot) for slot in SLOTS]
+    return tuple(part for key in keys for part in ((None, None) if key is None else (key.pk, key.sk)))
+
+
+def record_of(key: Key, row: Row) -> Record:
+    """The record under ``key`` from a row of the record columns."""
+    kind, version, expires_at, fields, body = row[:5]
+    columns = row[5:]
+    return Record(
+        key=key,
+        kind=kind,
+        version=version,
+        expires_at=None if expires_at is None else moment(expires_at),
+        index_keys={} if columns == _NO_INDEX else _index_keys(columns),
+        fields={} if fields is None else unpack_fields(fields),
+        body=body,
+    )
+
+
+def change_of(row: Row, *, position: FeedPosition) -> Change:
+    """The change from a row of the change columns; ``position`` is the place behind it."""
+    seq, at, action, pk, sk, kind, version, expires_at, index_keys, fields, body = row
+    key = Key(pk, sk)
+    is_put = action == Action.PUT
+    record = Record(
+        key=key,
+        kind=kind,
+        version=seq,
+        expires_at=None if expires_at is None else moment(expires_at),
+        index_keys=unpack_index_keys(index_keys),
+        fields=unpack_fields(fields),
+        body=body or b"",
+    )
+    return Change(
+        position=position,
+        at=moment(at),
+        action=Action(action),
+        key=key,
+        kind=kind,
+        version=seq if is_put else version,
+        record=record if is_put else None,
+    )
+
+
+def _index_keys(columns: Row) -> dict[int, Key]:
+    return {
+        slot: Key(columns[place], columns[place + 1])
+        for slot, place in zip(SLOTS, range(0, len(columns), 2), strict=True)
+        if columns[place] is not None
+    }
+
+
+def _packed(value: FieldValue) -> object:
+    if isinstance(value, Decimal):
+        return {"decimal": str(value)}
+    if isinstance(value, frozenset):
+        return {"set": sorted(value)}
+    if isinstance(value, int) and not -_LARGEST_PLAIN <= value < _LARGEST_PLAIN:
+        return {"int": str(value)}
+    return value
+
+
+def _unpacked(tagged: Mapping[str, Any]) -> FieldValue:
+    ((tag, value),) = tagged.items()
+    if tag == "decimal":
+        return Decimal(value)
+    return frozenset(value) if tag == "set" else int(value)

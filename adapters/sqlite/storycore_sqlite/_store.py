@@ -1,0 +1,135 @@
+"""What both ports share: the file, its lanes, and the way through them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+from typing import TypeVar
+
+from storycore.errors import StorycoreError, Unavailable
+from storycore.ports.capabilities import Durability, Guarantees
+from storycore.ports.environment import Environment
+from storycore.ports.lifecycle import AdapterInfo, Health, Lifecycle, Provision
+from storycore_sqlite._errors import translated
+from storycore_sqlite._file import DatabaseFile
+from storycore_sqlite._lanes import Lane, commit_together, run_each
+from storycore_sqlite.config import DurabilityMode, SqliteConfig
+
+__all__ = ["SqliteStore"]
+
+T = TypeVar("T")
+
+
+class SqliteStore(Lifecycle):
+    """A store in one SQLite file: opening, provisioning, health, closing, and running units in the right place."""
+
+    def __init__(self, config: SqliteConfig, env: Environment) -> None:
+        self._config = config
+        self._env = env
+        self._file = DatabaseFile.of(config)
+        self._info = AdapterInfo("sqlite", version("storycore-sqlite"), str(config.path))
+        is_durable = config.durability is DurabilityMode.FULL
+        self._guarantees = Guarantees(Durability.DISK if is_durable else Durability.PROCESS, multi_process=True)
+
+    @property
+    def info(self) -> AdapterInfo:
+        """The adapter's name and version, and the file."""
+        return self._info
+
+    async def open(self) -> None:
+        """Connect; the file must exist."""
+        if self._opened:
+            return
+        self._writer = Lane("storycore-sqlite writer", self._file.writer, commit_together)
+        self._reader = Lane("storycore-sqlite reader", self._file.reader, run_each)
+        async with AsyncExitStack() as undo:
+            await self._reader.start()
+            undo.push_async_callback(self._reader.close)
+            self._inline = await self._reader.run(lambda _: self._file.reader(waiting=False))
+            undo.callback(self._inline.close)
+            await self._writer.start()
+            undo.pop_all()
+        self._natives = (self._inline,)
+        self._owner = os.getpid()
+        self._opened = True
+
+    async def ensure(self, *, dry_run: bool = False) -> Provision:
+        """Make the folder, the file and its tables where they are missing."""
+        with ThreadPoolExecutor(1, "storycore-sqlite ensure") as threads:
+            actions = await asyncio.get_running_loop().run_in_executor(
+                threads, lambda: self._file.provision(self._env.new_id(), dry_run=dry_run)
+            )
+        return Provision(actions)
+
+    async def health(self, *, deep: bool = False) -> Health:
+        """Read from the file; ``deep`` also has SQLite check the whole file."""
+        began = time.perf_counter()
+        try:
+            finding, size = await self._read(
+                lambda connection: (_probe(connection, deep=deep), self._file.size_bytes())
+            )
+        except StorycoreError as exc:
+            return Health(ok=False, detail=exc.message)
+        latency_ms = (time.perf_counter() - began) * 1000
+        if finding != "ok":
+            detail = f"The database {self._config.path} is damaged ({finding}); restore it from a backup."
+            return Health(ok=False, detail=detail, latency_ms=latency_ms)
+        return Health(ok=True, latency_ms=latency_ms, facts={"size_bytes": size})
+
+    async def close(self) -> None:
+        """Finish what was handed in and close the file."""
+        if not self._opened:
+            return
+        self._opened = False
+        if os.getpid() == self._owner:
+            self._inline.close()
+            await self._writer.close()
+            await self._reader.close()
+
+    async def _write(self, unit: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a unit in the writer's next transaction; returns after its commit."""
+        self._require_open()
+        return await self._through(self._writer, unit)
+
+    async def _read(self, unit: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a unit in the reader's thread."""
+        self._require_open()
+        return await self._through(self._reader, unit)
+
+    async def _read_at_once(self, unit: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a unit of a few microseconds on the loop's thread; where it would wait, in the reader's."""
+        self._require_open()
+        if self._config.inline_reads:
+            try:
+                return unit(self._inline)
+            except sqlite3.OperationalError as exc:
+                if exc.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                    raise translated(exc, self._config.path) from exc
+            except sqlite3.Error as exc:
+                raise translated(exc, self._config.path) from exc
+        return await self._read(unit)
+
+    async def _through(self, lane: Lane, unit: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await lane.run(unit)
+        except sqlite3.Error as exc:
+            raise translated(exc, self._config.path) from exc
+
+    def _require_open(self) -> None:
+        super()._require_open()
+        if os.getpid() != self._owner:
+            raise Unavailable(
+                f"The database {self._config.path} was opened before this process was forked; "
+                "open a store of its own in each process."
+            )
+
+
+def _probe(connection: sqlite3.Connection, *, deep: bool) -> str:
+    question = "PRAGMA quick_check(1)" if deep else "SELECT 'ok' FROM state"
+    return str(connection.execute(question).fetchone()[0])

@@ -1,0 +1,207 @@
+"""Writes in the writer's transaction: judge each against the stored state, tell the feed, store the record."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import orjson
+
+from storycore.errors import InvalidArgument, StorycoreError
+from storycore.ports.conditions import Version
+from storycore.ports.entities import KEEP, Action, Delete, FeedPosition, Patch, Put, Record, Write, Written
+from storycore.ports.records import demand, patched, put_record, refusal, transaction_conflict
+from storycore_sqlite._rows import (
+    change_of,
+    index_columns,
+    micros,
+    pack_fields,
+    pack_index_keys,
+    record_of,
+)
+from storycore_sqlite._sql import (
+    ADD_ITEM,
+    CHANGE_COLUMNS,
+    INDEX_COLUMNS,
+    RECORD_COLUMNS,
+    REPLACE_CONTENT,
+    REPLACE_ITEM,
+    TELL,
+)
+
+__all__ = ["remove_expired", "write_all", "write_each", "write_once"]
+
+_TOKEN_WINDOW = timedelta(minutes=10)
+
+_FIND_HEAD = f"SELECT id, version, expires_at, kind, {', '.join(INDEX_COLUMNS)} FROM items WHERE pk = ? AND sk = ?"  # noqa: S608
+_FIND_RECORD = f"SELECT {RECORD_COLUMNS} FROM items WHERE id = ?"  # noqa: S608
+_FIND_EXPIRED = "SELECT id, pk, sk, kind, version FROM items WHERE expires_at <= ? ORDER BY expires_at LIMIT ?"
+_REMOVE = "DELETE FROM items WHERE id = ?"
+_NOTHING = (None, None, None, "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A write that may go on.
+
+    Args:
+        write: what was asked.
+        row: the id of the stored row, live or expired; ``None`` where there is none.
+        version: the live record's version; ``None`` where nothing live is stored.
+        kind: the live record's kind.
+        content: what is to be stored; its version is still to be issued. ``None``: nothing.
+        keeps_index: whether the index keys stay as they are, so that no index is touched.
+    """
+
+    write: Write
+    row: int | None
+    version: Version | None
+    kind: str
+    content: Put | Record | None
+    keeps_index: bool
+
+
+def write_each(
+    connection: sqlite3.Connection, writes: Sequence[Write], now: datetime
+) -> list[Written | StorycoreError]:
+    """Apply writes that stand each for itself; a refused one leaves its error in its place."""
+    outcomes: list[Written | StorycoreError] = []
+    for write in writes:
+        step = _judge(connection, write, now)
+        outcomes.append(step if isinstance(step, StorycoreError) else _apply(connection, step, now))
+    return outcomes
+
+
+def write_all(connection: sqlite3.Connection, writes: Sequence[Write], now: datetime) -> list[Written]:
+    """Apply all writes or, with ``TransactionConflict``, none."""
+    judged = [_judge(connection, write, now) for write in writes]
+    reasons = {i: step for i, step in enumerate(judged) if isinstance(step, StorycoreError)}
+    if reasons:
+        raise transaction_conflict(reasons)
+    return [_apply(connection, step, now) for step in judged if isinstance(step, _Step)]
+
+
+def write_once(connection: sqlite3.Connection, writes: Sequence[Write], token: str, now: datetime) -> list[Written]:
+    """``write_all``, unless the token's first call has done it within 10 minutes."""
+    digest = _digest(writes)
+    known = connection.execute("SELECT digest, results, until FROM tokens WHERE token = ?", (token,)).fetchone()
+    if known is None or known[2] <= micros(now):
+        results = write_all(connection, writes, now)
+        kept = orjson.dumps([(result.version, result.created) for result in results]).decode()
+        connection.execute(
+            "INSERT OR REPLACE INTO tokens (token, digest, results, until) VALUES (?, ?, ?, ?)",
+            (token, digest, kept, micros(now + _TOKEN_WINDOW)),
+        )
+        return results
+    if known[0] != digest:
+        raise InvalidArgument(f"The token {token!r} was used with other writes; take a new token.")
+    return [
+        Written(key=write.key, version=version, created=created, record=_told(connection, write, version))
+        for write, (version, created) in zip(writes, orjson.loads(known[1]), strict=True)
+    ]
+
+
+def remove_expired(connection: sqlite3.Connection, at: datetime, now: datetime, limit: int) -> int:
+    """Remove up to ``limit`` records that expired at or before ``at``, and tell the feed of each."""
+    rows = connection.execute(_FIND_EXPIRED, (micros(at), limit)).fetchall()
+    for row, pk, sk, kind, version in rows:
+        connection.execute(TELL, (micros(now), Action.EXPIRE.value, pk, sk, kind, version, *(None,) * 4))
+        connection.execute(_REMOVE, (row,))
+    return len(rows)
+
+
+def _judge(connection: sqlite3.Connection, write: Write, now: datetime) -> _Step | StorycoreError:
+    """What a write will do, or why it must not."""
+    key = write.key
+    row, version, expires_at, kind, *columns = connection.execute(_FIND_HEAD, (key.pk, key.sk)).fetchone() or _NOTHING
+    live = version if expires_at is None or expires_at > micros(now) else None
+    error = refusal(key, live, demand(write))
+    if error is not None:
+        return error
+    if isinstance(write, Put):
+        same = row is not None and tuple(columns) == index_columns(write.index_keys)
+        return _Step(write, row, live, kind, write, same)
+    if isinstance(write, Patch):
+        return _judge_patch(connection, _Step(write, row, live, kind, None, write.index_keys is KEEP), write)
+    return _Step(write, row, live, kind, None, True)
+
+
+def _judge_patch(connection: sqlite3.Connection, step: _Step, patch: Patch) -> _Step | StorycoreError:
+    stored = record_of(patch.key, connection.execute(_FIND_RECORD, (step.row,)).fetchone())
+    try:
+        return replace(step, content=patched(stored, patch, stored.version))
+    except InvalidArgument as exc:
+        return exc
+
+
+def _apply(connection: sqlite3.Connection, step: _Step, now: datetime) -> Written:
+    key = step.write.key
+    if step.content is not None:
+        return _store(connection, step, step.content, now)
+    if isinstance(step.write, Delete) and step.version is not None:
+        told = (micros(now), Action.DELETE.value, key.pk, key.sk, step.kind, step.version, *(None,) * 4)
+        connection.execute(TELL, told)
+        connection.execute(_REMOVE, (step.row,))
+    return Written(key=key, version=step.version)
+
+
+def _store(connection: sqlite3.Connection, step: _Step, content: Put | Record, now: datetime) -> Written:
+    key = content.key
+    expires_at = None if content.expires_at is None else micros(content.expires_at)
+    fields = pack_fields(content.fields)
+    index_keys = pack_index_keys(content.index_keys)
+    told = (
+        micros(now),
+        Action.PUT.value,
+        key.pk,
+        key.sk,
+        content.kind,
+        None,
+        expires_at,
+        index_keys,
+        fields,
+        content.body,
+    )
+    version = Version(connection.execute(TELL, told).lastrowid or 0)
+    stored = (content.kind, version, expires_at, fields, content.body)
+    if step.row is None:
+        connection.execute(ADD_ITEM, (key.pk, key.sk, *stored, *index_columns(content.index_keys)))
+    elif step.keeps_index:
+        connection.execute(REPLACE_CONTENT, (*stored, step.row))
+    else:
+        connection.execute(REPLACE_ITEM, (*stored, *index_columns(content.index_keys), step.row))
+    record = put_record(content, version) if isinstance(content, Put) else replace(content, version=version)
+    return Written(key=key, version=version, created=step.version is None, record=record)
+
+
+def _told(connection: sqlite3.Connection, write: Write, version: Version) -> Record | None:
+    """The record that an earlier put or patch stored, from its place in the feed."""
+    if not isinstance(write, Put | Patch):
+        return None
+    row = connection.execute(f"SELECT {CHANGE_COLUMNS} FROM feed WHERE seq = ?", (version,)).fetchone()  # noqa: S608
+    return change_of(row, position=FeedPosition("")).record
+
+
+def _digest(writes: Sequence[Write]) -> bytes:
+    """The same for the same writes, in whatever order their fields were given."""
+    return hashlib.sha256(orjson.dumps([_canonical(write) for write in writes])).digest()
+
+
+def _canonical(write: Write) -> list[object]:
+    parts: list[object] = [type(write).__name__, write.key.pk, write.key.sk, repr(write.when)]
+    if isinstance(write, Put):
+        parts += [write.kind, _time(write.expires_at), pack_index_keys(write.index_keys), pack_fields(write.fields)]
+        parts += [write.body.hex()]
+    if isinstance(write, Patch):
+        parts += [pack_fields(write.add), pack_fields(write.set), sorted(write.unset)]
+        parts += [KEEP if write.body is KEEP else [write.body.hex()]]
+        parts += [KEEP if write.index_keys is KEEP else [pack_index_keys(write.index_keys)]]
+        parts += [KEEP if write.expires_at is KEEP else [_time(write.expires_at)]]
+    return parts
+
+
+def _time(at: datetime | None) -> int | None:
+    return None if at is None else micros(at)
