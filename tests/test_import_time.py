@@ -1,0 +1,68 @@
+"""Starting is cheap: nothing heavy is imported before it is used."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAVY = {
+    *("boto3", "botocore", "redis", "pinecone", "diskcache", "faiss", "numpy", "onnxruntime", "tokenizers"),
+    *("pytest", "hypothesis", "rich", "asyncio", "pydantic", "orjson"),
+}
+PLUGINS = {path.name for path in ROOT.glob("adapters/*/storycore_*")}
+
+
+def imported(statement: str) -> set[str]:
+    """The top-level modules that a fresh Python has imported after a statement."""
+    script = f"import sys, json\n{statement}\nprint(json.dumps(sorted({{n.partition('.')[0] for n in sys.modules}})))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def startup() -> ModuleType:
+    """The benchmark as a module."""
+    spec = importlib.util.spec_from_file_location("startup", ROOT / "benchmarks" / "startup.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_importing_storycore_imports_nothing_heavy() -> None:
+    """No vendor library, no test tool, no plugin: the names of the package are imported when they are first used."""
+    assert imported("import storycore") & (HEAVY | PLUGINS) == set()
+
+
+def test_the_help_imports_nothing_heavy() -> None:
+    """The list of commands costs click and nothing else."""
+    assert imported("from storycore.cli.program import run; run(['--help'])") & (HEAVY | PLUGINS) == set()
+
+
+def test_opening_the_memory_profile_imports_no_vendor_library() -> None:
+    """A store imports the adapters of its profile, and no other plugin's."""
+    vendors = HEAVY - {"asyncio", "pydantic", "orjson"}
+    use = "import storycore\nwith storycore.open_sync('memory') as store: store.users.find('nobody')"
+    assert imported(use) & (vendors | PLUGINS) == set()
+
+
+@pytest.mark.parametrize("plugin", sorted(PLUGINS))
+def test_a_plugin_module_imports_no_vendor_library(plugin: str) -> None:
+    """`storycore plugins` may load every plugin there is, so that each has to be light."""
+    vendors = HEAVY - {"asyncio", "pydantic", "orjson"}
+    assert imported(f"import {plugin}") & vendors == set()
+
+
+def test_starting_takes_little_more_than_a_bare_click_program() -> None:
+    """A guard against a heavy import, loose because the machine may be busy; benchmarks/startup.py measures."""
+    benchmark = startup()
+    measured = benchmark.summary(benchmark.measure(rounds=5))
+    assert measured["import_ms"] < 150
+    assert measured["help_ratio"] < 1.5
