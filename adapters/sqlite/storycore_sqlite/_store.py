@@ -65,7 +65,7 @@ class SqliteStore(Lifecycle):
             actions = await asyncio.get_running_loop().run_in_executor(
                 threads, lambda: self._file.provision(self._env.new_id(), dry_run=dry_run)
             )
-        return Provision(actions)
+        return Provision(tuple(actions))
 
     async def health(self, *, deep: bool = False) -> Health:
         """Read from the file; ``deep`` also has SQLite check the whole file."""

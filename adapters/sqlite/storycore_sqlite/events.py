@@ -110,7 +110,7 @@ def _page(
         head = connection.execute("SELECT max(log_offset) FROM events").fetchone()[0]
     finally:
         connection.execute("COMMIT")
-    events = tuple(StoredEvent(Offset(row[0]), _event(row)) for row in rows)
+    events = [StoredEvent(Offset(row[0]), _event(row)) for row in rows]
     end = rows[-1][0] if len(rows) == limit else max(head or 0, start)
     return EventPage(events, Offset(end))
 
