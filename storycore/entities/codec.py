@@ -1,0 +1,240 @@
+"""Instances to records and back, as pure functions; what is written can be read, or the write is refused.
+
+The body is the JSON object of all fields that are not promoted; promoted fields stand beside it as values. A promoted
+field that is ``None`` or an empty set, which no store keeps, stays in the body.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticSerializationError
+
+from storycore.entities.declaration import Entity
+from storycore.entities.scrutiny import LAYOUT_FIELD
+from storycore.entities.stamps import stamp
+from storycore.errors import Corrupt, InvalidArgument, InvalidKey, SchemaMismatch
+from storycore.ports.conditions import ANY, Condition
+from storycore.ports.entities import FieldValue, Key, Put, Record
+
+__all__ = ["from_record", "key_of", "plain", "problems", "to_put"]
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def key_of(entity: Entity[M], instance: M) -> Key:
+    """The primary key of an instance.
+
+    Raises:
+        InvalidKey: a part is empty or cannot stand in a key.
+        InvalidArgument: a part is of another type than the model says.
+    """
+    return entity.table.address({name: getattr(instance, name) for name in entity.table.fields})
+
+
+def to_put(entity: Entity[M], instance: M, *, when: Condition = ANY) -> Put:
+    """The write that stores an instance whole.
+
+    Raises:
+        InvalidArgument: the instance is not of the declared model, is not valid by it (as after an unchecked
+            assignment), or holds NaN, an infinity or text that is not valid Unicode.
+        InvalidKey: a key part is empty or cannot stand in a key.
+    """
+    if type(instance) is not entity.model:
+        raise InvalidArgument(f"A {entity.kind} is a {entity.model.__name__}, not a {type(instance).__name__}.")
+    fields, body = _encode(entity, instance)
+    return Put(
+        key=key_of(entity, instance),
+        kind=entity.kind,
+        expires_at=_expiry(entity, instance),
+        index_keys={p.slot: place for p in entity.indexes.values() if p.slot and (place := p.place(instance))},
+        fields=fields,
+        body=body,
+        when=when,
+    )
+
+
+def from_record(entity: Entity[M], record: Record) -> M:
+    """The instance that a record holds, upgraded to the present schema and stamped with the record's version.
+
+    Raises:
+        SchemaMismatch: the record is of another kind, or was written by a newer schema.
+        Corrupt: the record is not what the declaration writes.
+    """
+    if record.kind != entity.kind:
+        raise SchemaMismatch(
+            f"Under the key of a {entity.kind} lies a {record.kind!r}; let the two declarations' keys differ."
+        )
+    is_present = record.fields.get(LAYOUT_FIELD) == entity.layout
+    text = _spliced(entity, record) if is_present else _upgraded(entity, record)
+    instance = _validated(entity, record.key, text)
+    stamp(instance, record.key, record.version)
+    return instance
+
+
+def problems(exc: ValidationError) -> str:
+    """What is wrong with which field, without the offending values."""
+    found = exc.errors(include_url=False, include_input=False, include_context=False)
+    told = [f"{'.'.join(str(step) for step in error['loc']) or 'the whole'}: {error['msg']}" for error in found[:5]]
+    return "; ".join(told) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+
+
+def _encode(entity: Entity[M], instance: M) -> tuple[dict[str, FieldValue], bytes]:
+    data = _dumped(entity, instance)
+    _check_loadable(entity, _json(entity, data))
+    fields: dict[str, FieldValue] = {LAYOUT_FIELD: entity.layout}
+    for name in entity.counters:
+        fields[name] = getattr(instance, name)
+        del data[name]
+    for name in entity.promoted:
+        value = data[name]
+        if isinstance(value, list):
+            value = frozenset(value)
+        if value is not None and value != frozenset():
+            fields[name] = value
+            del data[name]
+    return fields, _json(entity, data)
+
+
+def _dumped(entity: Entity[M], instance: M) -> dict[str, Any]:  # JSON values
+    try:
+        data = instance.model_dump(mode="json", round_trip=True, by_alias=False, warnings="error")
+    except PydanticSerializationError as exc:
+        raise InvalidArgument(
+            f"A {entity.kind} cannot be written as JSON: a field holds a value of another type than declared, or bytes "
+            'that are not UTF-8 (set ser_json_bytes and val_json_bytes to "base64").'
+        ) from exc
+    if not _is_finite(data):
+        raise InvalidArgument(f"A {entity.kind} holds NaN or an infinity, which no store keeps; use None or a bound.")
+    return data
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(_is_finite(inner) for inner in value.values())
+    return all(_is_finite(inner) for inner in value) if isinstance(value, list) else True
+
+
+def _json(entity: Entity[M], data: Mapping[str, object]) -> bytes:
+    try:
+        return orjson.dumps(data)
+    except TypeError:
+        return _exact_json(entity, data)
+
+
+def _exact_json(entity: Entity[M], data: Mapping[str, object]) -> bytes:
+    """JSON of what orjson refuses: integers beyond 64 bits; and the error for what is no text."""
+    try:
+        return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError as exc:
+        raise InvalidArgument(
+            f"A {entity.kind} holds text with half of a surrogate pair, which is not valid Unicode; remove it."
+        ) from exc
+
+
+def _check_loadable(entity: Entity[M], text: bytes) -> None:
+    try:
+        entity.model.model_validate_json(text, by_alias=False, by_name=True)
+    except ValidationError as exc:
+        raise InvalidArgument(f"The {entity.kind} is not valid: {problems(exc)}.") from exc
+
+
+def _expiry(entity: Entity[M], instance: M) -> datetime | None:
+    if entity.ttl is None:
+        return None
+    moment: datetime | None = getattr(instance, entity.ttl)
+    if moment is not None and moment.utcoffset() is None:
+        raise InvalidKey(f"{entity.ttl} of a {entity.kind} has no time zone; use an aware datetime.")
+    return moment
+
+
+def _schema_of(entity: Entity[M], record: Record) -> int:
+    number = str(record.fields.get(LAYOUT_FIELD, "")).partition(".")[0]
+    if not number.isdecimal():
+        raise _corrupt(entity, record.key, "it does not tell its schema")
+    schema = int(number)
+    if schema > entity.schema:
+        raise SchemaMismatch(
+            f"The {entity.kind} {record.key.pk!r} was written by schema {schema}, this program knows {entity.schema}; "
+            "update the program."
+        )
+    return schema
+
+
+def _spliced(entity: Entity[M], record: Record) -> bytes:
+    """One JSON object of promoted fields and body, without parsing the body."""
+    body = record.body
+    if not (body.startswith(b"{") and body.endswith(b"}")):
+        raise _corrupt(entity, record.key, "its body is no JSON object")
+    values = {name: plain(entity, name, v) for name, v in record.fields.items() if name != LAYOUT_FIELD}
+    if not values:
+        return body
+    head = _json(entity, values)[:-1]
+    return head + (b"}" if body == b"{}" else b"," + body[1:])
+
+
+def plain(entity: Entity[M], name: str, value: FieldValue) -> object:
+    """A promoted value as JSON has it."""
+    if isinstance(value, frozenset):
+        return sorted(value)
+    if not isinstance(value, Decimal):
+        return value
+    is_whole = value == value.to_integral_value()
+    return int(value) if is_whole and _holds_int(entity, name) else str(value)
+
+
+def _holds_int(entity: Entity[M], name: str) -> bool:
+    info = entity.model.model_fields.get(name)
+    return info is not None and info.annotation is int
+
+
+def _upgraded(entity: Entity[M], record: Record) -> bytes:
+    """The JSON object of a record that another layout wrote."""
+    schema = _schema_of(entity, record)
+    data = _merged(entity, record)
+    try:
+        for number in range(schema, entity.schema):
+            data = entity.upgrades[number](data)
+    except Exception as exc:  # whatever an application's upgrade raises
+        raise SchemaMismatch(
+            f"The {entity.kind} {record.key.pk!r} of schema {schema} could not be upgraded to {entity.schema}: "
+            f"{type(exc).__name__}; correct the upgrade function."
+        ) from exc
+    return _json(entity, data)
+
+
+def _merged(entity: Entity[M], record: Record) -> dict[str, Any]:  # JSON values
+    """Body and fields as one; a counter that its layout kept in the body goes on from there."""
+    try:
+        data: dict[str, Any] = json.loads(record.body)  # JSON values
+    except ValueError as exc:
+        raise _corrupt(entity, record.key, "its body is no JSON") from exc
+    for name, value in record.fields.items():
+        if name in entity.counters and name in data and isinstance(value, int | Decimal):
+            value = Decimal(str(data[name])) + value
+        if name != LAYOUT_FIELD:
+            data[name] = plain(entity, name, value)
+    return data
+
+
+def _validated(entity: Entity[M], key: Key, text: bytes) -> M:
+    try:
+        return entity.model.model_validate_json(text, by_alias=False, by_name=True)
+    except ValidationError as exc:
+        raise _corrupt(entity, key, problems(exc)) from exc
+
+
+def _corrupt(entity: Entity[M], key: Key, problem: str) -> Corrupt:
+    return Corrupt(
+        f"The {entity.kind} under ({key.pk!r}, {key.sk!r}) cannot be read: {problem}. "
+        "Restore it from a backup, or declare an upgrade if the model has changed."
+    )

@@ -1,0 +1,119 @@
+"""``entity``: what is to be stored, under which keys, listed how; checked when it is declared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Generic, TypeAlias, TypeVar
+from zlib import crc32
+
+from pydantic import BaseModel
+
+from storycore.entities.patterns import Pattern
+from storycore.entities.scrutiny import Scrutiny
+from storycore.entities.templates import Index, Key
+
+__all__ = ["Entity", "Upgrade", "entity"]
+
+M = TypeVar("M", bound=BaseModel)
+
+Upgrade: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]  # JSON values
+"""Turns the JSON values of an instance as one schema wrote it into those of the next."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Entity(Generic[M]):
+    """A declared entity; made by ``entity()``.
+
+    Args:
+        model: the pydantic model, which knows nothing of storage.
+        kind: the name under which records of this entity are known in a store.
+        schema: the number of the present layout; grows by one with every upgrade.
+        table: the access pattern of the primary key.
+        indexes: the access patterns of the indexes, by name.
+        promoted: fields that are stored as values of their own, for summaries and server-side filters.
+        counters: promoted numbers that can be added to in one atomic step.
+        ttl: the field that says when an instance expires.
+        upgrades: from schema number to the function that leads to the next.
+        timestamps: the fields that hold when an instance was created and last changed.
+    """
+
+    model: type[M]
+    kind: str
+    schema: int
+    table: Pattern
+    indexes: Mapping[str, Pattern]
+    promoted: frozenset[str]
+    counters: frozenset[str]
+    ttl: str | None
+    upgrades: Mapping[int, Upgrade] = field(default_factory=dict)
+    timestamps: tuple[str, str] | None = None
+
+    @cached_property
+    def layout(self) -> str:
+        """The schema number and a digest of what is promoted; stored with every record."""
+        return f"{self.schema}.{crc32(','.join(sorted(self.columns)).encode()):08x}"
+
+    @cached_property
+    def columns(self) -> frozenset[str]:
+        """All fields that are stored as values of their own."""
+        return self.promoted | self.counters
+
+    @cached_property
+    def indexed(self) -> frozenset[str]:
+        """All fields that stand in a key or an index key."""
+        return frozenset(name for pattern in (self.table, *self.indexes.values()) for name in pattern.fields)
+
+
+def entity(
+    model: type[M],
+    *,
+    kind: str,
+    key: Key,
+    schema: int = 1,
+    indexes: Sequence[Index] = (),
+    promoted: Sequence[str] = (),
+    counters: Sequence[str] = (),
+    ttl: str | None = None,
+    upgrades: Mapping[int, Upgrade] | None = None,
+    timestamps: tuple[str, str] | None = None,
+) -> Entity[M]:
+    """Declare how a pydantic model is stored.
+
+    Args:
+        model: stays a plain model.
+        kind: lower-case letters, digits, ``_`` and ``-``; unique in a store.
+        key: of text and ``part.field``.
+        schema: 1 at first; one more whenever stored instances need an upgrade to be read.
+        indexes: other ways to list instances; each slot once.
+        promoted: top-level fields of a scalar type, or sets of text.
+        counters: top-level fields of type int or Decimal.
+        ttl: a field that holds an aware datetime or ``None``; from then on the instance is absent.
+        upgrades: for every schema below the present one, the function from its JSON values to those of the next.
+        timestamps: the names of two datetime fields: created, changed.
+
+    Raises:
+        ConfigError: the declaration contradicts the model or itself.
+    """
+    scrutiny = Scrutiny(model, kind)
+    scrutiny.check_kind()
+    scrutiny.check_model()
+    table, by_name = scrutiny.primary(key), scrutiny.secondary(indexes)
+    scrutiny.check_promoted(promoted)
+    scrutiny.check_counters(counters)
+    scrutiny.check_ttl(ttl)
+    scrutiny.check_upgrades(schema, upgrades or {})
+    scrutiny.check_timestamps(timestamps)
+    return Entity(
+        model=model,
+        kind=kind,
+        schema=schema,
+        table=table,
+        indexes=by_name,
+        promoted=frozenset(promoted) - frozenset(counters),
+        counters=frozenset(counters),
+        ttl=ttl,
+        upgrades=dict(upgrades or {}),
+        timestamps=timestamps,
+    )

@@ -1,0 +1,45 @@
+"""Filters over instances: the shared filter language, read against a model's fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+from pydantic import BaseModel
+
+from storycore.entities.names import did_you_mean
+from storycore.errors import InvalidFilter
+from storycore.ports.filters import And, Filter, Not, Or, evaluate
+
+__all__ = ["check_filter", "matches"]
+
+
+def check_filter(where: Filter, model: type[BaseModel]) -> None:
+    """Raise ``InvalidFilter`` when a filter names a field that the model cannot have."""
+    if model.model_config.get("extra") == "allow":
+        return
+    for name in _fields(where):
+        if name not in model.model_fields:
+            raise InvalidFilter(f"{model.__name__} has no field {name!r}.{did_you_mean(name, model.model_fields)}")
+
+
+def matches(where: Filter, instance: BaseModel) -> bool:
+    """Whether an instance matches; dates and enumerations are compared as their JSON values."""
+    names = set(_fields(where))
+    values: dict[str, object] = instance.model_dump(mode="json", include=names)
+    for name in names:
+        value = getattr(instance, name, None)
+        if isinstance(value, Decimal):
+            values[name] = float(value)
+    return evaluate(where, values)
+
+
+def _fields(where: Filter) -> Iterator[str]:
+    match where:
+        case And(terms) | Or(terms):
+            for term in terms:
+                yield from _fields(term)
+        case Not(term):
+            yield from _fields(term)
+        case _:
+            yield where.field

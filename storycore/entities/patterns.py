@@ -1,0 +1,181 @@
+"""Access patterns: the compiled form of a key template, which places instances and turns arguments into key ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from storycore.entities.key_types import KeyType
+from storycore.entities.keys import KeyPart, Range, encode, escape, starting_with, under
+from storycore.entities.names import did_you_mean
+from storycore.entities.templates import Part, Template
+from storycore.errors import InvalidArgument, InvalidKey
+from storycore.ports.entities import Key
+
+__all__ = ["Bounds", "Pattern"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Limits on the first sort-key part that is not given.
+
+    Args:
+        low: from this value on, inclusive.
+        high: below this value, exclusive.
+        prefix: text that the part begins with; instead of the other two.
+    """
+
+    low: object = None
+    high: object = None
+    prefix: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing is limited."""
+        return self.low is None and self.high is None and not self.prefix
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """One way to reach an entity: by its primary key, or by an index.
+
+    Args:
+        name: of the index, ``""`` for the table itself.
+        slot: of the index, ``None`` for the table itself.
+        pk: the partition's template.
+        sk: the sort key's template.
+        types: the key type of each field in the templates.
+        when: which instances are listed at all.
+    """
+
+    name: str
+    slot: int | None
+    pk: Template
+    sk: Template
+    types: Mapping[str, KeyType]
+    when: Callable[[Any], bool] | None = None  # takes the declared model
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields in the templates, each once, in their order."""
+        return tuple(dict.fromkeys(part.field for part in (*self.pk, *self.sk) if isinstance(part, Part)))
+
+    def place(self, instance: BaseModel) -> Key | None:
+        """Where ``instance`` is listed, or ``None`` when it is not: a part is ``None``, or ``when`` is false.
+
+        Raises:
+            InvalidArgument, InvalidKey: a field holds what cannot stand in a key.
+        """
+        if self.when is not None and not self.when(instance):
+            return None
+        values = {field: getattr(instance, field) for field in self.fields}
+        if None in values.values():
+            return None
+        pk, sk = encode(self._parts(self.pk, values)), encode(self._parts(self.sk, values))
+        return Key(pk, sk) if pk and sk else None
+
+    def address(self, values: Mapping[str, object]) -> Key:
+        """The key that the values of all parts name.
+
+        Raises:
+            InvalidArgument: a part is missing, unknown or of the wrong type.
+            InvalidKey: a part is empty or cannot stand in a key.
+        """
+        self._refuse_unknown(values)
+        self._require(self.fields, values)
+        for field in self.fields:
+            if values[field] == "":
+                raise InvalidKey(f"The key part {field!r} is empty; give it a value.")
+        return Key(encode(self._parts(self.pk, values)), encode(self._parts(self.sk, values)))
+
+    def partition(self, values: Mapping[str, object]) -> str:
+        """The partition that the values name.
+
+        Raises:
+            InvalidArgument: a part of the partition is missing, or a value is unknown or of the wrong type.
+        """
+        self._refuse_unknown(values)
+        self._require([part.field for part in self.pk if isinstance(part, Part)], values)
+        return encode(self._parts(self.pk, values))
+
+    def span(self, values: Mapping[str, object], bounds: Bounds) -> Range:
+        """The sort keys that the given leading parts and the bounds on the next one allow.
+
+        Raises:
+            InvalidArgument: a part is given but not one before it, there is no part left to bound, the bounds
+                contradict each other, or a value is of the wrong type.
+        """
+        given = self._leading(values)
+        leading = self._parts(self.sk[:given], values)
+        if given == len(self.sk):
+            return self._exactly(leading, bounds)
+        if bounds.is_open:
+            return under(leading)
+        following = self.sk[given]
+        assert isinstance(following, Part)
+        if bounds.prefix:
+            return self._beginning(following.field, leading, bounds)
+        return self._between(following.field, leading, bounds)
+
+    def _exactly(self, whole: list[KeyPart], bounds: Bounds) -> Range:
+        if not bounds.is_open:
+            raise InvalidArgument(f"All sort-key parts of {self._title} are given; leave out low, high and prefix.")
+        text = encode(whole)
+        return text, under(whole)[0]
+
+    def _beginning(self, field: str, leading: list[KeyPart], bounds: Bounds) -> Range:
+        if bounds.low is not None or bounds.high is not None:
+            raise InvalidArgument("Give either prefix, or low and high.")
+        if not isinstance(bounds.prefix, str) or not self.types[field].has_text_order:
+            raise InvalidArgument(f"The part {field!r} of {self._title} is not text; use low and high.")
+        before = under(leading)[0] or ""
+        return starting_with(before + escape(bounds.prefix))
+
+    def _between(self, field: str, leading: list[KeyPart], bounds: Bounds) -> Range:
+        low, high = under(leading)
+        kind = self.types[field]
+        if bounds.low is not None:
+            low = encode([*leading, kind.part(field, bounds.low)])
+        if bounds.high is not None:
+            high = encode([*leading, kind.part(field, bounds.high)])
+        if low is not None and high is not None and low > high:
+            raise InvalidArgument(f"low lies above high for {field!r}; exchange them, and use reverse for the order.")
+        return low or None, high
+
+    def _leading(self, values: Mapping[str, object]) -> int:
+        given = 0
+        for part in self.sk:
+            if isinstance(part, Part) and part.field not in values:
+                break
+            given += 1
+        for part in self.sk[given:]:
+            if isinstance(part, Part) and part.field in values:
+                stop = self.sk[given]
+                assert isinstance(stop, Part)
+                raise InvalidArgument(f"{self._title} orders by {stop.field!r} before {part.field!r}; give both.")
+        return given
+
+    def _parts(self, template: Template, values: Mapping[str, object]) -> list[KeyPart]:
+        types = self.types
+        return [
+            part if isinstance(part, str) else types[part.field].part(part.field, values[part.field])
+            for part in template
+        ]
+
+    def _refuse_unknown(self, values: Mapping[str, object]) -> None:
+        known = self.fields
+        for name in values:
+            if name not in known:
+                raise InvalidArgument(f"{self._title} has no part {name!r}.{did_you_mean(name, known)}")
+
+    def _require(self, fields: tuple[str, ...] | list[str], values: Mapping[str, object]) -> None:
+        missing = [field for field in fields if field not in values]
+        if missing:
+            raise InvalidArgument(f"{self._title} needs {', '.join(missing)}; give each by name.")
+
+    @property
+    def _title(self) -> str:
+        return f"The index {self.name!r}" if self.name else "The primary key"

@@ -1,0 +1,320 @@
+"""Repository: models in, models out, over any entity store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from pydantic import BaseModel
+
+from storycore.entities.batches import write_all
+from storycore.entities.codec import from_record, key_of, to_put
+from storycore.entities.cursors import CursorSeal, QueryIdentity
+from storycore.entities.declaration import Entity
+from storycore.entities.filtering import matches
+from storycore.entities.listing import Listing
+from storycore.entities.names import did_you_mean
+from storycore.entities.patching import Changes
+from storycore.entities.reading import Walk, whole
+from storycore.entities.stamps import stamp, stamp_of
+from storycore.entities.timestamps import Touched, touch
+from storycore.errors import ConditionFailed, InvalidArgument, NotFound, PartialFailure, StorycoreError, VersionConflict
+from storycore.ports.conditions import ABSENT, ANY, Condition, Matches
+from storycore.ports.entities import Delete, EntityStore, Key, Patch, Position, RecordPage, Segment, Written
+from storycore.ports.environment import Environment
+from storycore.ports.filters import Filter
+from storycore.ports.pages import Pages
+
+__all__ = ["KeyLike", "Repository"]
+
+M = TypeVar("M", bound=BaseModel)
+
+KeyLike: TypeAlias = Key | BaseModel | Mapping[str, object] | object
+"""A key: an instance, a mapping of parts, a ``Key``, or the value itself where the key has one part."""
+
+_ATTEMPTS = 16
+_LONGEST_PAUSE_SECONDS = 0.04
+
+
+class Repository(Generic[M]):
+    """The instances of one entity in one store.
+
+    Key parts are given by name, ``get(story_id="s9")``; where the key has one part its value alone will do. An
+    instance that was loaded or saved knows its version, and ``put`` and ``delete`` of it expect that version. Every
+    index of the declaration is an attribute: ``stories.by_user.page(user_id="u1")``.
+
+    Args:
+        entity: the declaration.
+        store: where records are kept; borrowed, never closed here.
+        env: tells the time.
+        cursor_key: signs cursors; processes that share it accept each other's. At least 16 bytes.
+
+    Raises:
+        ConfigError: the cursor key is too short.
+    """
+
+    def __init__(self, entity: Entity[M], store: EntityStore, env: Environment, *, cursor_key: bytes) -> None:
+        self.entity = entity
+        self.store = store
+        self._env = env
+        self._source = whole(entity, store, CursorSeal(cursor_key))
+        self._listings = {name: Listing(self._source, pattern) for name, pattern in entity.indexes.items()}
+        self.table = Listing(self._source, entity.table)
+
+    def __getattr__(self, name: str) -> Listing[M]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name not in self._listings:
+            raise AttributeError(
+                f"The repository of {self.entity.kind!r} has no index or method {name!r}."
+                f"{did_you_mean(name, self._listings)}"
+            )
+        return self._listings[name]
+
+    def index(self, name: str) -> Listing[M]:
+        """The listing of an index, by its name.
+
+        Raises:
+            InvalidArgument: no index has that name.
+        """
+        if name not in self._listings:
+            raise InvalidArgument(
+                f"The entity {self.entity.kind!r} has no index {name!r}.{did_you_mean(name, self._listings)}"
+            )
+        return self._listings[name]
+
+    def address(self, key: KeyLike | None = None, /, **parts: object) -> Key:
+        """The record key that a key or its parts by name stand for.
+
+        Raises:
+            InvalidArgument: a part is missing, unknown or of the wrong type.
+            InvalidKey: a part is empty or cannot stand in a key.
+        """
+        if key is None:
+            return self.entity.table.address(parts)
+        if parts:
+            raise InvalidArgument("Give the key itself or its parts by name, not both.")
+        if isinstance(key, Key):
+            return key
+        if isinstance(key, self.entity.model):
+            return key_of(self.entity, key)
+        if isinstance(key, Mapping):
+            return self.entity.table.address({str(name): value for name, value in key.items()})
+        fields = self.entity.table.fields
+        if len(fields) != 1:
+            raise InvalidArgument(f"The key of a {self.entity.kind} has the parts {', '.join(fields)}; name each.")
+        return self.entity.table.address({fields[0]: key})
+
+    async def create(self, instance: M) -> M:
+        """Store a new instance and stamp it.
+
+        Raises:
+            AlreadyExists: its key is taken.
+            InvalidArgument, TooLarge: it cannot be stored.
+        """
+        return await self.put(instance, when=ABSENT)
+
+    async def get(self, key: KeyLike | None = None, /, *, consistent: bool = False, **parts: object) -> M:
+        """The instance under a key.
+
+        Args:
+            consistent: ask the store itself, not a cache in front of it.
+
+        Raises:
+            NotFound: there is none.
+            Corrupt, SchemaMismatch: it cannot be read.
+        """
+        address = self.address(key, **parts)
+        found = await self._load(address, consistent=consistent)
+        if found is None:
+            raise self._not_found(address)
+        return found
+
+    async def find(self, key: KeyLike | None = None, /, *, consistent: bool = False, **parts: object) -> M | None:
+        """The instance under a key, or ``None``; otherwise as ``get``."""
+        return await self._load(self.address(key, **parts), consistent=consistent)
+
+    async def get_many(self, keys: Iterable[KeyLike], *, consistent: bool = False) -> list[M | None]:
+        """The instances under any number of keys, in their order; ``None`` where there is none."""
+        records = await self.store.get([self.address(key) for key in keys], consistent=consistent)
+        return [None if record is None else from_record(self.entity, record) for record in records]
+
+    async def put(self, instance: M, *, when: Condition | None = None) -> M:
+        """Store an instance whole, stamp it with its new version, and return it.
+
+        Args:
+            when: the condition; by default the version that the instance was loaded or saved under, and ``ANY`` for
+                one that never was.
+
+        Raises:
+            VersionConflict: somebody else wrote it since; load it again.
+            AlreadyExists, NotFound: a condition of presence failed.
+            InvalidArgument, TooLarge: it cannot be stored.
+        """
+        touched = touch(self.entity, instance, self._env.clock.now())
+        write = to_put(self.entity, touched.candidate, when=self._expected(instance) if when is None else when)
+        [written] = await self.store.write([write])
+        return self._settle(touched, written)
+
+    async def save(self, instance: M) -> M:
+        """The same as ``put`` without a condition of one's own."""
+        return await self.put(instance)
+
+    async def save_batch(self, instances: Iterable[M]) -> int:
+        """Store any number of instances, each like ``put``, in few calls; returns how many.
+
+        Raises:
+            PartialFailure: some could not be stored, the others are; ``outcomes`` tells of each in order.
+            InvalidArgument: one is invalid, or two have the same key; nothing was stored.
+        """
+        now = self._env.clock.now()
+        touched = [touch(self.entity, instance, now) for instance in instances]
+        writes = [to_put(self.entity, t.candidate, when=self._expected(t.instance)) for t in touched]
+        outcomes = await write_all(self.store, writes)
+        results = [
+            self._settle(item, outcome) if isinstance(outcome, Written) else outcome
+            for item, outcome in zip(touched, outcomes, strict=True)
+        ]
+        _raise_failures(self.entity.kind, results)
+        return len(results)
+
+    async def patch(
+        self,
+        key: KeyLike | None = None,
+        /,
+        *,
+        set: Mapping[str, object] | None = None,  # noqa: A002 - the verb of the port
+        add: Mapping[str, int | float | Decimal] | None = None,
+        unset: Sequence[str] = (),
+        when: Filter | None = None,
+        **parts: object,
+    ) -> M:
+        """Change some fields of a stored instance and return it as it now is.
+
+        Adding to counters alone is one atomic step that cannot conflict, unless an index or a validator looks at them.
+        Everything else reads, changes, validates and writes under the version that was read, again when somebody was
+        faster; index keys follow. Counting does not touch the timestamp of the last change.
+
+        Args:
+            set: field to its new value.
+            add: numeric field to what is added.
+            unset: fields that go back to their default.
+            when: change only an instance that matches.
+
+        Raises:
+            NotFound: there is no such instance.
+            ConditionFailed: it does not match ``when``.
+            InvalidArgument: a field is unknown or the result is not valid.
+            VersionConflict: others were faster 16 times in a row.
+        """
+        changes = Changes(set or {}, add or {}, unset, when)
+        changes.check(self.entity)
+        address = self.address(key, **parts)
+        if changes.only_count(self.entity):
+            return await self._count(address, changes)
+        return await self._change(address, changes)
+
+    async def delete(self, key: KeyLike | None = None, /, *, when: Condition | None = None, **parts: object) -> bool:
+        """Remove an instance; returns whether there was one.
+
+        Args:
+            key: an instance that was loaded or saved is removed only in that version.
+            when: the condition instead.
+
+        Raises:
+            VersionConflict: somebody wrote the instance since it was loaded.
+            NotFound: ``when`` is ``PRESENT`` and there is none.
+        """
+        address = self.address(key, **parts)
+        expected = self._expected(key) if isinstance(key, self.entity.model) else ANY
+        [written] = await self.store.write([Delete(key=address, when=expected if when is None else when)])
+        return written.version is not None
+
+    def scan(self, *, where: Filter | None = None) -> Pages[M]:
+        """All instances in the store, in no particular order."""
+        identity = QueryIdentity(
+            kind=self.entity.kind, index="", partition="", low=None, high=None, reverse=False, where=where
+        )
+        return Walk(self._source, identity, None, self._scan_records).checked().pages()
+
+    def query(
+        self,
+        index: str | None = None,
+        /,
+        *,
+        low: object = None,
+        high: object = None,
+        prefix: str | None = None,
+        reverse: bool = False,
+        where: Filter | None = None,
+        consistent: bool = False,
+        **parts: object,
+    ) -> Pages[M]:
+        """The listing of an index by name, or of one partition of the table; arguments as for ``Listing.page``."""
+        listing = self.table if index is None else self.index(index)
+        return listing.iterate(
+            reverse=reverse, low=low, high=high, prefix=prefix, where=where, consistent=consistent, **parts
+        )
+
+    async def _scan_records(self, after: Position | None, limit: int) -> RecordPage:
+        return await self.store.scan(Segment(), after=after, limit=limit)
+
+    async def _load(self, address: Key, *, consistent: bool) -> M | None:
+        [record] = await self.store.get([address], consistent=consistent)
+        return None if record is None else from_record(self.entity, record)
+
+    async def _count(self, address: Key, changes: Changes) -> M:
+        amounts: dict[str, Any] = dict(changes.add)  # int or Decimal, as only_count() has made sure
+        try:
+            [written] = await self.store.write([Patch(key=address, add=amounts)])
+        except NotFound as exc:
+            raise self._not_found(address) from exc
+        assert written.record is not None
+        return from_record(self.entity, written.record)
+
+    async def _change(self, address: Key, changes: Changes) -> M:
+        for attempt in range(_ATTEMPTS):
+            try:
+                return await self._change_once(address, changes)
+            except VersionConflict:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+            longest = min(_LONGEST_PAUSE_SECONDS, 0.001 * 2**attempt)
+            await asyncio.sleep(self._env.random.uniform(0, longest))
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _change_once(self, address: Key, changes: Changes) -> M:
+        current = await self._load(address, consistent=True)
+        if current is None:
+            raise self._not_found(address)
+        if changes.when is not None and not matches(changes.when, current):
+            raise ConditionFailed(f"The {self.entity.kind} does not match the patch's condition; nothing was changed.")
+        changed = changes.applied(self.entity, current)
+        touched = touch(self.entity, changed, self._env.clock.now(), keep=changes.set, is_stored=True)
+        write = to_put(self.entity, touched.candidate, when=self._expected(current))
+        [written] = await self.store.write([write])
+        return self._settle(touched, written)
+
+    def _expected(self, instance: M) -> Condition:
+        version = stamp_of(instance, key_of(self.entity, instance))
+        return ANY if version is None else Matches(version)
+
+    def _settle(self, touched: Touched[M], written: Written) -> M:
+        assert written.version is not None
+        touched.apply()
+        stamp(touched.instance, written.key, written.version)
+        return touched.instance
+
+    def _not_found(self, address: Key) -> NotFound:
+        return NotFound(f"There is no {self.entity.kind} under ({address.pk!r}, {address.sk!r}), or it has expired.")
+
+
+def _raise_failures(kind: str, results: Sequence[BaseModel | StorycoreError]) -> None:
+    failed = [result for result in results if isinstance(result, StorycoreError)]
+    if failed:
+        raise PartialFailure(
+            f"{len(failed)} of {len(results)} instances of {kind!r} were not saved. {failed[0].message}",
+            outcomes=results,
+        )

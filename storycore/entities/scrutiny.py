@@ -1,0 +1,211 @@
+"""What a declaration must satisfy, so that a mistake shows when the module is imported and not in production."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time
+from decimal import Decimal
+from enum import Enum
+from typing import get_args, get_origin
+from uuid import UUID
+
+from pydantic import BaseModel, SecretBytes, SecretStr
+
+from storycore.entities.annotations import admits_none, plain_types
+from storycore.entities.key_types import KeyType, key_type_of
+from storycore.entities.names import did_you_mean, nearest
+from storycore.entities.patterns import Pattern
+from storycore.entities.templates import Index, Key, Part, Template
+from storycore.errors import ConfigError
+from storycore.ports.entities import INDEX_SLOTS
+
+__all__ = ["LAYOUT_FIELD", "Scrutiny"]
+
+LAYOUT_FIELD = "schema"
+"""The field of every record that tells which layout wrote it."""
+
+_KIND = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_ARGUMENTS = frozenset(
+    {
+        "add", "consistent", "cursor", "high", "limit", "low", "prefix", "project", "reverse", "self", "set", "unset",
+        "when", "where",
+    }
+)  # fmt: skip
+_METHODS = frozenset(
+    {
+        "address", "create", "delete", "entity", "find", "get", "get_many", "index", "patch", "put", "query", "save",
+        "save_batch", "scan", "table",
+    }
+)  # fmt: skip
+_SCALARS = (str, int, float, Decimal, date, datetime, time, UUID, Enum)
+
+
+class Scrutiny:
+    """The checks of one declaration, and the patterns that come out of them.
+
+    Args:
+        model: the pydantic model.
+        kind: the declared kind, for messages.
+    """
+
+    def __init__(self, model: type[BaseModel], kind: str) -> None:
+        self._model = model
+        self._kind = kind
+
+    def check_kind(self) -> None:
+        """The kind is a plain name."""
+        if not isinstance(self._kind, str) or not _KIND.fullmatch(self._kind):
+            raise ConfigError(
+                f"The kind {self._kind!r} must be 1 to 63 lower-case letters, digits, '_' or '-', a letter first.",
+                path="kind",
+            )
+
+    def check_model(self) -> None:
+        """The model is a pydantic model whose dump holds everything that loading needs."""
+        if not (isinstance(self._model, type) and issubclass(self._model, BaseModel)):
+            raise ConfigError(f"Entity {self._kind!r}: the model must be a pydantic BaseModel.", path=self._kind)
+        for name, info in self._model.model_fields.items():
+            if info.exclude and info.is_required():
+                raise self._error(
+                    f"the required field {name!r} is excluded from dumps, so it could not be loaded", name
+                )
+            if plain_types(info.annotation) & {SecretStr, SecretBytes}:
+                raise self._error(
+                    f"the field {name!r} is a secret, whose dump is only stars; store a hash instead", name
+                )
+
+    def primary(self, key: Key) -> Pattern:
+        """The pattern of the primary key."""
+        pattern = self._pattern("", None, key.pk, key.sk)
+        for name in pattern.fields:
+            if admits_none(self._model.model_fields[name].annotation):
+                raise self._error(f"the key part {name!r} may be None; a primary key needs a value", name)
+        if not pattern.fields:
+            raise self._error("the primary key has no part, so there could be one instance only", "key")
+        return pattern
+
+    def secondary(self, indexes: Sequence[Index]) -> dict[str, Pattern]:
+        """The patterns of the indexes by name."""
+        found: dict[str, Pattern] = {}
+        slots: set[int] = set()
+        for index in indexes:
+            self._check_index(index, found, slots)
+            slots.add(index.slot)
+            made = self._pattern(index.name, index.slot, index.pk, index.sk)
+            found[index.name] = Pattern(made.name, made.slot, made.pk, made.sk, made.types, index.when)
+        return found
+
+    def check_promoted(self, promoted: Sequence[str]) -> None:
+        """Promoted fields exist and are scalars or sets of text."""
+        for name in promoted:
+            self._require_field(name, "promoted")
+            if name == LAYOUT_FIELD:
+                raise self._error(f"the name {name!r} is reserved and cannot be promoted", name)
+            options = plain_types(self._model.model_fields[name].annotation)
+            if not all(_is_scalar(option) for option in options) and not all(_is_text_set(o) for o in options):
+                raise self._error(f"the promoted field {name!r} must be a scalar or a set of text", name)
+
+    def check_counters(self, counters: Sequence[str]) -> None:
+        """Counters are numbers without a gap."""
+        for name in counters:
+            self._require_field(name, "a counter")
+            annotation = self._model.model_fields[name].annotation
+            options = plain_types(annotation)
+            if admits_none(annotation) or len(options) != 1 or not all(map(_is_number, options)):
+                raise self._error(f"the counter {name!r} must be an int or a Decimal, not optional", name)
+
+    def check_ttl(self, ttl: str | None) -> None:
+        """The expiry is a datetime or ``None``."""
+        if ttl is not None:
+            self._require_datetime(ttl, "the ttl")
+
+    def check_timestamps(self, timestamps: tuple[str, str] | None) -> None:
+        """Both timestamps are datetimes, and can be changed."""
+        for name in timestamps or ():
+            self._require_datetime(name, "a timestamp")
+        if timestamps and self._model.model_config.get("frozen"):
+            raise self._error("a frozen model cannot keep timestamps; leave them out or thaw it", "timestamps")
+
+    def check_upgrades(self, schema: int, upgrades: Mapping[int, object]) -> None:
+        """There is one upgrade per earlier schema."""
+        if isinstance(schema, bool) or not isinstance(schema, int) or schema < 1:
+            raise self._error("the schema is a whole number from 1 on", "schema")
+        wanted = set(range(1, schema))
+        if wanted != set(upgrades):
+            odd = ", ".join(str(number) for number in sorted(wanted ^ set(upgrades)))
+            raise self._error(
+                f"schema {schema} needs upgrades from exactly 1 to {schema - 1}; look at {odd}", "upgrades"
+            )
+
+    def _check_index(self, index: Index, found: Mapping[str, Pattern], slots: set[int]) -> None:
+        if not index.name.isidentifier() or index.name.startswith("_") or index.name in _METHODS:
+            raise self._error(f"the index name {index.name!r} is reserved or no identifier; choose another", index.name)
+        if index.name in found:
+            raise self._error(f"the index name {index.name!r} occurs twice", index.name)
+        if not 1 <= index.slot <= INDEX_SLOTS:
+            raise self._error(f"the index {index.name!r} needs a slot from 1 to {INDEX_SLOTS}", index.name)
+        if index.slot in slots:
+            raise self._error(
+                f"the index {index.name!r} shares slot {index.slot} with another; choose another", index.name
+            )
+
+    def _pattern(self, name: str, slot: int | None, pk: Template, sk: Template) -> Pattern:
+        title = name or "key"
+        for template in (pk, sk):
+            if not isinstance(template, tuple) or not template:
+                raise self._error(f"{title}: pk and sk are non-empty tuples of text and part.field", title)
+        fields = [self._part_field(given, title) for given in (*pk, *sk) if not isinstance(given, str)]
+        return Pattern(name, slot, pk, sk, {field: self._key_type(field) for field in fields})
+
+    def _part_field(self, given: object, title: str) -> str:
+        if not isinstance(given, Part):
+            raise self._error(f"{title}: {given!r} is neither text nor part.field", title)
+        self._require_field(given.field, f"a part of {title}")
+        if given.field in _ARGUMENTS:
+            raise self._error(
+                f"the field {given.field!r} has the name of an argument and cannot be a key part", given.field
+            )
+        return given.field
+
+    def _key_type(self, field: str) -> KeyType:
+        annotation = self._model.model_fields[field].annotation
+        found = key_type_of(annotation)
+        if found is None:
+            raise self._error(
+                f"the field {field!r} cannot be a key part: it must be text, an integer, a bool, a date, a datetime, a "
+                "UUID or an enumeration of one of these, and not a mixture. Numbers with a fraction have no order as "
+                "text; use a whole number of a smaller unit",
+                field,
+            )
+        return found
+
+    def _require_datetime(self, name: str, role: str) -> None:
+        self._require_field(name, role)
+        if key_type_of(self._model.model_fields[name].annotation) != KeyType(datetime):
+            raise self._error(f"{role} {name!r} must be a datetime", name)
+
+    def _require_field(self, name: str, role: str) -> None:
+        fields = self._model.model_fields
+        if name not in fields:
+            raise ConfigError(
+                f"Entity {self._kind!r}: {self._model.__name__} has no field {name!r}, which is declared as {role}."
+                f"{did_you_mean(name, fields)}",
+                path=f"{self._kind}.{name}",
+                suggestion=nearest(name, fields),
+            )
+
+    def _error(self, problem: str, name: str) -> ConfigError:
+        return ConfigError(f"Entity {self._kind!r}: {problem}.", path=f"{self._kind}.{name}")
+
+
+def _is_scalar(option: object) -> bool:
+    return isinstance(option, type) and issubclass(option, _SCALARS)
+
+
+def _is_number(option: object) -> bool:
+    return isinstance(option, type) and issubclass(option, (int, Decimal)) and not issubclass(option, (bool, Enum))
+
+
+def _is_text_set(option: object) -> bool:
+    return get_origin(option) in (set, frozenset) and plain_types(get_args(option)[0]) == {str}
