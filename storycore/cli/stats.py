@@ -1,0 +1,44 @@
+"""``storycore stats``: what is stored, and how the cache does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+from storycore.cli.common import Common, common_options
+
+__all__ = ["stats"]
+
+
+@click.command()
+@common_options
+def stats(common: Common) -> None:
+    """Show what is stored and how the cache does."""
+    from rich.markup import escape
+
+    from storycore.cli.output import print_json, show, table
+
+    found = asyncio.run(_stats(common))
+    if common.as_json:
+        return print_json(found)
+    made = table("what", "value")
+    for path, value in _flat(found, ""):
+        made.add_row(escape(path), escape(str(value)))
+    return show(made)
+
+
+async def _stats(common: Common) -> dict[str, Any]:
+    async with common.open() as store:
+        return await store.stats()
+
+
+def _flat(value: object, path: str) -> Iterator[tuple[str, object]]:
+    """The leaves of a nested mapping, each with its dotted path."""
+    if not isinstance(value, Mapping):
+        yield path, value
+        return
+    for name, inner in value.items():
+        yield from _flat(inner, f"{path}.{name}" if path else str(name))
