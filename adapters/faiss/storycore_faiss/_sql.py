@@ -1,0 +1,105 @@
+"""SQLite's tongue: the layout of the file, its connections, and its errors in the words of storycore."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from storycore.errors import AccessDenied, Corrupt, StorageFull, StorycoreError, Unavailable
+
+__all__ = ["APPLICATION", "LAYOUT", "SCHEMA", "connect", "reading", "translating", "writing"]
+
+APPLICATION = 0x53746356
+"""SQLite's application_id of these files."""
+
+LAYOUT = 1
+"""The version of the tables, kept as SQLite's user_version."""
+
+SCHEMA = (
+    "CREATE TABLE spec(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE state(only INTEGER PRIMARY KEY CHECK (only = 1), lsn INTEGER NOT NULL, floor INTEGER NOT NULL, "
+    "last_slot INTEGER NOT NULL)",
+    "INSERT INTO state VALUES (1, 0, 0, 0)",
+    "CREATE TABLE item(slot INTEGER PRIMARY KEY, namespace TEXT NOT NULL, id TEXT NOT NULL, vector BLOB NOT NULL, "
+    "metadata BLOB NOT NULL, UNIQUE(namespace, id))",
+    "CREATE TABLE gone(lsn INTEGER NOT NULL, slot INTEGER NOT NULL, namespace TEXT NOT NULL, "
+    "PRIMARY KEY(lsn, slot)) WITHOUT ROWID",
+)
+"""``item`` holds what is live; a slot is never used twice, and an update takes a new one. ``gone`` names the slots that
+ended, by the write that ended them, so that another process can follow from any ``lsn`` not below ``floor``."""
+
+_WAIT_SECONDS = 5.0
+
+_ERRORS: dict[int, tuple[type[StorycoreError], str]] = {
+    sqlite3.SQLITE_BUSY: (Unavailable, "is locked by another process; try again, or end what holds it"),
+    sqlite3.SQLITE_LOCKED: (Unavailable, "is locked by another connection; try again"),
+    sqlite3.SQLITE_PROTOCOL: (Unavailable, "is locked by another process; try again"),
+    sqlite3.SQLITE_IOERR: (Unavailable, "cannot be read or written; check the disk"),
+    sqlite3.SQLITE_CANTOPEN: (AccessDenied, "cannot be opened; check the rights on the file and its folder"),
+    sqlite3.SQLITE_READONLY: (AccessDenied, "is read-only; check the rights on the file and its folder"),
+    sqlite3.SQLITE_PERM: (AccessDenied, "may not be used; check the rights on the file and its folder"),
+    sqlite3.SQLITE_FULL: (StorageFull, "cannot grow: the disk is full; make room and write again"),
+    sqlite3.SQLITE_CORRUPT: (Corrupt, "is damaged; restore it from a backup, or delete it and ingest again"),
+    sqlite3.SQLITE_NOTADB: (Corrupt, "is not an SQLite file; point the path elsewhere, or delete it"),
+}
+_OS_ERRORS: dict[int | None, tuple[type[StorycoreError], str]] = {
+    errno.EACCES: (AccessDenied, "may not be made; check the rights on the folder"),
+    errno.EPERM: (AccessDenied, "may not be made; check the rights on the folder"),
+    errno.EROFS: (AccessDenied, "is on a read-only file system"),
+    errno.ENOSPC: (StorageFull, "cannot be made: the disk is full"),
+}
+
+
+@contextmanager
+def translating(path: Path) -> Iterator[None]:
+    """Raise SQLite's and the system's errors as storycore's."""
+    try:
+        yield
+    except sqlite3.Error as exc:
+        code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        kind, what = _ERRORS.get(code, (Corrupt, "does not have the tables of this adapter; restore it from a backup"))
+        raise kind(f"The vector index {path} {what} (SQLite: {exc}).") from exc
+    except OSError as exc:
+        kind, what = _OS_ERRORS.get(exc.errno, (Unavailable, "cannot be made; check the path"))
+        raise kind(f"The vector index {path} {what} ({exc.strerror}).") from exc
+
+
+def connect(path: Path, *, create: bool, durability: str) -> sqlite3.Connection:
+    """A connection in autocommit, which any one thread at a time may use."""
+    uri = f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=64
+    )
+    try:
+        connection.execute(f"PRAGMA synchronous={'FULL' if durability == 'full' else 'NORMAL'}")
+        connection.execute("PRAGMA trusted_schema=OFF")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def reading(connection: sqlite3.Connection) -> Iterator[None]:
+    """One unchanging view of the file."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+
+
+@contextmanager
+def writing(connection: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing, and alone: other writers wait."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

@@ -1,0 +1,62 @@
+"""Lanes: the threads in which one index does its work, so that the event loop never waits for a disk or a search."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+__all__ = ["Lanes"]
+
+T = TypeVar("T")
+
+
+class Lanes:
+    """One thread that writes and a few that search, each with a connection of its own.
+
+    Args:
+        connect: makes a connection; called in the thread that will use it.
+        prepare: called once in each thread before its first work.
+        search_threads: how many searches run at the same time.
+    """
+
+    def __init__(
+        self, connect: Callable[[], sqlite3.Connection], prepare: Callable[[], None], *, search_threads: int
+    ) -> None:
+        self._connect = connect
+        self._prepare = prepare
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._writer = ThreadPoolExecutor(1, "storycore-faiss-write")
+        self._searchers = ThreadPoolExecutor(search_threads, "storycore-faiss-search")
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do ``work`` in the writing thread, in the order of the calls."""
+        return await asyncio.get_running_loop().run_in_executor(self._writer, self._run, work)
+
+    async def search(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do ``work`` in one of the searching threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._searchers, self._run, work)
+
+    async def close(self) -> None:
+        """Let what has begun come to its end, then close all connections."""
+        await asyncio.to_thread(self._close)
+
+    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._connect()
+            self._connections.append(connection)
+            self._prepare()
+            self._local.connection = connection
+        return work(connection)
+
+    def _close(self) -> None:
+        self._searchers.shutdown(wait=True)
+        self._writer.shutdown(wait=True)
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()

@@ -1,0 +1,110 @@
+"""Provisioning: make the file with its tables, and tell whether a file is one of ours and fits."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+from storycore.errors import Corrupt, NotProvisioned, SchemaMismatch
+from storycore.ports.vectors import IndexSpec
+from storycore_faiss._sql import APPLICATION, LAYOUT, SCHEMA, connect, writing
+
+__all__ = ["provision", "require_file", "verified"]
+
+
+def provision(path: Path, spec: IndexSpec, *, durability: str, dry_run: bool) -> list[str]:
+    """Make what is missing; gives one sentence for each thing made, or with ``dry_run`` to be made."""
+    if not _is_provisioned(path):
+        if not dry_run:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _create(path, spec, durability)
+        return [f"create the vector index {path} ({spec.dimension} dimensions, {spec.metric})"]
+    return []
+
+
+def require_file(path: Path) -> None:
+    """Raise ``NotProvisioned`` when there is no file."""
+    if not path.exists():
+        raise _missing(path)
+
+
+def verified(connection: sqlite3.Connection, path: Path, asked: IndexSpec) -> IndexSpec:
+    """The specification that the file was made with.
+
+    Raises:
+        NotProvisioned: the file has no tables yet.
+        SchemaMismatch: the file is another application's, has another layout, or was made for other vectors.
+    """
+    application, layout = _pragma(connection, "application_id"), _pragma(connection, "user_version")
+    if not application and not _pragma(connection, "schema_version"):
+        raise _missing(path)
+    if application != APPLICATION:
+        raise SchemaMismatch(f"The file {path} belongs to another application; point the vector index elsewhere.")
+    if layout != LAYOUT:
+        raise SchemaMismatch(
+            f"The vector index {path} has layout {layout}, this version of storycore-faiss reads layout {LAYOUT}; "
+            "install the version that wrote it, or ingest again into a new file."
+        )
+    return _fitting(_held(connection, path), asked, path)
+
+
+def _held(connection: sqlite3.Connection, path: Path) -> IndexSpec:
+    facts = dict(connection.execute("SELECT name, value FROM spec"))
+    try:
+        return IndexSpec(int(facts["dimension"]), facts["metric"], facts.get("embedding"))
+    except (KeyError, ValueError) as exc:
+        raise Corrupt(f"The vector index {path} has lost its specification; restore it from a backup.") from exc
+
+
+def _fitting(held: IndexSpec, asked: IndexSpec, path: Path) -> IndexSpec:
+    if held == replace(asked, embedding=asked.embedding or held.embedding):
+        return held
+    raise SchemaMismatch(
+        f"The vector index {path} was made for {_shown(held)}; asked for is {_shown(asked)}. "
+        "Open it as it was made, or ingest again into a new file."
+    )
+
+
+def _shown(spec: IndexSpec) -> str:
+    return f"{spec.dimension} dimensions, metric {spec.metric}, model {spec.embedding or 'unnamed'}"
+
+
+def _is_provisioned(path: Path) -> bool:
+    if not path.exists():
+        return False
+    connection = connect(path, create=False, durability="full")
+    try:
+        return bool(_pragma(connection, "schema_version"))
+    finally:
+        connection.close()
+
+
+def _create(path: Path, spec: IndexSpec, durability: str) -> None:
+    connection = connect(path, create=True, durability=durability)
+    try:
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        connection.execute("PRAGMA journal_mode=WAL")
+        with writing(connection):
+            if not _pragma(connection, "schema_version"):
+                _make_tables(connection, spec)
+    finally:
+        connection.close()
+
+
+def _make_tables(connection: sqlite3.Connection, spec: IndexSpec) -> None:
+    for statement in SCHEMA:
+        connection.execute(statement)
+    facts = {"dimension": str(spec.dimension), "metric": spec.metric, "embedding": spec.embedding}
+    connection.executemany("INSERT INTO spec VALUES (?, ?)", [(k, v) for k, v in facts.items() if v is not None])
+    connection.execute(f"PRAGMA application_id={APPLICATION:d}")
+    connection.execute(f"PRAGMA user_version={LAYOUT:d}")
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    [value] = connection.execute(f"PRAGMA {name}").fetchone()
+    return int(value)
+
+
+def _missing(path: Path) -> NotProvisioned:
+    return NotProvisioned(f"The vector index {path} does not exist yet; make it with `storycore init` or ensure().")

@@ -1,0 +1,189 @@
+"""The truth: what the file holds, read and written in whole transactions."""
+
+from __future__ import annotations
+
+import sqlite3
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from storycore.errors import Corrupt, NotFound
+from storycore.ports.vectors import IdPage, Metadata, Vector, VectorItem, VectorPage
+
+__all__ = ["Row", "State", "Tail", "Truth", "metadata_of", "vector_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How far the file is.
+
+    Args:
+        lsn: number of the last write; every write that changes something takes the next one.
+        floor: what ended up to this write is forgotten; who is behind it loads everything anew.
+        last_slot: the highest slot ever given.
+    """
+
+    lsn: int
+    floor: int
+    last_slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A live item as the file holds it: the vector as float32 bytes, the metadata as JSON."""
+
+    slot: int
+    namespace: str
+    id: str
+    vector: bytes
+    metadata: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """What changed since a known state: the slots that ended, and the rows that came."""
+
+    state: State
+    gone: Sequence[tuple[str, int]]
+    rows: Iterable[Row]
+
+
+def vector_of(blob: bytes, dimension: int) -> Vector:
+    """The stored vector; ``Corrupt`` when it has another length."""
+    if len(blob) != 4 * dimension:
+        raise Corrupt(f"A stored vector has {len(blob)} bytes where {4 * dimension} belong; restore from a backup.")
+    vector = array("f")
+    vector.frombytes(blob)
+    return vector
+
+
+def metadata_of(blob: bytes) -> Metadata:
+    """The stored metadata; ``Corrupt`` when it is not what this adapter writes."""
+    try:
+        metadata = orjson.loads(blob)
+    except orjson.JSONDecodeError as exc:
+        raise Corrupt("Stored metadata is not JSON; restore from a backup.") from exc
+    if not isinstance(metadata, dict):
+        raise Corrupt("Stored metadata is not an object; restore from a backup.")
+    return metadata
+
+
+class Truth:
+    """The statements over one connection; the caller holds the transaction.
+
+    Args:
+        connection: open, with the tables in place.
+        dimension: the length of every vector.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, dimension: int) -> None:
+        self._sql = connection
+        self._dimension = dimension
+
+    def state(self) -> State:
+        """How far the file is in this transaction."""
+        row = self._sql.execute("SELECT lsn, floor, last_slot FROM state").fetchone()
+        if row is None:
+            raise Corrupt("The vector index has lost its state; restore it from a backup.")
+        return State(*row)
+
+    def tail(self, known: State | None) -> Tail:
+        """What changed since ``known``; everything when it is ``None``."""
+        state = self.state()
+        slot = known.last_slot if known else 0
+        gone = self._sql.execute("SELECT namespace, slot FROM gone WHERE lsn > ?", (known.lsn,)) if known else ()
+        rows = self._sql.execute(
+            "SELECT slot, namespace, id, vector, metadata FROM item WHERE slot > ? ORDER BY slot", (slot,)
+        )
+        return Tail(state, list(gone), (Row(*row) for row in rows))
+
+    def item(self, namespace: str, id_: str) -> VectorItem | None:
+        """One item."""
+        row = self._sql.execute(
+            "SELECT vector, metadata FROM item WHERE namespace = ? AND id = ?", (namespace, id_)
+        ).fetchone()
+        return VectorItem(id_, vector_of(row[0], self._dimension), metadata_of(row[1])) if row else None
+
+    def values(self, slot: int) -> Vector:
+        """The vector in a live slot."""
+        [blob] = self._sql.execute("SELECT vector FROM item WHERE slot = ?", (slot,)).fetchone()
+        return vector_of(blob, self._dimension)
+
+    def ids(self, namespace: str, *, prefix: str, after: str | None, limit: int) -> IdPage:
+        """Ids in ascending order."""
+        rows = self._sql.execute(
+            "SELECT id FROM item WHERE namespace = ? AND id > ? AND id >= ? AND id < ? ORDER BY id LIMIT ?",
+            (namespace, after or "", prefix, prefix + "\x7f", limit + 1),
+        )
+        ids = [id_ for (id_,) in rows]
+        return IdPage(ids[:limit], ids[limit - 1] if len(ids) > limit else None)
+
+    def page(self, namespace: str, *, after: str | None, limit: int) -> VectorPage:
+        """Items in ascending order of id."""
+        rows = self._sql.execute(
+            "SELECT id, vector, metadata FROM item WHERE namespace = ? AND id > ? ORDER BY id LIMIT ?",
+            (namespace, after or "", limit + 1),
+        )
+        items = [VectorItem(id_, vector_of(blob, self._dimension), metadata_of(text)) for id_, blob, text in rows]
+        return VectorPage(items[:limit], items[limit - 1].id if len(items) > limit else None)
+
+    def put(self, namespace: str, items: Sequence[VectorItem]) -> State:
+        """Write items with distinct ids; what they replace ends."""
+        if not items:
+            return self.state()
+        state = self._next(slots=len(items))
+        first = state.last_slot - len(items) + 1
+        self._end(state.lsn, "namespace = ? AND id = ?", [(namespace, item.id) for item in items])
+        self._sql.executemany(
+            "INSERT INTO item VALUES (?, ?, ?, ?, ?)",
+            [
+                (slot, namespace, item.id, item.values.tobytes(), orjson.dumps(item.metadata))
+                for slot, item in enumerate(items, first)
+            ],
+        )
+        return state
+
+    def change(self, namespace: str, id_: str, *, values: Vector | None, set_: Metadata, unset: Sequence[str]) -> State:
+        """Merge into an item; ``NotFound`` when there is none."""
+        stored = self.item(namespace, id_)
+        if stored is None:
+            raise NotFound(f"There is no item {id_!r} in namespace {namespace!r}.")
+        kept = {key: value for key, value in stored.metadata.items() if key not in unset}
+        changed = VectorItem(id_, stored.values if values is None else values, {**kept, **set_})
+        return self.put(namespace, [changed])
+
+    def remove_ids(self, namespace: str, ids: Iterable[str]) -> tuple[int, State]:
+        """End the items of these ids; gives how many there were."""
+        return self._remove("namespace = ? AND id = ?", [(namespace, id_) for id_ in dict.fromkeys(ids)])
+
+    def remove_slots(self, slots: Iterable[int]) -> tuple[int, State]:
+        """End the items in these slots; gives how many there were."""
+        return self._remove("slot = ?", [(slot,) for slot in slots])
+
+    def remove_all(self, namespace: str) -> tuple[int, State]:
+        """End every item of a namespace; gives how many there were."""
+        return self._remove("namespace = ?", [(namespace,)])
+
+    def forget(self) -> State:
+        """Drop the names of ended slots; who has not followed yet will load everything anew."""
+        self._sql.execute("DELETE FROM gone")
+        self._sql.execute("UPDATE state SET floor = lsn")
+        return self.state()
+
+    def _remove(self, which: str, values: Sequence[tuple[object, ...]]) -> tuple[int, State]:
+        before = self.state()
+        count = self._end(before.lsn + 1, which, values)
+        return (count, self._next(slots=0)) if count else (0, before)
+
+    def _end(self, lsn: int, which: str, values: Sequence[tuple[object, ...]]) -> int:
+        self._sql.executemany(
+            f"INSERT INTO gone SELECT {lsn:d}, slot, namespace FROM item WHERE {which}",  # noqa: S608 - own constants
+            values,
+        )
+        return self._sql.executemany(f"DELETE FROM item WHERE {which}", values).rowcount  # noqa: S608 - own constants
+
+    def _next(self, *, slots: int) -> State:
+        self._sql.execute("UPDATE state SET lsn = lsn + 1, last_slot = last_slot + ?", (slots,))
+        return self.state()

@@ -1,0 +1,288 @@
+"""The vector index: the port's verbs, each one job in a thread of the index's own."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from storycore.errors import ConfigError, StorycoreError, Unavailable
+from storycore.ports.capabilities import Capabilities, Durability, Guarantees, Support
+from storycore.ports.environment import Environment
+from storycore.ports.filters import Filter
+from storycore.ports.lifecycle import AdapterInfo, Health, Lifecycle, Provision
+from storycore.ports.vectors import (
+    DEFAULT_NAMESPACE,
+    Deleted,
+    IdPage,
+    IndexSpec,
+    Match,
+    Metadata,
+    Optimized,
+    Upserted,
+    Vector,
+    VectorItem,
+    VectorPage,
+    VectorQuery,
+    VectorStats,
+    WriteToken,
+)
+from storycore_faiss._sql import connect, reading, translating, writing
+from storycore_faiss.config import FaissConfig
+from storycore_faiss.lanes import Lanes
+from storycore_faiss.provision import provision, require_file, verified
+from storycore_faiss.truth import State, Truth
+
+if TYPE_CHECKING:
+    from storycore_faiss.engine import Engine
+    from storycore_faiss.planner import Plan
+
+__all__ = ["FaissVectorIndex", "open_vectors"]
+
+T = TypeVar("T")
+
+_FEATURES: Final = {
+    "vectors.atomic": Support.NATIVE,
+    "vectors.exact": Support.NATIVE,
+    "vectors.at_least": Support.NATIVE,
+    "vectors.delete_count": Support.NATIVE,
+    "vectors.explain": Support.NATIVE,
+}
+
+
+def open_vectors(config: FaissConfig, env: Environment) -> FaissVectorIndex:
+    """The vector index in ``config.path``, not yet open.
+
+    Raises:
+        ConfigError: the configuration gives no dimension.
+    """
+    if config.dimension is None:
+        raise ConfigError("A vector index needs a dimension: set it, or configure an embedder.", path="dimension")
+    return FaissVectorIndex(config, IndexSpec(config.dimension, config.metric, config.embedding))
+
+
+class FaissVectorIndex(Lifecycle):
+    """Vectors in one SQLite file, searched in memory by FAISS and roaring bitmaps.
+
+    The file is the truth: a write is one transaction in it. Memory follows when the next search asks, in this process
+    and in every other one that has the file open. Every search is exact.
+    """
+
+    def __init__(self, config: FaissConfig, spec: IndexSpec) -> None:
+        self._config = config
+        self._spec = spec
+        self._lanes: Lanes | None = None
+        self._engine: Engine | None = None
+        self._info = AdapterInfo("faiss", version("storycore-faiss"), str(config.path))
+
+    @property
+    def info(self) -> AdapterInfo:
+        """Who is behind this port, and the file's path."""
+        return self._info
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this index can do; only ``durability="full"`` survives the loss of power."""
+        held = Durability.DISK if self._config.durability == "full" else Durability.PROCESS
+        return Capabilities(features=_FEATURES, guarantees=Guarantees(held, multi_process=True))
+
+    @property
+    def spec(self) -> IndexSpec:
+        """What this index was made for."""
+        return self._spec
+
+    async def open(self) -> None:
+        """Read the file into memory.
+
+        Raises:
+            NotProvisioned: the file does not exist yet.
+            SchemaMismatch: it was made for another dimension, metric or model, or is another application's.
+            Corrupt, AccessDenied, Unavailable: it cannot be used.
+        """
+        if self._opened:
+            return
+        lanes = Lanes(self._connected, _prepare, search_threads=self._config.search_threads)
+        try:
+            self._spec, self._engine = await lanes.write(self._translated(self._loaded))
+            self._natives = await lanes.write(lambda sql: [sql])
+        except BaseException:
+            await lanes.close()
+            raise
+        self._lanes, self._opened = lanes, True
+
+    async def ensure(self, *, dry_run: bool = False) -> Provision:
+        """Make the file with its tables, if it is missing."""
+        return Provision(await asyncio.to_thread(self._provisioned, dry_run))
+
+    async def health(self, *, deep: bool = False) -> Health:
+        """Whether the file can be read; ``deep`` has SQLite check every page and counts the items again."""
+        started = time.perf_counter()
+        try:
+            stats = await self._search(lambda engine, sql: engine.stats(sql))
+            problem = await self._search(lambda engine, sql: _damage(sql, stats.total)) if deep else ""
+        except StorycoreError as exc:
+            return Health(False, exc.message)
+        spent = (time.perf_counter() - started) * 1000
+        return Health(not problem, problem, spent, {"items": stats.total, "bytes": stats.size_bytes or 0})
+
+    async def close(self) -> None:
+        """Let running calls finish, then close the file."""
+        lanes, self._lanes, self._opened, self._natives = self._lanes, None, False, ()
+        if lanes is not None:
+            await lanes.close()
+            self._engine = None
+
+    async def upsert(self, items: Sequence[VectorItem], *, namespace: str = DEFAULT_NAMESPACE) -> Upserted:
+        """Replace or add whole items in one transaction; the last of equal ids wins."""
+        latest = list({item.id: item for item in items}.values())
+        state = await self._write(lambda truth: truth.put(namespace, latest))
+        return Upserted(len(latest), _token(state))
+
+    async def update(
+        self,
+        id: str,  # noqa: A002 - the field's own name in this domain
+        *,
+        values: Vector | None = None,
+        set: Metadata | None = None,  # noqa: A002
+        unset: Sequence[str] = (),
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> WriteToken:
+        """Replace the vector, merge ``set`` into the metadata, remove the keys of ``unset``."""
+        state = await self._write(
+            lambda truth: truth.change(namespace, id, values=values, set_=set or {}, unset=unset),
+        )
+        return _token(state)
+
+    async def delete(
+        self,
+        *,
+        ids: Sequence[str] | None = None,
+        where: Filter | None = None,
+        all: bool = False,  # noqa: A002
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> Deleted:
+        """Remove items by ids, by filter, or all, in one transaction."""
+        if where is not None:
+            engine = self._running()
+            count, state = await self._write_raw(lambda sql: engine.remove(sql, namespace, where))
+        elif ids is not None:
+            count, state = await self._write(lambda truth: truth.remove_ids(namespace, ids))
+        else:
+            count, state = await self._write(lambda truth: truth.remove_all(namespace))
+        return Deleted(count, _token(state))
+
+    async def query(self, queries: Sequence[VectorQuery]) -> list[list[Match]]:
+        """Search; all queries of one call see the same state."""
+        return await self._search(lambda engine, sql: engine.query(sql, queries))
+
+    async def explain(self, query: VectorQuery) -> Plan:
+        """How a query would be answered now: which way, over how many rows."""
+        return await self._search(lambda engine, sql: engine.explain(sql, query))
+
+    async def fetch(self, ids: Sequence[str], *, namespace: str = DEFAULT_NAMESPACE) -> list[VectorItem | None]:
+        """Items by id, in the order of ``ids``."""
+        return await self._read(lambda truth: [truth.item(namespace, id_) for id_ in ids])
+
+    async def list_ids(
+        self, *, prefix: str = "", after: str | None = None, limit: int = 100, namespace: str = DEFAULT_NAMESPACE
+    ) -> IdPage:
+        """Ids that begin with ``prefix``, ascending, behind ``after``."""
+        return await self._read(lambda truth: truth.ids(namespace, prefix=prefix, after=after, limit=limit))
+
+    async def scan(
+        self,
+        *,
+        after: str | None = None,
+        limit: int = 100,
+        where: Filter | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> VectorPage:
+        """Whole items, ascending by id, behind ``after``."""
+        if where is None:
+            return await self._read(lambda truth: truth.page(namespace, after=after, limit=limit))
+        return await self._search(lambda engine, sql: engine.page(sql, namespace, where, after=after, limit=limit))
+
+    async def stats(self) -> VectorStats:
+        """Items per namespace, the size of the file, and the dead rows in memory."""
+        return await self._search(lambda engine, sql: engine.stats(sql))
+
+    async def optimize(self) -> Optimized:
+        """Drop dead rows from memory, and give free pages of the file back."""
+        engine = self._running()
+        return await self._write_raw(engine.optimize)
+
+    async def _write(self, work: Callable[[Truth], T]) -> T:
+        def transaction(sql: sqlite3.Connection) -> T:
+            with writing(sql):
+                return work(Truth(sql, self._spec.dimension))
+
+        return await self._write_raw(transaction)
+
+    async def _read(self, work: Callable[[Truth], T]) -> T:
+        def view(engine: Engine, sql: sqlite3.Connection) -> T:
+            with reading(sql):
+                return work(Truth(sql, self._spec.dimension))
+
+        return await self._search(view)
+
+    async def _write_raw(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        self._running()
+        assert self._lanes is not None
+        return await self._lanes.write(self._translated(work))
+
+    async def _search(self, work: Callable[[Engine, sqlite3.Connection], T]) -> T:
+        engine = self._running()
+        assert self._lanes is not None
+        return await self._lanes.search(self._translated(lambda sql: work(engine, sql)))
+
+    def _running(self) -> Engine:
+        self._require_open()
+        if self._engine is None:
+            raise Unavailable("The vector index is closing.")
+        return self._engine
+
+    def _translated(self, work: Callable[[sqlite3.Connection], T]) -> Callable[[sqlite3.Connection], T]:
+        def job(sql: sqlite3.Connection) -> T:
+            with translating(self._config.path):
+                return work(sql)
+
+        return job
+
+    def _connected(self) -> sqlite3.Connection:
+        with translating(self._config.path):
+            require_file(self._config.path)
+            return connect(self._config.path, create=False, durability=self._config.durability)
+
+    def _loaded(self, sql: sqlite3.Connection) -> tuple[IndexSpec, Engine]:
+        from storycore_faiss.engine import Engine  # here, because FAISS takes long to import and this is a thread
+
+        spec = verified(sql, self._config.path, self._spec)
+        engine = Engine(spec)
+        engine.load(sql)
+        return spec, engine
+
+    def _provisioned(self, dry_run: bool) -> list[str]:
+        config = self._config
+        with translating(config.path):
+            return provision(config.path, self._spec, durability=config.durability, dry_run=dry_run)
+
+
+def _prepare() -> None:
+    from storycore_faiss.flat import use_one_thread  # here, because FAISS takes long to import and this is a thread
+
+    use_one_thread()
+
+
+def _token(state: State) -> WriteToken:
+    return WriteToken(str(state.lsn))
+
+
+def _damage(sql: sqlite3.Connection, counted: int) -> str:
+    [verdict] = sql.execute("PRAGMA integrity_check(1)").fetchone()
+    if verdict != "ok":
+        return f"SQLite finds the file damaged ({verdict}); restore it from a backup, or delete it and ingest again."
+    [held] = sql.execute("SELECT count(*) FROM item").fetchone()
+    return "" if held == counted else f"Memory holds {counted} items and the file {held}; open the index again."
