@@ -1,0 +1,159 @@
+"""The public API in use, for type checkers alone: mypy and pyright read it, nobody runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import assert_type
+
+from pydantic import BaseModel
+
+import storycore
+from storycore import F, Index, InitReport, Key, Profile, Repository, Store, StorycoreError, entity, part
+from storycore.entities import Entity
+from storycore.errors import Effect, NotFound, Retry, TransactionConflict, VersionConflict
+from storycore.hooks import hookimpl
+from storycore.ingestion import Plan, Report
+from storycore.memory.blobs import open_blobs
+from storycore.memory.cache import open_cache
+from storycore.memory.config import MemoryCacheConfig, MemoryConfig, MemoryEmbedderConfig, MemoryVectorConfig
+from storycore.memory.embedder import open_embedder
+from storycore.memory.entities import open_entities
+from storycore.memory.events import open_events
+from storycore.memory.vectors import open_vectors
+from storycore.plugins import Adapter, NoConfig
+from storycore.ports.blobs import BlobStore
+from storycore.ports.cache import Cache
+from storycore.ports.embeddings import Embedder
+from storycore.ports.entities import EntityStore
+from storycore.ports.environment import Environment
+from storycore.ports.events import EventSink
+from storycore.ports.filters import Filter
+from storycore.ports.lifecycle import Health, PortName
+from storycore.ports.pages import Cursor, Page
+from storycore.ports.vectors import VectorIndex
+from storycore.profiles import load
+from storycore.search import Hit
+from storycore.story import Session, Story, StoryStatus, StorySummary, User
+
+
+class Note(BaseModel):
+    """An application's own model."""
+
+    note_id: str
+    owner: str
+    text: str = ""
+    stars: int = 0
+    written_at: datetime | None = None
+
+
+NOTE = entity(
+    Note,
+    kind="note",
+    key=Key(pk=("note", part.note_id), sk=("note",)),
+    indexes=[Index("by_owner", slot=1, pk=("owner", part.owner), sk=(part.written_at,))],
+    counters=("stars",),
+)
+assert_type(NOTE, Entity[Note])
+
+
+async def opening(profile: Profile) -> None:
+    """A store is opened by name, path, profile or not at all."""
+    async with storycore.open() as store:
+        assert_type(store, Store)
+    async with storycore.open("local", dir=Path("data"), overrides={"cache": "memory://"}) as store:
+        assert_type(await store.init(), InitReport)
+    async with storycore.open(profile, env=Environment()) as store:
+        assert_type(store.profile, Profile)
+    assert_type(load("memory"), Profile)
+
+
+async def own_entities(store: Store) -> None:
+    """A repository knows its model."""
+    notes = store.repository(NOTE)
+    assert_type(notes, Repository[Note])
+    assert_type(await notes.create(Note(note_id="n1", owner="ada")), Note)
+    assert_type(await notes.get(note_id="n1"), Note)
+    assert_type(await notes.find("n1"), Note | None)
+    assert_type(await notes.get_many(["n1", "n2"]), list[Note | None])
+    assert_type(await notes.patch("n1", add={"stars": 1}, when=F.text == "x"), Note)
+    page = await notes.by_owner.page(owner="ada", limit=20)
+    assert_type(page, Page[Note])
+    assert_type(page.cursor, Cursor | None)
+    async for note in notes.scan():
+        assert_type(note, Note)
+    assert_type(await notes.delete("n1"), bool)
+
+
+async def story_domain(store: Store) -> None:
+    """The repositories of the story domain know their models."""
+    user = await store.users.save(User(email="ada@example.com", username="ada"))
+    assert_type(user, User)
+    assert_type(await store.users.get(user.user_id), User)
+    session = Session(user_id=user.user_id)
+    assert_type(await store.sessions.save(session), Session)
+    story = await store.stories.save(Story(user_id=user.user_id, title="The falls", content="It drops."))
+    assert_type(story, Story)
+    assert_type(await store.stories.update_status(story.story_id, StoryStatus.PUBLISHED), Story)
+    assert_type(await store.stories.by_user(user.user_id, status=StoryStatus.PUBLISHED, limit=20), Page[Story])
+    async for summary in store.stories.summaries(user.user_id):
+        assert_type(summary, StorySummary)
+
+
+async def searching(store: Store) -> None:
+    """Documents in, passages out."""
+    assert_type(await store.ingest("docs"), Report)
+    assert_type(await store.plan_ingest(Path("docs")), Plan)
+    hits = await store.search("river trade", top_k=5, where=(F.source_type == "news") & ~F.year.exists())
+    assert_type(hits, list[Hit])
+    assert_type(hits[0].score, float)
+    assert_type(await store.health(deep=True), dict[str, Health])
+
+
+async def caching(store: Store) -> None:
+    """A region gives back what its loader gives; a cached function keeps its signature."""
+    region = store.cache.region("note:{note_id}", Note, ttl=timedelta(minutes=10), tags=("owner:ada",))
+
+    async def read(note_id: str) -> Note:
+        return Note(note_id=note_id, owner="ada")
+
+    assert_type(await region.get_or_load(note_id="n1", load=read), Note)
+
+    @store.cache.cached("length:{text}", ttl=300)
+    async def length(text: str) -> int:
+        return len(text)
+
+    assert_type(await length("river"), int)
+
+
+def conditions(filter_: Filter, error: StorycoreError) -> Filter:
+    """Filters combine, errors say what is known."""
+    combined: Filter = (filter_ & (F.year >= 2020)) | ~filter_
+    assert_type(error.retry, Retry)
+    assert_type(error.effect, Effect)
+    if isinstance(error, VersionConflict):
+        assert_type(error.current, int | None)
+    if isinstance(error, TransactionConflict):
+        assert_type(error.reasons, dict[int, StorycoreError])
+    if isinstance(error, NotFound):
+        assert_type(error.message, str)
+    return combined
+
+
+def the_reference_adapters_are_ports(env: Environment) -> tuple[object, ...]:
+    """Each is what its protocol says."""
+    entities: EntityStore = open_entities(MemoryConfig(), env)
+    cache: Cache = open_cache(MemoryCacheConfig(), env)
+    vectors: VectorIndex = open_vectors(MemoryVectorConfig(dimension=3), env)
+    blobs: BlobStore = open_blobs(MemoryConfig(), env)
+    events: EventSink = open_events(MemoryConfig(), env)
+    embedder: Embedder = open_embedder(MemoryEmbedderConfig(), env)
+    return entities, cache, vectors, blobs, events, embedder
+
+
+@hookimpl
+def storycore_adapters() -> Sequence[Adapter]:
+    """A plugin."""
+    ports: Mapping[PortName, str] = {PortName.CACHE: "acme.cache:open_cache"}
+    return [Adapter(name="acme", ports=ports, config=NoConfig)]
