@@ -24,7 +24,11 @@ def console(*, stderr: bool = False) -> Console:
     """A console on stdout or stderr: coloured on a terminal, plain text elsewhere."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+    class PipedConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would leave with status 1 on its own
+
+    return PipedConsole(stderr=stderr, highlight=False)
 
 
 def print_json(value: object) -> None:

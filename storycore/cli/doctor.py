@@ -1,0 +1,47 @@
+"""``storycore doctor``: find what is wrong with the set-up, and say how to cure it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import click
+
+from storycore.cli.common import Common, common_options
+
+if TYPE_CHECKING:
+    from storycore.cli.probes import Finding
+
+__all__ = ["doctor"]
+
+_MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]![/]", "failed": "[red]✗[/]"}
+
+
+@click.command()
+@common_options
+def doctor(common: Common) -> int:
+    """Find what is wrong with the set-up, and say how to cure it; changes nothing. Exit status 1 when something is."""
+    import storycore
+    from storycore.cli.output import print_json
+    from storycore.cli.probes import State, diagnose
+
+    profile = common.load()
+    found = asyncio.run(diagnose(profile, storycore.open(profile)))
+    well = not any(each.state is State.FAILED for each in found)
+    if common.as_json:
+        print_json({"ok": well, "profile": profile.name, "findings": found})
+    else:
+        _show(profile.name, found, well=well)
+    return 0 if well else 1
+
+
+def _show(profile: str, found: list[Finding], *, well: bool) -> None:
+    from rich.markup import escape
+
+    from storycore.cli.output import show, table
+
+    made = table("", "check", "found", title=f"profile {profile}")
+    for each in found:
+        cure = f"\n[bold]{escape(each.cure)}[/]" if each.cure else ""
+        made.add_row(_MARKS[each.state], each.check, escape(each.detail) + cure)
+    show(made, "Everything is in order." if well else "Something needs attention, see ✗.")

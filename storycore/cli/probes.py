@@ -1,0 +1,166 @@
+"""What ``storycore doctor`` looks at: each probe gives findings, and no probe changes anything."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from storycore.cli.output import human_bytes
+from storycore.errors import ConfigError, StorycoreError
+from storycore.plugins import Plugins
+from storycore.ports.lifecycle import PortName
+from storycore.profiles import Profile, describe, resolve
+
+if TYPE_CHECKING:
+    from storycore.app import Opening, Store
+
+__all__ = ["Finding", "State", "diagnose"]
+
+_SCARCE_BYTES = 1024**3
+_TOO_LITTLE_BYTES = 100 * 1024**2
+
+
+class State(StrEnum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Args:
+        check: what was looked at, for example ``"health.cache"``.
+        state: how bad it is.
+        detail: what was found.
+        cure: what to do about it; ``""`` when nothing, or when the detail says it.
+    """
+
+    check: str
+    state: State
+    detail: str
+    cure: str = ""
+
+
+async def diagnose(profile: Profile, opening: Opening) -> list[Finding]:
+    """Probe a profile from the interpreter up to the index; later probes are left out where an earlier one decides."""
+    found = [_python(), *_plugins(profile), *_adapters(profile)]
+    if not any(each.state is State.FAILED for each in found):
+        found += _settings(profile)
+    found += _folder(profile)
+    if not any(each.state is State.FAILED for each in found):
+        found += [finding async for finding in _store(opening)]
+    return found
+
+
+def _python() -> Finding:
+    text = f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {platform.system()}"
+    return Finding("python", State.OK, text)
+
+
+def _plugins(profile: Profile) -> Iterator[Finding]:
+    """Plugins that do not work; a warning unless the profile needs them, which the next probe tells."""
+    needed = {*profile.adapter_names(), *profile.plugins}
+    for each in Plugins().found():
+        if each.problem and each.name not in needed:
+            yield Finding(f"plugin.{each.name}", State.WARNING, each.problem)
+
+
+def _adapters(profile: Profile) -> Iterator[Finding]:
+    plugins = Plugins()
+    for name in profile.adapter_names():
+        try:
+            adapter = plugins.adapter(name)
+        except ConfigError as exc:
+            yield Finding(f"adapter.{name}", State.FAILED, exc.message, getattr(exc, "cure", ""))
+        else:
+            yield Finding(f"adapter.{name}", State.OK, adapter.summary or "installed")
+
+
+def _settings(profile: Profile) -> Iterator[Finding]:
+    plugins = Plugins()
+    for port in PortName:
+        settings = profile.port(port)
+        try:
+            resolve(settings, plugins.adapter(settings.adapter), port, plugins=plugins)
+        except StorycoreError as exc:
+            yield Finding(
+                f"settings.{port}", State.FAILED, exc.message, "`storycore config --origin` shows its origin."
+            )
+        else:
+            yield Finding(f"settings.{port}", State.OK, f"{settings.adapter} can be opened with what is set")
+
+
+def _folder(profile: Profile) -> Iterator[Finding]:
+    """The folder of a local layer; nothing is said when no setting lies in it."""
+    inside = str(profile.dir)
+    if not any(inside in str(line.value) for line in describe(profile) if line.path != "dir"):
+        return
+    there = next(place for place in (profile.dir, *profile.dir.parents) if place.exists())
+    yield _writable(profile.dir, there)
+    yield _space(there)
+
+
+def _writable(folder: Path, there: Path) -> Finding:
+    cure = f"Make {there} writable for this user, or name another folder with --dir."
+    if not there.is_dir():
+        return Finding("folder", State.FAILED, f"{there} is not a folder.", "Name another folder with --dir.")
+    if there == folder:
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                return Finding("folder", State.OK, f"{folder} can be written")
+        except OSError as exc:
+            return Finding("folder", State.FAILED, f"{folder} cannot be written: {exc.strerror}.", cure)
+    if os.access(there, os.W_OK | os.X_OK):
+        return Finding("folder", State.OK, f"{folder} can be made")
+    return Finding("folder", State.FAILED, f"{folder} cannot be made: {there} is read-only for this user.", cure)
+
+
+def _space(there: Path) -> Finding:
+    free = shutil.disk_usage(there).free
+    text = f"{human_bytes(free)} are free at {there}"
+    if free < _TOO_LITTLE_BYTES:
+        return Finding("disk", State.FAILED, text, "Free some space, or name a folder on another disk with --dir.")
+    return Finding("disk", State.OK if free >= _SCARCE_BYTES else State.WARNING, text)
+
+
+async def _store(opening: Opening) -> AsyncIterator[Finding]:
+    try:
+        async with opening as store:
+            yield Finding("requires", State.OK, f"{len(store.profile.requires)} required capabilities are there")
+            async for finding in _health(store):
+                yield finding
+            yield _embedding(store)
+    except StorycoreError as exc:
+        yield Finding("open", State.FAILED, exc.message, getattr(exc, "cure", ""))
+
+
+async def _health(store: Store) -> AsyncIterator[Finding]:
+    for name, health in (await store.health()).items():
+        state = State.OK if health.ok else State.FAILED
+        yield Finding(f"health.{name}", state, health.detail or "answers")
+
+
+def _embedding(store: Store) -> Finding:
+    """Whether the index and the embedder speak of the same model."""
+    model, index = store.embedder.spec, store.vectors.spec
+    if index.embedding not in (None, model.model) or index.dimension != model.dimension:
+        detail = f"The index was made with {index.embedding} ({index.dimension}), the embedder is {model.model}"
+        return Finding(
+            "embedding", State.FAILED, f"{detail} ({model.dimension}).", "Set embedder to the index's model."
+        )
+    if not model.semantic:
+        detail = f"{model.model} finds words, not meaning"
+        return Finding("embedding", State.WARNING, detail, 'Set embedder = "minilm://" for search by meaning.')
+    return Finding("embedding", State.OK, f"index and embedder agree on {model.model}, {model.dimension} dimensions")
