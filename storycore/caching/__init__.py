@@ -1,1 +1,26 @@
-""""""
+"""Caching: memory in front of the Cache port, typed regions, a decorator, tags, statistics and warming."""
+
+from __future__ import annotations
+
+from storycore.caching.caching import Caching
+from storycore.caching.codecs import Codec, JsonCodec, Unfit
+from storycore.caching.counts import CacheStats, RegionStats
+from storycore.caching.entities import CachedEntities
+from storycore.caching.functions import CachedFunction, CachedSyncFunction
+from storycore.caching.policies import Tier
+from storycore.caching.region import Region, RegionEntry
+
+__all__ = [
+    "CacheStats",
+    "CachedEntities",
+    "CachedFunction",
+    "CachedSyncFunction",
+    "Caching",
+    "Codec",
+    "JsonCodec",
+    "Region",
+    "RegionEntry",
+    "RegionStats",
+    "Tier",
+    "Unfit",
+]

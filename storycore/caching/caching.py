@@ -1,0 +1,229 @@
+"""One namespace of cached values: memory in front of a Cache port, with regions, a decorator, tags and statistics."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypeVar
+
+from storycore.caching.codecs import Codec, JsonCodec
+from storycore.caching.counts import CacheStats, RegionStats, total_of
+from storycore.caching.functions import CachedDecorator, Runner
+from storycore.caching.memory_tier import MemoryTier
+from storycore.caching.near_tier import NearTier
+from storycore.caching.policies import Duration, Policy, duration
+from storycore.caching.region import Region
+from storycore.caching.shared_tier import SharedTier
+from storycore.caching.templates import Template, bounded_key
+from storycore.caching.tiers import Tiers
+from storycore.caching.warming import Progress, WarmLoader, warm
+from storycore.errors import ConfigError
+from storycore.ports.cache import Cache
+from storycore.ports.environment import Environment
+
+__all__ = ["Caching"]
+
+T = TypeVar("T")
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+_SHARED_MEMORY_TTL = timedelta(seconds=5)
+
+
+class Caching:
+    """Memory in front of a shared tier.
+
+    Args:
+        port: the shared tier, behind its checks; borrowed, not closed.
+        env: clock, ids and randomness.
+        namespace: 1 to 64 ASCII letters, digits, ``_``, ``.`` and ``-``; caches with other namespaces share nothing.
+        l1_max_bytes: bound on the memory tier's keys, payloads and bookkeeping.
+        l1_max_entries: bound on the memory tier's entries.
+        l1_ttl: how long a copy in memory may live at most. ``"auto"``: 5 seconds when several processes may share
+            the port, else as long as the value. Zero keeps nothing in memory.
+        run: how sync functions run a coroutine to its end from another thread than the event loop's; without it they
+            are served by memory alone.
+
+    Raises:
+        ConfigError: the namespace is not of that form.
+    """
+
+    def __init__(
+        self,
+        port: Cache,
+        env: Environment | None = None,
+        *,
+        namespace: str = "default",
+        l1_max_bytes: int = 64 * 1024 * 1024,
+        l1_max_entries: int = 100_000,
+        l1_ttl: Duration | Literal["auto"] | None = "auto",
+        run: Runner | None = None,
+    ) -> None:
+        if not _NAMESPACE.match(namespace):
+            raise ConfigError(
+                f"The cache namespace {namespace!r} must be 1 to 64 ASCII letters, digits, '_', '.' or '-'.",
+                path="namespace",
+            )
+        self._env = env or Environment()
+        self._prefix = f"{namespace}:"
+        self._run = run
+        self._memory = MemoryTier(self._env.clock, max_bytes=l1_max_bytes, max_entries=l1_max_entries)
+        near = NearTier(self._memory, longest=_longest(l1_ttl, port))
+        self._tiers = Tiers(near, SharedTier(port, self._env, self._prefix), self._env)
+        self._policies: dict[str, Policy[Any]] = {}
+
+    def region(
+        self,
+        template: str,
+        kind: type[T],
+        *,
+        ttl: Duration,
+        tags: Sequence[str] = (),
+        jitter: float = 0.1,
+        negative_ttl: Duration | None = None,
+        lease: Duration = timedelta(seconds=10),
+        max_stale: Duration | None = None,
+        share: bool | None = None,
+        codec: Codec[T] | None = None,
+        expires_at: Callable[[T], datetime | None] | None = None,
+    ) -> Region[T]:
+        """Declare a region.
+
+        Args:
+            template: of its keys, for example ``"story:{user_id}:{story_id}"``.
+            kind: type of its values: a model, a dataclass, a standard type.
+            ttl: how long a value is fresh.
+            tags: templates of tags whose invalidation outdates an entry, for example ``"user:{user_id}"``.
+            jitter: up to this share of the ttl is taken off at random, so that entries do not expire together.
+            negative_ttl: how long a loader's ``None`` is remembered; ``None``: not at all.
+            lease: how long one loader keeps other processes waiting; longer than a load usually takes.
+            max_stale: how long beyond its ttl a value stands in when the load fails; ``None``: not at all.
+            share: hand the same object to all callers, which is faster and safe when nobody changes it; ``None``:
+                exactly where the type cannot be changed.
+            codec: instead of JSON.
+            expires_at: when a value itself ends, if it does.
+
+        Raises:
+            ConfigError: the template, a tag or a time is invalid, the type cannot be described, or the template is
+                already declared for another type.
+        """
+        made = codec if codec is not None else JsonCodec[T](kind, share=share)
+        policy = Policy(
+            name=template,
+            codec=made,
+            ttl=duration(ttl),
+            jitter=jitter,
+            negative_ttl=None if negative_ttl is None else duration(negative_ttl),
+            lease=duration(lease),
+            max_stale=None if max_stale is None else duration(max_stale),
+            expires_at=expires_at,
+            counts=self._counts(template, made),
+        )
+        region = Region(self._tiers, self._env, self._prefix, Template(template), [Template(t) for t in tags], policy)
+        self._policies[template] = policy
+        return region
+
+    def cached(
+        self,
+        template: str,
+        *,
+        ttl: Duration,
+        tags: Sequence[str] = (),
+        ignore: Sequence[str] = (),
+        jitter: float = 0.1,
+        negative_ttl: Duration | None = None,
+        lease: Duration = timedelta(seconds=10),
+        max_stale: Duration | None = None,
+        share: bool | None = None,
+    ) -> CachedDecorator:
+        """Decorate a function, async or sync, so that its results are cached under its parameters.
+
+        Args:
+            template: of the keys; it names the function's parameters, or attributes of them. Without any placeholder
+                it stands for itself followed by all parameters.
+            ignore: parameters that do not change the result; ``self`` and ``cls`` are always ignored.
+            others: as in ``region``; the type is the function's return annotation.
+
+        Raises:
+            ConfigError: when the function is decorated: the template names no parameter of it, or a parameter is
+                neither in the template nor in ``ignore``.
+        """
+
+        def declare(key: str, kind: Any) -> Region[Any]:  # the function's own return type
+            return self.region(
+                key,
+                kind,
+                ttl=ttl,
+                tags=tags,
+                jitter=jitter,
+                negative_ttl=negative_ttl,
+                lease=lease,
+                max_stale=max_stale,
+                share=share,
+            )
+
+        return CachedDecorator(template, ignore, declare, self._tiers, self._env, self._run)
+
+    async def invalidate_tags(self, *tags: str) -> bool:
+        """Outdate every entry that carries one of the tags, and every load of such an entry that is under way.
+
+        Returns:
+            Whether the shared tier confirmed it. If not, it is repeated until confirmed, and nothing is served from
+            the tier in this process before.
+        """
+        return await self._tiers.invalidate_tags([bounded_key(self._prefix, tag) for tag in tags]) if tags else True
+
+    async def warm(self, sources: Sequence[tuple[Region[Any], WarmLoader]], *, progress: Progress | None = None) -> int:
+        """Fill regions before they are asked.
+
+        Args:
+            sources: each region with a loader, which gives the parameters and the value of each key to warm. It is
+                called twice, so that values invalidated meanwhile are not brought back.
+            progress: told the region's name, how many keys are done, and how many there are.
+
+        Returns:
+            How many keys were asked for.
+        """
+        return await warm(sources, progress=progress)
+
+    def clear_l1(self) -> None:
+        """Forget what is in memory; the shared tier keeps its values."""
+        self._tiers.near.forget_all()
+
+    async def clear(self) -> bool:
+        """Remove all values of the namespace from both tiers; whether the shared tier confirmed it."""
+        return await self._tiers.clear()
+
+    def stats(self) -> CacheStats:
+        """All counts as they are now."""
+        regions = {name: policy.counts.snapshot() for name, policy in self._policies.items()}
+        return CacheStats(
+            regions=regions,
+            total=total_of(regions.values()),
+            memory_entries=len(self._memory),
+            memory_bytes=self._memory.size_bytes,
+            memory_evictions=self._memory.evictions,
+            pending_invalidations=len(self._tiers.shared.outbox),
+        )
+
+    async def close(self) -> None:
+        """End all loads, try once more to deliver pending invalidations, forget what is in memory."""
+        await self._tiers.close()
+        self.clear_l1()
+
+    def _counts(self, template: str, codec: Codec[Any]) -> RegionStats:
+        known = self._policies.get(template)
+        if known is None:
+            return RegionStats()
+        if known.codec.schema != codec.schema:
+            raise ConfigError(
+                f"The key template {template!r} is already declared for another type; use another template.",
+                path=template,
+            )
+        return known.counts
+
+
+def _longest(l1_ttl: Duration | Literal["auto"] | None, port: Cache) -> timedelta | None:
+    if l1_ttl == "auto":
+        return _SHARED_MEMORY_TTL if port.capabilities.guarantees.multi_process else None
+    return None if l1_ttl is None else duration(l1_ttl)

@@ -1,0 +1,92 @@
+"""The EntityStore port behind a cache of records: reads by key that may lag are served from it, writes invalidate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from storycore.caching.caching import Caching
+from storycore.caching.policies import Duration
+from storycore.caching.records import RecordCodec
+from storycore.layers.checks.forward import Forward
+from storycore.ports.entities import (
+    ChangePage,
+    Check,
+    EntityStore,
+    FeedPosition,
+    Key,
+    Position,
+    QueryPlan,
+    Record,
+    RecordPage,
+    Segment,
+    Write,
+    Written,
+)
+
+__all__ = ["CachedEntities"]
+
+
+class CachedEntities(Forward[EntityStore]):
+    """The same port, with records in the cache.
+
+    ``get(consistent=False)`` is served from the cache; a miss is read consistently from ``inner``. Everything else
+    goes through. A write invalidates its keys before it returns, also when it failed or was cancelled, for it may
+    have happened. So a reader of this process never gets an older record than a returned write left; a reader of
+    another process does for at most the cache's ``l1_ttl``, or, should a writer die between its write and the
+    invalidation, for ``ttl``.
+
+    Args:
+        inner: the store, behind its checks.
+        caching: keeps the records under keys of their own.
+        ttl: how long a record is served from the cache.
+    """
+
+    def __init__(self, inner: EntityStore, caching: Caching, *, ttl: Duration = timedelta(minutes=10)) -> None:
+        super().__init__(inner)
+        self._records = caching.region(
+            "record:{pk}:{sk}", Record, ttl=ttl, codec=RecordCodec(), expires_at=lambda record: record.expires_at
+        )
+
+    async def get(self, keys: Sequence[Key], *, consistent: bool = True) -> list[Record | None]:
+        """The live records; with ``consistent=False`` from the cache."""
+        if consistent or not keys:
+            return await self.inner.get(keys, consistent=consistent)
+        if len(keys) == 1:
+            return [await self._records.get_or_load(load=self._one, **_parameters(keys[0]))]
+        return await self._records.get_or_load_many([_parameters(key) for key in keys], load_many=self._many)
+
+    async def write(self, writes: Sequence[Write], *, atomic: bool = False, token: str | None = None) -> list[Written]:
+        """Apply writes, and invalidate their keys whatever became of them."""
+        try:
+            return await self.inner.write(writes, atomic=atomic, token=token)
+        finally:
+            await self._records.invalidate_many(
+                _parameters(write.key) for write in writes if not isinstance(write, Check)
+            )
+
+    async def query(self, plan: QueryPlan) -> RecordPage:
+        """Live records of one partition, in order."""
+        return await self.inner.query(plan)
+
+    async def scan(self, segment: Segment, *, after: Position | None = None, limit: int = 100) -> RecordPage:
+        """Live records of one segment."""
+        return await self.inner.scan(segment, after=after, limit=limit)
+
+    async def changes(self, after: FeedPosition | None = None, *, limit: int = 100) -> ChangePage:
+        """The change feed."""
+        return await self.inner.changes(after, limit=limit)
+
+    async def expire(self, now: datetime, *, budget: int = 1000) -> int:
+        """Physically remove expired records; the cache needs nothing, for it asks the clock at every hit."""
+        return await self.inner.expire(now, budget=budget)
+
+    async def _one(self, pk: str, sk: str) -> Record | None:
+        return (await self.inner.get([Key(pk, sk)]))[0]
+
+    async def _many(self, missing: Sequence[Mapping[str, object]]) -> Sequence[Record | None]:
+        return await self.inner.get([Key(str(one["pk"]), str(one["sk"])) for one in missing])
+
+
+def _parameters(key: Key) -> dict[str, object]:
+    return {"pk": key.pk, "sk": key.sk}

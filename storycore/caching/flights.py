@@ -1,0 +1,121 @@
+"""Flights: of many callers that miss the same key at once in this process, one loads and the others join.
+
+A joiner may use the result only if it joined before the flight was *sealed* (its fill was sent), if the shared tier
+*accepted* that fill, and if no invalidation dropped the flight meanwhile; otherwise it reads again. So nobody gets a
+value that is older than an invalidation which had returned before he asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Generic, TypeVar
+
+__all__ = ["Flight", "Flights"]
+
+R = TypeVar("R")
+
+
+class Flight(Generic[R]):
+    """One load under way, in a task of its own, so that no single caller's cancellation ends it for the others."""
+
+    def __init__(self, tags: Sequence[str]) -> None:
+        self.tags = tags
+        self.sealed = False
+        self.accepted = False
+        self.dropped = False
+        self.passengers = 0
+        self._task: asyncio.Task[R] | None = None
+
+    def start(self, work: Coroutine[object, object, R]) -> asyncio.Task[R]:
+        """Begin."""
+        self._task = asyncio.create_task(work)
+        self._task.add_done_callback(_look_at)
+        return self._task
+
+    async def ride(self) -> R:
+        """The result; when the last passenger is cancelled, so is the load."""
+        task = self._task
+        if task is None:
+            raise RuntimeError("The flight has not been started.")
+        self.passengers += 1
+        try:
+            return await asyncio.shield(task)
+        finally:
+            self.passengers -= 1
+            if self.passengers == 0 and not task.done():
+                task.cancel()
+
+    async def join(self) -> R | None:
+        """The result if this caller, who came later, may use it; else ``None``. The load's error is raised."""
+        late = self.sealed
+        try:
+            result = await self.ride()
+        except asyncio.CancelledError:
+            if self._task is not None and self._task.cancelled() and not _cancelling():
+                return None
+            raise
+        return result if self.accepted and not late and not self.dropped else None
+
+    async def cancel(self) -> None:
+        """End the load for everybody."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+
+class Flights(Generic[R]):
+    """The flights under way by key; used from one event loop."""
+
+    def __init__(self) -> None:
+        self._flights: dict[str, Flight[R]] = {}
+
+    def find(self, key: str) -> Flight[R] | None:
+        """The flight that a caller may join now."""
+        return self._flights.get(key)
+
+    def begin(
+        self, key: str, tags: Sequence[str], work: Callable[[Flight[R]], Coroutine[object, object, R]]
+    ) -> Flight[R]:
+        """Start a flight; it leaves the list when it ends."""
+        flight: Flight[R] = Flight(tags)
+        self._flights[key] = flight
+        flight.start(work(flight)).add_done_callback(lambda _: self._land(key, flight))
+        return flight
+
+    def drop(self, keys: Iterable[str]) -> None:
+        """Let nobody join the flights of these keys any more, nor use what they bring."""
+        for key in keys:
+            flight = self._flights.pop(key, None)
+            if flight is not None:
+                flight.dropped = True
+
+    def drop_tagged(self, tags: Iterable[str]) -> None:
+        """Drop the flights of everything that carries one of the tags."""
+        wanted = frozenset(tags)
+        self.drop([key for key, flight in self._flights.items() if not wanted.isdisjoint(flight.tags)])
+
+    def drop_all(self) -> None:
+        """Drop every flight."""
+        self.drop(list(self._flights))
+
+    async def close(self) -> None:
+        """Cancel every flight and wait until they have ended."""
+        flights = list(self._flights.values())
+        self.drop_all()
+        await asyncio.gather(*(flight.cancel() for flight in flights))
+
+    def _land(self, key: str, flight: Flight[R]) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+
+
+def _look_at(task: asyncio.Task[R]) -> None:
+    """Take note of the outcome, which nobody may be left to ask for."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _cancelling() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,109 @@
+"""Invalidations that the shared tier has not confirmed: kept until it does, and nothing is served from it before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from storycore.ports.cache import Cache
+from storycore.ports.environment import Environment
+
+__all__ = ["Outbox"]
+
+_LIMIT = 10_000
+_FIRST_PAUSE = timedelta(milliseconds=50)
+_LONGEST_PAUSE = timedelta(seconds=5)
+
+
+class Outbox:
+    """A bounded list of invalidations to repeat; beyond the bound they become one: clear the whole namespace.
+
+    Args:
+        port: the shared tier.
+        env: its clock times the attempts.
+        prefix: of all the namespace's keys.
+    """
+
+    def __init__(self, port: Cache, env: Environment, prefix: str) -> None:
+        self._port = port
+        self._env = env
+        self._prefix = prefix
+        self._keys: set[str] = set()
+        self._tags: set[str] = set()
+        self._everything = False
+        self._flushing = False
+        self._pause = _FIRST_PAUSE
+        self._not_before: datetime | None = None
+        self._drain: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._keys) + len(self._tags) + self._everything
+
+    def add(self, *, keys: Iterable[str] = (), tags: Iterable[str] = (), everything: bool = False) -> None:
+        """Remember invalidations and begin to repeat them in the background."""
+        self._keys.update(keys)
+        self._tags.update(tags)
+        self._everything = self._everything or everything or len(self._keys) + len(self._tags) > _LIMIT
+        if self._everything:
+            self._keys.clear()
+            self._tags.clear()
+        self._postpone()
+        if self._drain is None or self._drain.done():
+            self._drain = asyncio.create_task(self._keep_trying())
+
+    async def settled(self) -> bool:
+        """Whether the shared tier may be used now: nothing is pending, or all of it was just confirmed."""
+        if not self._flushing and not len(self):
+            return True
+        if self._flushing or (self._not_before is not None and self._env.clock.now() < self._not_before):
+            return False
+        return await self.flush()
+
+    async def flush(self) -> bool:
+        """Repeat everything pending now; whether nothing is left."""
+        self._flushing = True
+        keys, tags, everything = self._keys, self._tags, self._everything
+        self._keys, self._tags, self._everything = set(), set(), False
+        confirmed = False
+        try:
+            confirmed = await self._send(keys, tags, everything)
+        finally:
+            self._flushing = False
+            if not confirmed:
+                self._keys |= keys
+                self._tags |= tags
+                self._everything = self._everything or everything
+                self._postpone()
+        self._pause = _FIRST_PAUSE
+        return confirmed and not len(self)
+
+    async def close(self) -> None:
+        """Try once more, then stop."""
+        if self._drain is not None:
+            self._drain.cancel()
+            await asyncio.gather(self._drain, return_exceptions=True)
+        if len(self):
+            await self.flush()
+
+    async def _send(self, keys: set[str], tags: set[str], everything: bool) -> bool:
+        try:
+            if everything:
+                await self._port.clear(self._prefix)
+            if keys:
+                await self._port.invalidate(sorted(keys))
+            if tags:
+                await self._port.bump(sorted(tags))
+        except Exception:  # whatever the tier raises, its answer is "not confirmed", and the outbox keeps them
+            return False
+        return True
+
+    async def _keep_trying(self) -> None:
+        while len(self):
+            await asyncio.sleep(self._pause.total_seconds())
+            if not self._flushing and len(self):
+                await self.flush()
+
+    def _postpone(self) -> None:
+        self._not_before = self._env.clock.now() + self._pause
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE)

@@ -1,0 +1,160 @@
+"""Typed regions: values of one type under one key template, read through both tiers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Generic, TypeVar
+
+from storycore.caching.counts import RegionStats
+from storycore.caching.entries import Slot
+from storycore.caching.envelope import micros
+from storycore.caching.policies import Policy, Tier
+from storycore.caching.templates import Template, bounded_key
+from storycore.caching.tiers import Tiers
+from storycore.errors import ConfigError
+from storycore.ports.environment import Environment
+
+__all__ = ["Region", "RegionEntry"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RegionEntry(Generic[T]):
+    """What a cache holds under one key, without loading.
+
+    Args:
+        value: ``None`` when ``absent``.
+        tier: where it was found.
+        age: since it was loaded.
+        absent: it is remembered that there is nothing.
+    """
+
+    value: T | None
+    tier: Tier
+    age: timedelta
+    absent: bool
+
+
+class Region(Generic[T]):
+    """Values of one type under one key template; made by ``Caching.region``.
+
+    Once ``invalidate`` has returned ``True``, no read of any process gets a value from the shared tier that was loaded
+    before, and none from the memory tier of this process; other processes may serve their memory copies until the
+    cache's ``l1_ttl`` has passed. A fault of the shared tier never fails a read: it is answered by loading.
+    """
+
+    def __init__(
+        self,
+        tiers: Tiers,
+        env: Environment,
+        prefix: str,
+        template: Template,
+        tags: Sequence[Template],
+        policy: Policy[T],
+    ) -> None:
+        self._tiers = tiers
+        self._env = env
+        self._prefix = prefix
+        self._template = template
+        self._tags = tags
+        self._policy = policy
+        for tag in tags:
+            unknown = set(tag.parameters) - set(template.parameters)
+            if unknown:
+                raise ConfigError(
+                    f"The tag {tag.text!r} names {', '.join(sorted(unknown))}, which is not in {template.text!r}.",
+                    path="tags",
+                )
+        if "load" in template.parameters:
+            raise ConfigError(f"The key template {template.text!r}: 'load' is taken; name the parameter otherwise.")
+
+    @property
+    def name(self) -> str:
+        """The key template, under which the statistics list the region."""
+        return self._policy.name
+
+    def key(self, **parameters: object) -> str:
+        """The key of both tiers for these parameters.
+
+        Raises:
+            InvalidArgument: a parameter is missing, unknown, or cannot stand in a key.
+        """
+        return bounded_key(self._prefix, self._template.key(parameters))
+
+    def slot(self, parameters: Mapping[str, object]) -> Slot[T]:
+        """The place of the entry for these parameters."""
+        key = bounded_key(self._prefix, self._template.key(parameters))
+        return Slot(key, tuple(bounded_key(self._prefix, tag.plain(parameters)) for tag in self._tags), self._policy)
+
+    async def get_or_load(self, *, load: Callable[..., Awaitable[T | None]], **parameters: object) -> T | None:
+        """The value from a tier, or from ``load``, which is then called once for all who ask at the same time.
+
+        Args:
+            load: called with the template's parameters as keywords. What it raises is raised here and not kept.
+                ``None`` means that there is nothing, unless the region's type admits ``None`` as a value.
+
+        Raises:
+            InvalidArgument: a parameter is missing, unknown, or cannot stand in a key.
+        """
+        answer = await self._tiers.fetch(self.slot(parameters), lambda: load(**parameters))
+        return answer.value
+
+    async def get_or_load_many(
+        self,
+        wanted: Sequence[Mapping[str, object]],
+        *,
+        load_many: Callable[[Sequence[Mapping[str, object]]], Awaitable[Sequence[T | None]]],
+    ) -> list[T | None]:
+        """One value per set of parameters, in order, with at most one load of all that is missing.
+
+        Args:
+            wanted: may repeat; each different set is loaded once.
+            load_many: takes the missing sets, returns their values in that order.
+        """
+        slots = [self.slot(parameters) for parameters in wanted]
+        first = {slot.key: i for i, slot in reversed(list(enumerate(slots)))}
+        chosen = sorted(first.values())
+        answers = await self._tiers.fetch_many(
+            [slots[i] for i in chosen], lambda missing: load_many([wanted[chosen[i]] for i in missing])
+        )
+        values = {slots[i].key: answer.value for i, answer in zip(chosen, answers, strict=True)}
+        return [values[slot.key] for slot in slots]
+
+    async def put(self, value: T | None, /, **parameters: object) -> bool:
+        """Store a value that the caller knows to be the newest.
+
+        Returns:
+            Whether the shared tier confirmed it. If not, the key is invalidated as soon as the tier answers again,
+            and nothing is served from it before.
+        """
+        return await self._tiers.put(self.slot(parameters), value)
+
+    async def invalidate(self, **parameters: object) -> bool:
+        """Remove the value everywhere, and keep out every load that is under way.
+
+        Returns:
+            Whether the shared tier confirmed it. If not, it is repeated until confirmed, and nothing is served from
+            the tier in this process before.
+        """
+        return await self.invalidate_many([parameters])
+
+    async def invalidate_many(self, unwanted: Iterable[Mapping[str, object]]) -> bool:
+        """Invalidate several entries in one call."""
+        keys = list(dict.fromkeys(self.slot(parameters).key for parameters in unwanted))
+        self._policy.counts.invalidations += len(keys)
+        return await self._tiers.invalidate(keys) if keys else True
+
+    async def entry(self, **parameters: object) -> RegionEntry[T] | None:
+        """What is held now, without loading or counting; ``None`` when nothing fresh is."""
+        answer = await self._tiers.look(self.slot(parameters))
+        if answer is None:
+            return None
+        age = timedelta(microseconds=micros(self._env.clock.now()) - answer.stored_at)
+        return RegionEntry(answer.value, answer.tier, age, answer.absent)
+
+    def stats(self) -> RegionStats:
+        """The region's counts as they are now."""
+        return self._policy.counts.snapshot()

@@ -1,0 +1,199 @@
+"""The shared tier: the Cache port with envelopes, tags and the outbox. A fault here is an answer, never an error."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from storycore.caching.entries import Entry, Slot, port_ttl, seal, unseal
+from storycore.caching.outbox import Outbox
+from storycore.ports.cache import Acquired, Cache, CacheItem, Fill, Lease
+from storycore.ports.environment import Environment
+
+__all__ = ["Claim", "Loaded", "SharedTier"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim(Generic[T]):
+    """The outcome of asking for the right to load one entry.
+
+    Args:
+        lease: ours to fill under, if we got it.
+        versions: of the tags, read before the load.
+        found: what is there: an answer when it is fresh, else at best a stand-in.
+        is_fault: the shared tier failed, so that nothing is known.
+    """
+
+    lease: Lease | None = None
+    versions: tuple[int, ...] = ()
+    found: Entry[T] | None = None
+    is_fault: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Generic[T]):
+    """A loaded value on its way in; its claim has a lease."""
+
+    slot: Slot[T]
+    claim: Claim[T]
+    entry: Entry[T]
+
+
+class SharedTier:
+    """The port as the tier stack sees it.
+
+    Args:
+        port: behind its checks.
+        env: its clock decides what is fresh.
+        prefix: of all the namespace's keys.
+    """
+
+    def __init__(self, port: Cache, env: Environment, prefix: str) -> None:
+        self.outbox = Outbox(port, env, prefix)
+        self._port = port
+        self._env = env
+        self._prefix = prefix
+
+    async def look(self, slots: Sequence[Slot[T]]) -> list[Entry[T] | None]:
+        """The entries, fresh or fit to stand in; ``None`` where there is none or the tier failed."""
+        try:
+            if not await self.outbox.settled():
+                return [None] * len(slots)
+            versions, sealed = await asyncio.gather(self._versions(slots), self._port.get([slot.key for slot in slots]))
+        except Exception:  # whatever the tier raises, reading goes on with the loader
+            _count_fault(slots)
+            return [None] * len(slots)
+        return [self._unseal(slot, data, versions) for slot, data in zip(slots, sealed, strict=True)]
+
+    async def claim(self, slots: Sequence[Slot[T]]) -> list[Claim[T]]:
+        """Ask once for the right to load each entry; all slots are of one region and have different keys."""
+        try:
+            if not await self.outbox.settled():
+                return [Claim(is_fault=True)] * len(slots)
+            versions, acquired = await asyncio.gather(self._versions(slots), self._acquire(slots, refresh=False))
+            claims = [self._claim(slot, got, versions) for slot, got in zip(slots, acquired, strict=True)]
+            await self._claim_outdated(slots, claims, versions, had=[got.value is not None for got in acquired])
+            return claims
+        except Exception:  # whatever the tier raises, the value is loaded without it
+            _count_fault(slots)
+            return [Claim(is_fault=True)] * len(slots)
+
+    async def fill(self, loaded: Sequence[Loaded[T]]) -> list[bool]:
+        """Store loaded values under their leases; whether each was accepted and no tag has moved since its claim."""
+        if not loaded:
+            return []
+        fills = [
+            Fill(one.claim.lease, seal(one.slot, one.entry, one.claim.versions), port_ttl(one.slot, one.entry))
+            for one in loaded
+            if one.claim.lease is not None
+        ]
+        slots = [one.slot for one in loaded]
+        try:
+            versions, accepted = await asyncio.gather(self._versions(slots), self._port.fill(fills))
+        except Exception:  # whatever the tier raises, the value was loaded and is handed out
+            _count_fault(slots)
+            return [False] * len(slots)
+        return [
+            took and one.claim.versions == _of(one.slot, versions) for one, took in zip(loaded, accepted, strict=True)
+        ]
+
+    async def release(self, claims: Sequence[Claim[Any]]) -> None:
+        """Give leases back unfilled."""
+        leases = [claim.lease for claim in claims if claim.lease is not None]
+        if not leases:
+            return
+        try:
+            await self._port.release(leases)
+        except Exception:  # the lease then ends by itself
+            return
+
+    async def put(self, slot: Slot[T], entry: Entry[T]) -> bool:
+        """Store the newest value; when that fails, or it is not to be kept, the key is invalidated instead."""
+        if not entry.is_kept:
+            return await self.invalidate([slot.key])
+        try:
+            versions = _of(slot, await self._versions([slot]))
+            await self._port.put([CacheItem(slot.key, seal(slot, entry, versions), port_ttl(slot, entry))])
+        except Exception:  # the old value may still be there
+            self.outbox.add(keys=[slot.key])
+            return False
+        return True
+
+    async def invalidate(self, keys: Sequence[str]) -> bool:
+        """Remove entries; ``False``: not confirmed yet, and repeated until it is."""
+        try:
+            await self._port.invalidate(keys)
+        except BaseException as exc:  # a cancelled call may or may not have arrived, which is as good as failed
+            self.outbox.add(keys=keys)
+            return _pass_on(exc)
+        return True
+
+    async def invalidate_tags(self, tags: Sequence[str]) -> bool:
+        """Outdate everything that carries one of the tags; ``False`` as above."""
+        try:
+            await self._port.bump(tags)
+        except BaseException as exc:  # as above
+            self.outbox.add(tags=tags)
+            return _pass_on(exc)
+        return True
+
+    async def clear(self) -> bool:
+        """Remove all entries of the namespace; ``False`` as above."""
+        try:
+            await self._port.clear(self._prefix)
+        except BaseException as exc:  # as above
+            self.outbox.add(everything=True)
+            return _pass_on(exc)
+        return True
+
+    async def _claim_outdated(
+        self, slots: Sequence[Slot[T]], claims: list[Claim[T]], versions: Mapping[str, int], *, had: Sequence[bool]
+    ) -> None:
+        """Take the lease also where the value that is there answers nothing any more."""
+        now = self._env.clock.now()
+        again = [i for i, claim in enumerate(claims) if had[i] and not _answers(claim, now)]
+        if not again:
+            return
+        for i, got in zip(again, await self._acquire([slots[i] for i in again], refresh=True), strict=True):
+            claims[i] = self._claim(slots[i], got, versions)
+        for i in again:
+            if _answers(claims[i], now):
+                await self.release([claims[i]])
+                claims[i] = replace(claims[i], lease=None)
+
+    def _claim(self, slot: Slot[T], got: Acquired, versions: Mapping[str, int]) -> Claim[T]:
+        return Claim(got.lease, _of(slot, versions), self._unseal(slot, got.value, versions))
+
+    def _unseal(self, slot: Slot[T], sealed: bytes | None, versions: Mapping[str, int]) -> Entry[T] | None:
+        return None if sealed is None else unseal(slot, sealed, _of(slot, versions))
+
+    async def _acquire(self, slots: Sequence[Slot[T]], *, refresh: bool) -> list[Acquired]:
+        lease = slots[0].policy.lease
+        return await self._port.acquire([slot.key for slot in slots], lease=lease, refresh=refresh)
+
+    async def _versions(self, slots: Sequence[Slot[T]]) -> Mapping[str, int]:
+        tags = list(dict.fromkeys(tag for slot in slots for tag in slot.tags))
+        return dict(zip(tags, await self._port.counters(tags), strict=True)) if tags else {}
+
+
+def _of(slot: Slot[Any], versions: Mapping[str, int]) -> tuple[int, ...]:
+    return tuple(versions[tag] for tag in slot.tags)
+
+
+def _answers(claim: Claim[Any], now: datetime) -> bool:
+    return claim.found is not None and claim.found.is_fresh(now)
+
+
+def _count_fault(slots: Sequence[Slot[Any]]) -> None:
+    slots[0].policy.counts.faults += 1
+
+
+def _pass_on(exc: BaseException) -> bool:
+    if isinstance(exc, Exception):
+        return False
+    raise exc

@@ -1,0 +1,89 @@
+"""How a call of a decorated function becomes the parameters of its key."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from storycore.caching.templates import Template
+from storycore.errors import ConfigError, InvalidArgument
+
+__all__ = ["KeyedSignature", "return_type"]
+
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+class KeyedSignature:
+    """A function's signature, checked against the template of its keys.
+
+    Args:
+        function: the function as it was written.
+        template: names parameters of it; without any placeholder it is followed by all of them.
+        ignore: parameters that do not change the result.
+
+    Raises:
+        ConfigError: the template names no parameter, or a parameter is neither in it nor ignored.
+    """
+
+    def __init__(self, function: Callable[..., Any], template: str, ignore: Sequence[str]) -> None:
+        self._signature = inspect.signature(function)
+        self._name = getattr(function, "__qualname__", repr(function))
+        every = list(self._signature.parameters)
+        ignored = {*ignore, *(name for name in every[:1] if name in ("self", "cls"))}
+        keyed = [name for name in every if name not in ignored]
+        self.template = _completed(template, keyed)
+        self._used = Template(self.template).parameters
+        self._check(every, keyed, ignore)
+
+    def parameters(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, object]:
+        """The template's parameters of one call, defaults included.
+
+        Raises:
+            InvalidArgument: the function cannot be called like that.
+        """
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as exc:
+            raise InvalidArgument(f"{self._name}() cannot be called like that: {exc}.") from exc
+        bound.apply_defaults()
+        return {name: bound.arguments[name] for name in self._used}
+
+    def _check(self, every: Sequence[str], keyed: Sequence[str], ignore: Sequence[str]) -> None:
+        unknown = [name for name in (*self._used, *ignore) if name not in every]
+        if unknown:
+            raise ConfigError(
+                f"{self._name}() has no parameter {unknown[0]!r}; the key template is {self.template!r}.",
+                path="template",
+            )
+        missing = [name for name in keyed if name not in self._used]
+        if missing:
+            raise ConfigError(
+                f"{self._name}(): the parameter {missing[0]!r} is not in the key template {self.template!r}, so calls "
+                f"that differ in it would share a result; add {{{missing[0]}}}, or name it in ignore.",
+                path="template",
+            )
+        for name in self._used:
+            if self._signature.parameters[name].kind in _VARIADIC:
+                raise ConfigError(f"{self._name}(): *args and **kwargs cannot be part of a cache key.", path="template")
+
+
+def return_type(function: Callable[..., Any]) -> Any:  # any annotation
+    """The annotated type of the function's results.
+
+    Raises:
+        ConfigError: there is none, or it cannot be read.
+    """
+    name = getattr(function, "__qualname__", repr(function))
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+    except NameError as exc:
+        raise ConfigError(f"{name}(): the annotation cannot be read, {exc}; use names of the module.") from exc
+    if "return" not in hints:
+        raise ConfigError(f"{name}() needs a return annotation, by which its results are read back from the cache.")
+    return hints["return"]
+
+
+def _completed(template: str, names: Sequence[str]) -> str:
+    return template if "{" in template or not names else ":".join([template, *(f"{{{name}}}" for name in names)])
