@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel
@@ -10,6 +11,7 @@ from storycore.entities.cursors import QueryIdentity
 from storycore.entities.patterns import Bounds, Pattern
 from storycore.entities.reading import Read, Source, Walk, projected
 from storycore.errors import InvalidArgument
+from storycore.filters import as_filter
 from storycore.ports.entities import Position, QueryPlan, RecordPage
 from storycore.ports.filters import Filter
 from storycore.ports.pages import Cursor, Page, Pages
@@ -52,7 +54,7 @@ class Listing(Generic[M]):
         low: object = None,
         high: object = None,
         prefix: str | None = None,
-        where: Filter | None = None,
+        where: Filter | Mapping[str, object] | None = None,
         consistent: bool = False,
         **parts: object,
     ) -> Page[M]:
@@ -62,7 +64,8 @@ class Listing(Generic[M]):
             limit: 1 to 1000.
             cursor: of the page before, from a call with the same other arguments; ``None``: the first page.
             reverse: descending order.
-            where: only matching instances; evaluated here, so a rare match reads much.
+            where: only matching instances, in either form of the filter language; evaluated here, so that a rare
+                match reads much.
             consistent: see every write that returned before; refused on an index.
 
         Raises:
@@ -73,7 +76,8 @@ class Listing(Generic[M]):
         """
         if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= _LONGEST_PAGE:
             raise InvalidArgument(f"A page has 1 to {_LONGEST_PAGE} instances, not {limit!r}.")
-        walk = self._walk(Bounds(low, high, prefix), parts, reverse=reverse, where=where, consistent=consistent)
+        bounds = Bounds(low, high, prefix)
+        walk = self._walk(bounds, parts, reverse=reverse, where=as_filter(where), consistent=consistent)
         return await walk.page(limit, None if cursor is None else Cursor(cursor))
 
     def iterate(
@@ -83,12 +87,13 @@ class Listing(Generic[M]):
         low: object = None,
         high: object = None,
         prefix: str | None = None,
-        where: Filter | None = None,
+        where: Filter | Mapping[str, object] | None = None,
         consistent: bool = False,
         **parts: object,
     ) -> Pages[M]:
         """The whole listing, read page by page as it is walked; arguments and errors as for ``page``."""
-        walk = self._walk(Bounds(low, high, prefix), parts, reverse=reverse, where=where, consistent=consistent)
+        bounds = Bounds(low, high, prefix)
+        walk = self._walk(bounds, parts, reverse=reverse, where=as_filter(where), consistent=consistent)
         return walk.pages()
 
     def _walk(

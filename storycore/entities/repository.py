@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -21,6 +21,7 @@ from storycore.entities.reading import Walk, whole
 from storycore.entities.stamps import stamp, stamp_of
 from storycore.entities.timestamps import Touched, touch
 from storycore.errors import ConditionFailed, InvalidArgument, NotFound, PartialFailure, StorycoreError, VersionConflict
+from storycore.filters import as_filter
 from storycore.ports.conditions import ABSENT, ANY, Condition, Matches
 from storycore.ports.entities import Delete, EntityStore, Key, Patch, Position, RecordPage, Segment, Written
 from storycore.ports.environment import Environment
@@ -188,7 +189,7 @@ class Repository(Generic[M]):
         set: Mapping[str, object] | None = None,  # noqa: A002 - the verb of the port
         add: Mapping[str, int | float | Decimal] | None = None,
         unset: Sequence[str] = (),
-        when: Filter | None = None,
+        when: Filter | Mapping[str, object] | None = None,
         **parts: object,
     ) -> M:
         """Change some fields of a stored instance and return it as it now is.
@@ -209,12 +210,48 @@ class Repository(Generic[M]):
             InvalidArgument: a field is unknown or the result is not valid.
             VersionConflict: others were faster 16 times in a row.
         """
-        changes = Changes(set or {}, add or {}, unset, when)
+        changes = Changes(set or {}, add or {}, unset, as_filter(when))
         changes.check(self.entity)
         address = self.address(key, **parts)
         if changes.only_count(self.entity):
             return await self._count(address, changes)
-        return await self._change(address, changes)
+        return await self._rewrite(address, lambda _: changes)
+
+    async def count(self, key: KeyLike, amounts: Mapping[str, int | Decimal], /) -> M:
+        """Add to counters, and to nothing else: ``count("s9", {"views": 1})``; otherwise as ``patch``.
+
+        Raises:
+            NotFound: there is no such instance.
+            InvalidArgument: a name is not a counter's, or the result is not valid.
+        """
+        for name in amounts:
+            if name not in self.entity.counters:
+                known = sorted(self.entity.counters)
+                raise InvalidArgument(f"A {self.entity.kind} has no counter {name!r}.{did_you_mean(name, known)}")
+        return await self.patch(key, add=amounts)
+
+    async def modify(self, key: KeyLike, change: Callable[[M], Mapping[str, object]], /) -> M:
+        """Change a stored instance by what it holds, and return it as it now is.
+
+        Args:
+            change: from the instance to the fields to set; an empty mapping leaves it as it is. It is called again
+                when somebody else was faster, so it must do nothing else.
+
+        Raises:
+            NotFound: there is no such instance.
+            InvalidArgument: a field is unknown or the result is not valid.
+            VersionConflict: others were faster 16 times in a row.
+        """
+
+        def decide(current: M) -> Changes | None:
+            values = change(current)
+            if not values:
+                return None
+            changes = Changes(set=values)
+            changes.check(self.entity)
+            return changes
+
+        return await self._rewrite(self.address(key), decide)
 
     async def delete(self, key: KeyLike | None = None, /, *, when: Condition | None = None, **parts: object) -> bool:
         """Remove an instance; returns whether there was one.
@@ -232,10 +269,21 @@ class Repository(Generic[M]):
         [written] = await self.store.write([Delete(key=address, when=expected if when is None else when)])
         return written.version is not None
 
-    def scan(self, *, where: Filter | None = None) -> Pages[M]:
+    async def delete_batch(self, keys: Iterable[KeyLike]) -> int:
+        """Remove any number of instances, whatever their version, in few calls; returns how many there were.
+
+        Raises:
+            PartialFailure: some could not be removed, the others are; ``outcomes`` tells of each in order.
+            InvalidArgument: a key occurs twice; nothing was removed.
+        """
+        outcomes = await write_all(self.store, [Delete(key=self.address(key)) for key in keys])
+        _raise_failures(self.entity.kind, outcomes)
+        return sum(isinstance(outcome, Written) and outcome.version is not None for outcome in outcomes)
+
+    def scan(self, *, where: Filter | Mapping[str, object] | None = None) -> Pages[M]:
         """All instances in the store, in no particular order."""
         identity = QueryIdentity(
-            kind=self.entity.kind, index="", partition="", low=None, high=None, reverse=False, where=where
+            kind=self.entity.kind, index="", partition="", low=None, high=None, reverse=False, where=as_filter(where)
         )
         return Walk(self._source, identity, None, self._scan_records).checked().pages()
 
@@ -248,7 +296,7 @@ class Repository(Generic[M]):
         high: object = None,
         prefix: str | None = None,
         reverse: bool = False,
-        where: Filter | None = None,
+        where: Filter | Mapping[str, object] | None = None,
         consistent: bool = False,
         **parts: object,
     ) -> Pages[M]:
@@ -274,10 +322,10 @@ class Repository(Generic[M]):
         assert written.record is not None
         return from_record(self.entity, written.record)
 
-    async def _change(self, address: Key, changes: Changes) -> M:
+    async def _rewrite(self, address: Key, decide: Callable[[M], Changes | None]) -> M:
         for attempt in range(_ATTEMPTS):
             try:
-                return await self._change_once(address, changes)
+                return await self._rewrite_once(address, decide)
             except VersionConflict:
                 if attempt == _ATTEMPTS - 1:
                     raise
@@ -285,10 +333,13 @@ class Repository(Generic[M]):
             await asyncio.sleep(self._env.random.uniform(0, longest))
         raise AssertionError("the last attempt returns or raises")
 
-    async def _change_once(self, address: Key, changes: Changes) -> M:
+    async def _rewrite_once(self, address: Key, decide: Callable[[M], Changes | None]) -> M:
         current = await self._load(address, consistent=True)
         if current is None:
             raise self._not_found(address)
+        changes = decide(current)
+        if changes is None:
+            return current
         if changes.when is not None and not matches(changes.when, current):
             raise ConditionFailed(f"The {self.entity.kind} does not match the patch's condition; nothing was changed.")
         changed = changes.applied(self.entity, current)
@@ -311,10 +362,10 @@ class Repository(Generic[M]):
         return NotFound(f"There is no {self.entity.kind} under ({address.pk!r}, {address.sk!r}), or it has expired.")
 
 
-def _raise_failures(kind: str, results: Sequence[BaseModel | StorycoreError]) -> None:
+def _raise_failures(kind: str, results: Sequence[object]) -> None:
     failed = [result for result in results if isinstance(result, StorycoreError)]
     if failed:
         raise PartialFailure(
-            f"{len(failed)} of {len(results)} instances of {kind!r} were not saved. {failed[0].message}",
+            f"{len(failed)} of {len(results)} writes of {kind!r} failed, the others are done. {failed[0].message}",
             outcomes=results,
         )

@@ -34,8 +34,8 @@ _ARGUMENTS = frozenset(
 )  # fmt: skip
 _METHODS = frozenset(
     {
-        "address", "create", "delete", "entity", "find", "get", "get_many", "index", "patch", "put", "query", "save",
-        "save_batch", "scan", "table",
+        "address", "count", "create", "delete", "delete_batch", "entity", "find", "get", "get_many", "index", "modify",
+        "patch", "put", "query", "save", "save_batch", "scan", "store", "table",
     }
 )  # fmt: skip
 _SCALARS = (str, int, float, Decimal, date, datetime, time, UUID, Enum)
