@@ -400,6 +400,12 @@ def test_a_wrong_variable_is_refused(tmp_path: Path, name: str, value: str, sugg
     assert (name, suggestion) == (caught.value.path, caught.value.suggestion)
 
 
+def test_an_empty_name_is_no_profile(tmp_path: Path) -> None:
+    """An empty shell variable must not quietly choose the default profile."""
+    with pytest.raises(ConfigError, match="There is no profile ''"):
+        loaded(tmp_path, "")
+
+
 def test_an_unknown_profile_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
     """The message lists or suggests what exists, those of the file included."""
     with pytest.raises(ConfigError) as caught:
@@ -471,7 +477,12 @@ def test_a_secret_that_cannot_be_found_is_named_by_its_setting(reference: str) -
 def test_secrets_are_never_shown(tmp_path: Path) -> None:
     """Neither repr, nor the description, nor an error, nor what it is chained to holds a secret."""
     secret = "hunter2hunter2"
-    cache = {"url": f"server://ada:{secret}@h?api_token={secret}", "password": secret, "nested": {"my_key": secret}}
+    cache = {
+        "url": f"server://ada:{secret}@h?api_token={secret}",
+        "password": secret,
+        "nested": {"my_key": secret},
+        "credentials": {"x": secret},
+    }
     profile = loaded(tmp_path, "memory", cache=cache, entities=f"file:///x?api_key={secret}")
     shown = [repr(profile), str(profile), repr(profile.cache), repr(describe(profile))]
     assert [text for text in shown if secret in text] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from storycore.app import Store
     from storycore.entities import Entity, Repository
 
-__all__ = ["chosen_index", "parts_from", "repository_of"]
+__all__ = ["chosen_index", "is_by_time", "parts_from", "repository_of"]
 
 
 def repository_of(store: Store, kind: str) -> Repository[Any]:
@@ -62,6 +63,13 @@ def chosen_index(entity: Entity[Any], parts: Mapping[str, object]) -> str | None
         return None
     ways = "; ".join(f"{name} ({', '.join(pattern.fields)})" for name, pattern in entity.indexes.items())
     raise InvalidArgument(f"No index of {entity.kind} lists by {', '.join(parts)}. There are: {ways or 'none'}.")
+
+
+def is_by_time(entity: Entity[Any], index: str, parts: Mapping[str, object]) -> bool:
+    """Whether an index lists by a time, behind the parts that are given."""
+    pattern = entity.indexes[index]
+    order = [field for field in pattern.fields if field not in parts]
+    return bool(order) and issubclass(pattern.types[order[0]].plain, datetime)
 
 
 def _partition(pattern: Any) -> list[str]:  # a compiled access pattern

@@ -39,7 +39,7 @@ class _Listing:
     index: str | None
     limit: int
     cursor: str | None
-    ascending: bool
+    order: str | None
 
 
 @click.command("list")
@@ -51,9 +51,9 @@ class _Listing:
 @click.option("--status", metavar="STATUS", help="The same as status=STATUS.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many.")
 @click.option("--cursor", help="Go on where a page with the same values ended.")
-@click.option("--ascending", is_flag=True, help="Oldest (or smallest) first instead of newest first.")
+@click.option("--order", type=click.Choice(["asc", "desc"]), help="By default newest first, names from A to Z.")
 def list_(common: Common, kind: str, user: str | None, status: str | None, **options: Any) -> None:
-    """List entities of a KIND (user, session, story, template, content …), newest first where an index has dates.
+    """List entities of a KIND: user, session, story, template, content, or one that a plugin declares.
 
     Values choose the index: `storycore list story --user u1 --status published`, `storycore list user role=premium`.
     Without values the whole store is walked, in no particular order.
@@ -68,7 +68,7 @@ def list_(common: Common, kind: str, user: str | None, status: str | None, **opt
 
 
 async def _page(common: Common, asked: _Listing) -> Page[Any]:
-    from storycore.cli.access import chosen_index, parts_from, repository_of
+    from storycore.cli.access import chosen_index, is_by_time, parts_from, repository_of
 
     async with common.open() as store:
         repository = repository_of(store, asked.kind)
@@ -76,9 +76,9 @@ async def _page(common: Common, asked: _Listing) -> Page[Any]:
         index = asked.index or chosen_index(repository.entity, parts)
         if index is None:
             return await _walked(repository, asked)
-        return await repository.index(index).page(
-            limit=asked.limit, cursor=asked.cursor, reverse=not asked.ascending, **parts
-        )
+        listing = repository.index(index)
+        falling = asked.order == "desc" if asked.order else is_by_time(repository.entity, index, parts)
+        return await listing.page(limit=asked.limit, cursor=asked.cursor, reverse=falling, **parts)
 
 
 async def _walked(repository: Repository[Any], asked: _Listing) -> Page[Any]:

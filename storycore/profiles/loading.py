@@ -75,7 +75,7 @@ def _chosen(profile: str | Path | None, environ: Mapping[str, str], cwd: Path) -
         file = read(_file_at(cwd / Path(environ[CONFIG]).expanduser()))
     else:
         file = read(cwd / FILE_NAME) if (cwd / FILE_NAME).exists() else ProfileFile()
-    return named or environ.get(PROFILE) or file.default or DEFAULT_PROFILE, file
+    return named if named is not None else environ.get(PROFILE) or file.default or DEFAULT_PROFILE, file
 
 
 def _is_path(profile: str) -> bool:

@@ -26,14 +26,12 @@ def is_secret_name(name: str) -> bool:
 
 def redacted(value: object, *, name: str = "") -> object:
     """The value as it may be shown; containers are gone through, references to secrets stay."""
-    if isinstance(value, Mapping):
-        return {key: redacted(item, name=str(key)) for key, item in value.items()}
-    if isinstance(value, (SecretStr, SecretBytes)):
-        return HIDDEN
     if isinstance(value, str) and value.startswith(REFERENCE):
         return value
-    if is_secret_name(name):
+    if is_secret_name(name) or isinstance(value, (SecretStr, SecretBytes)):
         return HIDDEN
+    if isinstance(value, Mapping):
+        return {key: redacted(item, name=str(key)) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [redacted(item) for item in value]
     return redacted_url(value) if isinstance(value, str) else value
