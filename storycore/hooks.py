@@ -9,7 +9,7 @@ profile uses its adapter, because the profile names it in ``plugins``, or becaus
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -38,7 +38,7 @@ def storycore_layers(port: PortName, adapter: str) -> Sequence[Interceptor]:  # 
 
 
 @hookspec
-def storycore_entities() -> Sequence[Entity[object]]:  # type: ignore[empty-body]
+def storycore_entities() -> Sequence[Entity[Any]]:  # type: ignore[empty-body]  # of any models
     """Entity declarations that ``store.repository`` and the commands know by their kind."""
 
 
