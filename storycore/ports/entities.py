@@ -69,7 +69,8 @@ class Record:
         key: the address.
         kind: which entity declaration wrote it.
         version: issued by the adapter with the last write.
-        expires_at: from this instant on the record is absent for every operation; ``None``: never.
+        expires_at: from this instant on the record is absent for every operation; ``None``: never. Comes back in UTC,
+            to the microsecond.
         index_keys: slot (1 to 8) to the key under which that index lists the record; absent slots do not list it.
         fields: promoted values: counters, sets, and what a server-side filter may look at.
         body: everything else, opaque to the store.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from storycore.errors import (
     AlreadyExists,
@@ -61,7 +61,7 @@ def put_record(put: Put, version: Version) -> Record:
         key=put.key,
         kind=put.kind,
         version=version,
-        expires_at=put.expires_at,
+        expires_at=_in_utc(put.expires_at),
         index_keys=dict(put.index_keys),
         fields=dict(put.fields),
         body=put.body,
@@ -85,7 +85,7 @@ def patched(record: Record, patch: Patch, version: Version) -> Record:
         fields=fields,
         body=record.body if patch.body is KEEP else patch.body,
         index_keys=dict(record.index_keys if patch.index_keys is KEEP else patch.index_keys),
-        expires_at=record.expires_at if patch.expires_at is KEEP else patch.expires_at,
+        expires_at=record.expires_at if patch.expires_at is KEEP else _in_utc(patch.expires_at),
     )
     require_item_size(result)
     return result
@@ -117,6 +117,10 @@ def settled(outcomes: Sequence[Written | StorycoreError]) -> list[Written]:
             outcomes=outcomes,
         )
     return [outcome for outcome in outcomes if isinstance(outcome, Written)]
+
+
+def _in_utc(at: datetime | None) -> datetime | None:
+    return None if at is None else at.astimezone(UTC)
 
 
 def _name(key: Key) -> str:

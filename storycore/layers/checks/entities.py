@@ -7,7 +7,14 @@ from datetime import datetime
 
 from storycore.errors import InvalidArgument
 from storycore.layers.checks.forward import Forward
-from storycore.layers.checks.text import PK_BYTES, SK_BYTES, check_key, check_key_part, check_whole_number
+from storycore.layers.checks.text import (
+    PK_BYTES,
+    SK_BYTES,
+    check_key,
+    check_key_part,
+    check_sequence,
+    check_whole_number,
+)
 from storycore.layers.checks.writes import check_writes
 from storycore.ports.entities import (
     INDEX_SLOTS,
@@ -36,6 +43,7 @@ class CheckedEntities(Forward[EntityStore]):
 
     async def get(self, keys: Sequence[Key], *, consistent: bool = True) -> list[Record | None]:
         """The live records under valid keys."""
+        check_sequence(keys, what="keys")
         for key in keys:
             check_key(key)
         return await self.inner.get(keys, consistent=consistent)
@@ -52,6 +60,8 @@ class CheckedEntities(Forward[EntityStore]):
 
     async def scan(self, segment: Segment, *, after: Position | None = None, limit: int = 100) -> RecordPage:
         """Live records of one segment."""
+        if not isinstance(segment, Segment):
+            raise InvalidArgument(f"A scan takes a Segment, not a {type(segment).__name__}.")
         check_whole_number(segment.of, 1, _SEGMENTS, what="number of segments")
         check_whole_number(segment.index, 0, segment.of - 1, what="segment")
         check_whole_number(limit, 1, _PAGE, what="limit")
@@ -69,13 +79,15 @@ class CheckedEntities(Forward[EntityStore]):
 
     async def expire(self, now: datetime, *, budget: int = 1000) -> int:
         """Remove expired records."""
-        if now.utcoffset() is None:
+        if not isinstance(now, datetime) or now.utcoffset() is None:
             raise InvalidArgument("expire() needs a datetime with a time zone; write datetime.now(UTC).")
         check_whole_number(budget, 1, _BUDGET, what="budget")
         return await self.inner.expire(now, budget=budget)
 
 
 def _check_plan(plan: QueryPlan) -> None:
+    if not isinstance(plan, QueryPlan):
+        raise InvalidArgument(f"A query takes a QueryPlan, not a {type(plan).__name__}.")
     check_key_part(plan.pk, PK_BYTES, what="partition")
     check_whole_number(plan.limit, 1, _PAGE, what="limit")
     if plan.slot is not None:
@@ -93,6 +105,8 @@ def _check_plan(plan: QueryPlan) -> None:
 
 
 def _check_position(after: Position, *, slot: int | None) -> None:
+    if not isinstance(after, Position):
+        raise InvalidArgument(f"after is a Position that a page gave as next, not a {type(after).__name__}.")
     check_key(after.key, what="position's key")
     if slot is None and after.index_key is not None:
         raise InvalidArgument("The position comes from a query of an index; go on with that query.")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from storycore.errors import InvalidArgument, InvalidKey
 from storycore.ports.entities import Key
 
-__all__ = ["byte_length", "check_key", "check_key_part", "check_whole_number"]
+__all__ = ["byte_length", "check_key", "check_key_part", "check_sequence", "check_whole_number"]
 
 PK_BYTES = 2048
 SK_BYTES = 1024
@@ -44,6 +46,12 @@ def check_key_part(part: object, limit: int, *, what: str) -> None:
         raise InvalidKey(f"The {what} is empty; keys need at least one character.")
     if length > limit:
         raise InvalidKey(f"The {what} has {length} bytes, at most {limit} are allowed; shorten or hash it.")
+
+
+def check_sequence(value: object, *, what: str) -> None:
+    """Raise ``InvalidArgument`` unless ``value`` is a list or another sequence, which text is not."""
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        raise InvalidArgument(f"The {what} come as a sequence, not as one {type(value).__name__}; put them in a list.")
 
 
 def check_whole_number(value: object, low: int, high: int, *, what: str) -> None:

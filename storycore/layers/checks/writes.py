@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from storycore.errors import InvalidArgument, InvalidKey, TooLarge
-from storycore.layers.checks.text import byte_length, check_key, check_whole_number
+from storycore.layers.checks.text import byte_length, check_key, check_sequence, check_whole_number
 from storycore.ports.conditions import ABSENT, Matches, Presence
 from storycore.ports.entities import INDEX_SLOTS, KEEP, Check, Delete, Patch, Put, Write
 from storycore.ports.item_size import item_size, require_item_size
@@ -30,6 +30,7 @@ def check_writes(writes: Sequence[Write], *, atomic: bool, token: str | None) ->
         InvalidKey: a key or index key is empty, too long or no text.
         TooLarge: a record above 400 KiB, an atomic write above 100 writes or 4 MiB.
     """
+    check_sequence(writes, what="writes")
     for write in writes:
         _check_write(write)
     if len({write.key for write in writes}) < len(writes):
@@ -123,6 +124,10 @@ def _check_expiry(expires_at: object) -> None:
         return
     if not isinstance(expires_at, datetime) or expires_at.utcoffset() is None:
         raise InvalidArgument("expires_at is a datetime with a time zone; write datetime(..., tzinfo=UTC).")
+    try:
+        expires_at.astimezone(UTC)
+    except OverflowError as exc:
+        raise InvalidArgument("expires_at lies outside the years 1 to 9999 of UTC; write None for never.") from exc
 
 
 def _check_index_keys(index_keys: object) -> None:

@@ -1,0 +1,71 @@
+"""The conformance suite of the EntityStore port.
+
+Derive from ``EntityStoreSuite``, set ``adapter`` (and ``options``), and pytest does the rest::
+
+    class TestMine(EntityStoreSuite):
+        adapter = "mine"
+        options = {"path": "{path}/mine.db"}
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import pytest_asyncio
+
+from storycore.plugins import Adapter
+from storycore.ports.entities import EntityStore
+from storycore.ports.lifecycle import PortName
+from storycore.testing.entity_durability import EntityDurability
+from storycore.testing.entity_examples import key
+from storycore.testing.entity_expiry import EntityExpiry
+from storycore.testing.entity_feed import EntityFeed
+from storycore.testing.entity_histories import EntityHistories
+from storycore.testing.entity_limits import EntityLimits
+from storycore.testing.entity_machine import machine_for
+from storycore.testing.entity_reads import EntityReads
+from storycore.testing.entity_writes import EntityWrites
+from storycore.testing.harness import Harness
+from storycore.testing.lifecycle import LifecycleSuite
+from storycore.testing.machines import run_machine
+
+__all__ = ["EntityStoreSuite"]
+
+
+class EntityStoreSuite(
+    LifecycleSuite,
+    EntityWrites,
+    EntityReads,
+    EntityExpiry,
+    EntityFeed,
+    EntityLimits,
+    EntityHistories,
+    EntityDurability,
+):
+    """Every sentence of the EntityStore port as a test."""
+
+    adapter: ClassVar[str | Adapter]
+    options: ClassVar[Mapping[str, object]] = {}
+
+    @pytest.fixture
+    def harness(self, tmp_path: Path) -> Harness:
+        """An empty place for the adapter."""
+        return Harness(PortName.ENTITIES, self.adapter, self.options, tmp_path)
+
+    @pytest_asyncio.fixture
+    async def store(self, harness: Harness) -> AsyncIterator[EntityStore]:
+        """The opened adapter."""
+        opened = await harness.started()
+        yield opened
+        await opened.close()
+
+    async def probe(self, store: EntityStore) -> object:
+        """Read a record that is not there."""
+        return await store.get([key("probe")])
+
+    async def test_it_agrees_with_the_reference(self, harness: Harness) -> None:
+        """Any sequence of calls has the same results, and the same errors, as on the memory adapter."""
+        await run_machine(machine_for(harness), examples=25, steps=20)

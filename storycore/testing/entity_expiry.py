@@ -1,0 +1,134 @@
+"""What an entity store promises about expiry: an expired record is absent, for everything and at once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from storycore.errors import NotFound, TransactionConflict, VersionConflict
+from storycore.ports.conditions import ABSENT, PRESENT, Matches
+from storycore.ports.entities import Check, Delete, EntityStore, Key, Patch, QueryPlan, Segment, Written
+from storycore.testing.entity_examples import P, content, find, key, put, walk, walk_segment, write
+from storycore.testing.harness import Harness
+
+__all__ = ["EntityExpiry"]
+
+TICK = timedelta(microseconds=1)
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.mark.asyncio
+class EntityExpiry:
+    """The part of the EntityStore suite in which time passes."""
+
+    async def test_a_record_is_there_until_the_instant_it_expires(self, store: EntityStore, harness: Harness) -> None:
+        """One microsecond before ``expires_at`` it is present, at that instant it is absent."""
+        await write(store, put("a", expires_at=harness.clock.now() + MINUTE))
+        harness.clock.advance(MINUTE - TICK)
+        assert await find(store, "a") is not None
+        harness.clock.advance(TICK)
+        assert await find(store, "a") is None
+
+    async def test_an_expired_record_is_absent_for_reads(self, store: EntityStore, harness: Harness) -> None:
+        """Get, query, index and scan leave it out, and pages are not confused by it."""
+        soon = harness.clock.now() + MINUTE
+        index = {1: Key("x", "1")}
+        await write(store, *(put(f"{i}", index_keys=index, expires_at=soon if i % 3 else None) for i in range(9)))
+        harness.clock.advance(MINUTE)
+        assert await find(store, "1") is None
+        for found in (
+            await walk(store, QueryPlan(pk=P, limit=2)),
+            await walk(store, QueryPlan(pk=P, limit=2, reverse=True)),
+            await walk(store, QueryPlan(pk="x", slot=1, limit=2)),
+            await walk_segment(store, Segment(), limit=2),
+        ):
+            assert sorted(record.key.sk for record in found) == ["0", "3", "6"]
+
+    async def test_an_expired_record_is_absent_for_conditions(self, store: EntityStore, harness: Harness) -> None:
+        """``PRESENT`` and ``Matches`` fail on it, patches too; a delete finds nothing."""
+        (old,) = await write(store, put("a", expires_at=harness.clock.now() + MINUTE))
+        assert old.version is not None
+        harness.clock.advance(MINUTE)
+        with pytest.raises(NotFound):
+            await write(store, put("a", when=PRESENT))
+        with pytest.raises(VersionConflict) as caught:
+            await write(store, put("a", when=Matches(old.version)))
+        assert caught.value.current is None
+        with pytest.raises(NotFound):
+            await write(store, Patch(key=key("a"), set={"f": 1}))
+        with pytest.raises(TransactionConflict):
+            await write(store, put("b"), Check(key=key("a")), atomic=True)
+        assert await write(store, Delete(key=key("a"))) == [Written(key=key("a"), version=None)]
+
+    async def test_an_expired_record_may_be_created_anew(self, store: EntityStore, harness: Harness) -> None:
+        """``Put(when=ABSENT)`` over it creates, with a higher version, and nothing of the old record is left."""
+        soon = harness.clock.now() + MINUTE
+        old = await write(
+            store, put("a", fields={"f": 1}, index_keys={1: Key("x", "1")}, expires_at=soon), put("b", expires_at=soon)
+        )
+        harness.clock.advance(MINUTE)
+        (plain,) = await write(store, put("a", when=ABSENT))
+        (atomic,) = await write(store, put("b", when=ABSENT), atomic=True)
+        assert (plain.created, atomic.created) == (True, True)
+        assert content(put("a")) == content(await find(store, "a"))
+        assert await walk(store, QueryPlan(pk="x", slot=1)) == []
+        assert [(new.version or 0) > (then.version or 0) for new, then in zip((plain, atomic), old, strict=True)] == [
+            True,
+            True,
+        ]
+
+    async def test_a_record_may_be_put_with_an_expiry_in_the_past(self, store: EntityStore, harness: Harness) -> None:
+        """It is absent from the start."""
+        await write(store, put("a", expires_at=harness.clock.now() - MINUTE))
+        assert await find(store, "a") is None
+        assert await walk(store, QueryPlan(pk=P)) == []
+
+    async def test_a_patch_prolongs_or_shortens_a_life(self, store: EntityStore, harness: Harness) -> None:
+        """A new ``expires_at`` counts at once."""
+        now = harness.clock.now()
+        await write(store, put("a", expires_at=now + MINUTE), put("b"))
+        await write(
+            store, Patch(key=key("a"), expires_at=now + 3 * MINUTE), Patch(key=key("b"), expires_at=now + MINUTE)
+        )
+        harness.clock.advance(MINUTE)
+        assert (await find(store, "a") is not None, await find(store, "b") is not None) == (True, False)
+        await write(store, Patch(key=key("a"), expires_at=None))
+        harness.clock.advance(100 * MINUTE)
+        assert await find(store, "a") is not None
+
+    async def test_expire_removes_what_has_expired(self, store: EntityStore, harness: Harness) -> None:
+        """The count is right, the living stay, and the second time there is nothing to do."""
+        now = harness.clock.now()
+        await write(store, put("a", expires_at=now + MINUTE), put("b", expires_at=now + 2 * MINUTE), put("c"))
+        assert await store.expire(now) == 0
+        harness.clock.advance(MINUTE)
+        assert await store.expire(harness.clock.now()) == 1
+        assert await store.expire(harness.clock.now()) == 0
+        assert [record is not None for record in await store.get([key(name) for name in "abc"])] == [False, True, True]
+
+    async def test_expire_never_removes_the_living(self, store: EntityStore, harness: Harness) -> None:
+        """A ``now`` ahead of the clock, or long before it, removes nothing that has not expired by both."""
+        now = harness.clock.now()
+        await write(store, put("a", expires_at=now + MINUTE), put("b", expires_at=now - MINUTE))
+        assert await store.expire(now - 2 * MINUTE) == 0
+        assert await store.expire(now + 100 * MINUTE) == 1
+        assert await find(store, "a") is not None
+
+    async def test_expire_keeps_to_its_budget(self, store: EntityStore, harness: Harness) -> None:
+        """A walk of many small sweeps removes everything, a budget at a time."""
+        soon = harness.clock.now() + MINUTE
+        await store.write([put(f"{i}", expires_at=soon) for i in range(25)])
+        harness.clock.advance(MINUTE)
+        counts = [await store.expire(harness.clock.now(), budget=10) for _ in range(4)]
+        assert counts == [10, 10, 5, 0]
+
+    async def test_a_replaced_record_does_not_expire_as_the_old_one(self, store: EntityStore, harness: Harness) -> None:
+        """A sweep looks at the present expiry, not at one that was written over."""
+        soon = harness.clock.now() + MINUTE
+        await write(store, put("a", expires_at=soon), put("b", expires_at=soon))
+        await write(store, put("a"))
+        harness.clock.advance(MINUTE)
+        await write(store, put("b"))
+        assert await store.expire(harness.clock.now()) == 0
+        assert None not in await store.get([key("a"), key("b")])

@@ -1,0 +1,186 @@
+"""What an entity store promises about its change feed, and that a store without one says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, ClassVar
+
+import pytest
+
+from storycore.errors import FeedGap, InvalidArgument, TransactionConflict, Unsupported
+from storycore.ports.conditions import ABSENT
+from storycore.ports.entities import Action, Change, Check, Delete, EntityStore, FeedPosition, Patch
+from storycore.testing.entity_examples import content, key, put, walk_changes, write
+from storycore.testing.harness import Harness
+
+__all__ = ["EntityFeed"]
+
+CHANGES = "entities.changes"
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.mark.asyncio
+class EntityFeed:
+    """The part of the EntityStore suite that follows the feed.
+
+    Args:
+        feed_retention: after how long the tested adapter trims its feed in ``expire``; ``None``: the test of gaps
+            is left out, for an adapter whose feed is trimmed by a service in its own time.
+    """
+
+    feed_retention: ClassVar[timedelta | None] = timedelta(hours=24)
+
+    async def test_a_store_without_a_feed_says_so(self, store: EntityStore) -> None:
+        """``changes`` works where it is claimed, and raises ``Unsupported`` where it is not."""
+        if store.capabilities.has(CHANGES):
+            assert list((await store.changes()).changes) == []
+        else:
+            with pytest.raises(Unsupported):
+                await store.changes()
+
+    async def test_every_write_is_told_in_order(self, store: EntityStore, harness: Harness) -> None:
+        """Put, patch and delete of a key are told in their order, with version, kind, time and new state."""
+        harness.require(store, CHANGES)
+        (one,) = await write(store, put("a", kind="k1", fields={"n": 1}, index_keys={1: key("x")}, body=b"b"))
+        harness.clock.advance(MINUTE)
+        (two,) = await write(store, Patch(key=key("a"), add={"n": 1}))
+        await write(store, Delete(key=key("a")))
+        told = await walk_changes(store)
+        assert [change.action for change in told] == [Action.PUT, Action.PUT, Action.DELETE]
+        assert [one.version, two.version, two.version] == [change.version for change in told]
+        assert [content(one.record), content(two.record), None] == [content(change.record) for change in told]
+        assert [one.record, two.record, None] == [change.record for change in told]
+        assert {(key("a"), "k1")} == {(change.key, change.kind) for change in told}
+        assert [timedelta(0), MINUTE, MINUTE] == [change.at - told[0].at for change in told]
+
+    async def test_an_atomic_write_is_told_whole(self, store: EntityStore, harness: Harness) -> None:
+        """Each of its puts, patches and deletes is told once; checks are not."""
+        harness.require(store, CHANGES)
+        await write(store, put("b"), put("c"), put("d"))
+        start = await end(store)
+        await write(store, put("a"), Patch(key=key("b")), Delete(key=key("c")), Check(key=key("d")), atomic=True)
+        told = sorted((change.key.sk, change.action) for change in await walk_changes(store, start))
+        assert told == [("a", Action.PUT), ("b", Action.PUT), ("c", Action.DELETE)]
+
+    async def test_what_writes_nothing_is_not_told(self, store: EntityStore, harness: Harness) -> None:
+        """A refused write, a delete of nothing and a repeated token leave no trace in the feed."""
+        harness.require(store, CHANGES)
+        await write(store, put("a"))
+        await store.write([put("t")], atomic=True, token="t")
+        start = await end(store)
+        with pytest.raises(TransactionConflict):
+            await write(store, put("b"), put("a", when=ABSENT), atomic=True)
+        await write(store, Delete(key=key("none")))
+        await store.write([put("t")], atomic=True, token="t")
+        assert await walk_changes(store, start) == []
+
+    @pytest.mark.parametrize("limit", [1, 2, 5, 100])
+    async def test_the_feed_goes_on_from_any_position(self, store: EntityStore, harness: Harness, limit: int) -> None:
+        """Pages add up to the feed, and behind each change's position come exactly the later ones."""
+        harness.require(store, CHANGES)
+        for n in range(5):
+            await write(store, put("a", fields={"n": n}))
+        told = await walk_changes(store, limit=limit)
+        assert numbers(told) == [0, 1, 2, 3, 4]
+        for i, change in enumerate(told):
+            assert numbers(told[i + 1 :]) == numbers(await walk_changes(store, change.position, limit=limit))
+
+    async def test_a_reader_at_the_end_can_wait(self, store: EntityStore, harness: Harness) -> None:
+        """``next`` of an empty page is the place where the next change will be found, from the very start."""
+        harness.require(store, CHANGES)
+        waiting = (await store.changes()).next
+        for n in range(3):
+            await write(store, put("a", fields={"n": n}))
+            page = await store.changes(waiting)
+            assert [n] == numbers(page.changes)
+            waiting = page.next
+            assert list((await store.changes(waiting)).changes) == []
+
+    async def test_each_key_is_told_in_its_order(self, store: EntityStore, harness: Harness) -> None:
+        """Over many keys, versions of each key never go back in the feed."""
+        harness.require(store, CHANGES)
+        for turn in range(4):
+            await store.write([put(f"{i}", fields={"n": turn}) for i in range(20)])
+        told = await walk_changes(store, limit=7)
+        for i in range(20):
+            assert numbers([change for change in told if change.key == key(f"{i}")]) == [0, 1, 2, 3]
+
+    async def test_an_expiry_is_told_once(self, store: EntityStore, harness: Harness) -> None:
+        """The sweep tells ``expire`` with the last version; time alone tells nothing."""
+        harness.require(store, CHANGES)
+        (written,) = await write(store, put("a", kind="k1", expires_at=harness.clock.now() + MINUTE))
+        start = await end(store)
+        harness.clock.advance(MINUTE)
+        assert await walk_changes(store, start) == []
+        await store.expire(harness.clock.now())
+        await store.expire(harness.clock.now())
+        (told,) = await walk_changes(store, start)
+        assert (Action.EXPIRE, "k1", written.version, None) == (told.action, told.kind, told.version, told.record)
+
+    async def test_a_gap_is_an_error(self, store: EntityStore, harness: Harness) -> None:
+        """A reader whose place has been trimmed hears of it; a reader at the end, or from the start, goes on."""
+        harness.require(store, CHANGES)
+        if self.feed_retention is None:
+            pytest.skip("not tested: this adapter's feed is trimmed by its service")
+        begin = (await store.changes()).next
+        await write(store, put("a"), put("b"))
+        behind = await end(store)
+        harness.clock.advance(self.feed_retention + MINUTE)
+        await store.expire(harness.clock.now())
+        with pytest.raises(FeedGap):
+            await store.changes(begin)
+        assert list((await store.changes(behind)).changes) == []
+        await write(store, put("c"))
+        for after in (behind, None):
+            assert [change.key.sk for change in await walk_changes(store, after)] == ["c"]
+
+    async def test_what_is_young_is_not_trimmed(self, store: EntityStore, harness: Harness) -> None:
+        """A sweep leaves changes that are within the retention."""
+        harness.require(store, CHANGES)
+        begin = (await store.changes()).next
+        await write(store, put("a", fields={"n": 1}))
+        harness.clock.advance((self.feed_retention or MINUTE) - timedelta(seconds=1))
+        await store.expire(harness.clock.now())
+        assert numbers(await walk_changes(store, begin)) == [1]
+
+    @pytest.mark.parametrize("position", ["", "nonsense", "1", "-1", "a.b.c", "é.1"])
+    async def test_a_foreign_position_is_refused(self, store: EntityStore, harness: Harness, position: str) -> None:
+        """What this feed did not issue is ``InvalidArgument``."""
+        harness.require(store, CHANGES)
+        await write(store, put("a"))
+        with pytest.raises(InvalidArgument):
+            await store.changes(FeedPosition(position))
+
+    async def test_a_position_beyond_the_end_is_refused(self, store: EntityStore, harness: Harness) -> None:
+        """A place of a feed that was longer, as after a restored backup, is not taken for one of this feed."""
+        harness.require(store, CHANGES)
+        await write(store, put("a"))
+        longer = harness.fresh()
+        other = await longer.started()
+        for _ in range(5):
+            await write(other, put("a"))
+        foreign = await end(other)
+        await other.close()
+        with pytest.raises(InvalidArgument):
+            await store.changes(foreign)
+
+    @pytest.mark.parametrize("arguments", [{"limit": 0}, {"limit": 1001}, {"limit": True}, {"after": 1}], ids=str)
+    async def test_a_bad_call_is_refused(self, store: EntityStore, harness: Harness, arguments: dict[str, Any]) -> None:
+        """Arguments out of range or of the wrong type are ``InvalidArgument``."""
+        harness.require(store, CHANGES)
+        with pytest.raises(InvalidArgument):
+            await store.changes(**arguments)
+
+
+async def end(store: EntityStore) -> FeedPosition:
+    """The place behind all changes."""
+    after = (await store.changes()).next
+    while (page := await store.changes(after)).changes:
+        after = page.next
+    return page.next
+
+
+def numbers(changes: Sequence[Change]) -> list[object]:
+    """The field ``n`` of each change's record."""
+    return [None if change.record is None else change.record.fields["n"] for change in changes]
