@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from storycore.errors import NotProvisioned, Unavailable, Unsupported
-from storycore.ports.lifecycle import AdapterInfo, Provision
+from storycore.ports.lifecycle import AdapterInfo
 from storycore.testing.harness import Harness
 
 __all__ = ["LifecycleSuite"]
@@ -59,9 +59,9 @@ class LifecycleSuite:
         """``ensure`` may be repeated, before and after ``open``, and then has nothing to do."""
         store = harness.make()
         await store.ensure()
-        assert await store.ensure() == Provision()
+        assert list((await store.ensure()).actions) == []
         await store.open()
-        assert await store.ensure() == Provision()
+        assert list((await store.ensure()).actions) == []
         await store.close()
 
     @pytest.mark.asyncio
@@ -69,7 +69,7 @@ class LifecycleSuite:
         """``ensure(dry_run=True)`` tells what is missing and leaves it missing."""
         planned = await harness.make().ensure(dry_run=True)
         again = await harness.make().ensure(dry_run=True)
-        assert planned == again
+        assert list(planned.actions) == list(again.actions)
         if planned.actions:
             with pytest.raises(NotProvisioned):
                 await harness.make().open()

@@ -1,0 +1,61 @@
+"""The adapter's own threads: file operations never run on the event loop, and none is left behind by a cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+__all__ = ["Threads"]
+
+T = TypeVar("T")
+
+
+class Threads:
+    """A small pool that starts when it is first used and may be used again after ``close``."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._pool: ThreadPoolExecutor | None = None
+
+    async def run(
+        self,
+        call: Callable[[], T],
+        *,
+        on_cancel: Callable[[], None] | None = None,
+        undo: Callable[[T], None] | None = None,
+    ) -> T:
+        """The result of a blocking call. A cancellation waits until the call has ended.
+
+        Args:
+            on_cancel: tells a running call at once that nobody wants it any more.
+            undo: takes the result that nobody will see.
+        """
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._count, "storycore-files")
+        future = asyncio.get_running_loop().run_in_executor(self._pool, call)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            if on_cancel is not None:
+                on_cancel()
+            await _ended(future)
+            if undo is not None and future.exception() is None:
+                undo(future.result())
+            raise
+
+    async def close(self) -> None:
+        """Wait for what is running, then release the threads."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await asyncio.to_thread(pool.shutdown)
+
+
+async def _ended(future: asyncio.Future[T]) -> None:
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError:  # the one that is being handled is enough
+            continue
+    future.exception()
