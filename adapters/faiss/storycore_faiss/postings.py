@@ -134,7 +134,7 @@ def _as_float(op: str, bound: float) -> tuple[str, float]:
     try:
         number = float(bound)
     except OverflowError:
-        number = math.copysign(math.inf, bound)
+        number = math.inf if bound > 0 else -math.inf
     if number == bound:
         return op, number
     if op == "eq":

@@ -115,7 +115,7 @@ class FaissVectorIndex(Lifecycle):
 
     async def ensure(self, *, dry_run: bool = False) -> Provision:
         """Make the file with its tables, if it is missing."""
-        return Provision(await asyncio.to_thread(self._provisioned, dry_run))
+        return Provision(tuple(await asyncio.to_thread(self._provisioned, dry_run)))
 
     async def health(self, *, deep: bool = False) -> Health:
         """Whether the file can be read; ``deep`` has SQLite check every page and counts the items again."""
