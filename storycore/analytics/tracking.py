@@ -1,0 +1,90 @@
+"""Tracking: what users and programs did becomes events in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from pydantic import JsonValue
+
+from storycore.errors import InvalidArgument
+from storycore.ports.environment import Environment
+from storycore.ports.events import Emitted, Event, EventPage, EventSink, Offset
+
+__all__ = ["API_CALL", "Tracker"]
+
+API_CALL = "api_call"
+"""The type of the events that ``track_api_call`` writes."""
+
+
+class Tracker:
+    """Writes events with the present time and fresh ids.
+
+    Args:
+        sink: where they go; borrowed, never closed here.
+        env: tells the time and makes ids.
+    """
+
+    def __init__(self, sink: EventSink, env: Environment) -> None:
+        self.sink = sink
+        self._env = env
+
+    async def track(
+        self,
+        type: str,  # noqa: A002 - the event's own word
+        *,
+        user_id: str = "",
+        properties: Mapping[str, JsonValue] | None = None,
+        event_id: str | None = None,
+    ) -> Emitted:
+        """Record that something happened now; durable when it returns.
+
+        Args:
+            type: what happened, for example ``"feature_used"``; 1 to 128 characters.
+            user_id: who it is about; ``""`` when nobody.
+            properties: the details, as JSON values.
+            event_id: makes a repeated call count once; ``None`` takes a fresh id.
+
+        Raises:
+            InvalidArgument, TooLarge: the event cannot be kept.
+        """
+        event = Event(
+            id=self._env.new_id() if event_id is None else event_id,
+            type=type,
+            at=self._env.clock.now(),
+            subject=user_id,
+            data=dict(properties or {}),
+        )
+        [emitted] = await self.sink.emit([event])
+        return emitted
+
+    async def track_api_call(
+        self, endpoint: str, method: str, status_code: int, response_time_seconds: float, *, user_id: str = ""
+    ) -> Emitted:
+        """Record one call of an interface and how long it took, in seconds.
+
+        Raises:
+            InvalidArgument: the response time is negative.
+        """
+        if response_time_seconds < 0:
+            raise InvalidArgument(f"A response time cannot be negative, but {response_time_seconds!r} was given.")
+        properties: dict[str, JsonValue] = {
+            "endpoint": endpoint,
+            "method": method.upper(),
+            "status_code": status_code,
+            "response_time_seconds": response_time_seconds,
+        }
+        return await self.track(API_CALL, user_id=user_id, properties=properties)
+
+    async def read(
+        self,
+        after: Offset | None = None,
+        *,
+        types: Sequence[str] = (),
+        user_id: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 1000,
+    ) -> EventPage:
+        """Recorded events in the order in which they were recorded; the arguments are those of ``EventSink.read``."""
+        return await self.sink.read(after, types=types, subject=user_id, since=since, until=until, limit=limit)
