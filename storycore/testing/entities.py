@@ -19,6 +19,7 @@ import pytest_asyncio
 from storycore.plugins import Adapter
 from storycore.ports.entities import EntityStore
 from storycore.ports.lifecycle import PortName
+from storycore.testing.entity_batches import EntityBatches
 from storycore.testing.entity_durability import EntityDurability
 from storycore.testing.entity_examples import key
 from storycore.testing.entity_expiry import EntityExpiry
@@ -38,6 +39,7 @@ __all__ = ["EntityStoreSuite"]
 class EntityStoreSuite(
     LifecycleSuite,
     EntityWrites,
+    EntityBatches,
     EntityReads,
     EntityExpiry,
     EntityFeed,

@@ -163,7 +163,7 @@ async def _do(store: EntityStore, verb: str, expected: Version | None) -> tuple[
     try:
         return True, (await store.write([change]))[0].version
     except VersionConflict as conflict:
-        return False, conflict.current
+        return False, None if conflict.current is None else Version(conflict.current)
     except AlreadyExists:
         return False, None
 
