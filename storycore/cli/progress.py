@@ -1,0 +1,48 @@
+"""Progress on stderr: a bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from storycore.ingestion import Progress
+
+__all__ = ["ingestion_progress"]
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+@contextmanager
+def ingestion_progress() -> Iterator[Callable[[Progress], None]]:
+    """Show how far an ingestion is, as long as the context lasts; gives the function to be told."""
+    if not sys.stderr.isatty():
+        yield _Lines().tell
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    from storycore.cli.output import console
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=console(stderr=True), transient=True) as bars:
+        task = bars.add_task("documents", total=None)
+        yield lambda now: bars.update(task, completed=now.done, total=now.total)
+
+
+class _Lines:
+    """A line at most every few seconds, so that a log tells slow from stuck and stays short."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def tell(self, now: Progress) -> None:
+        """Take note, and print when it is time."""
+        if time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
+            self._last = time.monotonic()
+            click.echo(f"{now.done} of {now.total} documents", err=True)
