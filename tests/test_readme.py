@@ -43,7 +43,7 @@ def test_the_python_blocks_of_a_document_run(
     monkeypatch.chdir(tmp_path)
     program: dict[str, object] = {"__name__": "__main__"}
     for number, block in enumerate(blocks(ROOT / document, "python"), start=1):
-        exec(compile(block, f"{document}[{number}]", "exec"), program)  # our own documents
+        exec(compile(block, f"{document}[{number}]", "exec", dont_inherit=True), program)  # our own documents
     assert capsys.readouterr().err == ""
 
 

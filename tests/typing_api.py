@@ -112,13 +112,13 @@ async def searching(store: Store) -> None:
 
 
 async def caching(store: Store) -> None:
-    """A region gives back what its loader gives; a cached function keeps its signature."""
+    """A region gives back its model, or what a loader that finds nothing gives; a cached function keeps its signature."""
     region = store.cache.region("note:{note_id}", Note, ttl=timedelta(minutes=10), tags=("owner:ada",))
 
     async def read(note_id: str) -> Note:
         return Note(note_id=note_id, owner="ada")
 
-    assert_type(await region.get_or_load(note_id="n1", load=read), Note)
+    assert_type(await region.get_or_load(note_id="n1", load=read), Note | None)
 
     @store.cache.cached("length:{text}", ttl=300)
     async def length(text: str) -> int:
