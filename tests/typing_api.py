@@ -112,7 +112,7 @@ async def searching(store: Store) -> None:
 
 
 async def caching(store: Store) -> None:
-    """A region gives back its model, or what a loader that finds nothing gives; a cached function keeps its signature."""
+    """A region gives back its model, or nothing; a cached function keeps its signature."""
     region = store.cache.region("note:{note_id}", Note, ttl=timedelta(minutes=10), tags=("owner:ada",))
 
     async def read(note_id: str) -> Note:
