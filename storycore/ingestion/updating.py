@@ -1,0 +1,165 @@
+"""One document into the index, in steps that a crash may end anywhere: note, words, vectors, deletions, state.
+
+Every step may be repeated. The note names all chunks that the steps can leave behind, so that the next run finds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+from storycore.errors import StorycoreError
+from storycore.ingestion.documents import Chunk, ChunkSink
+from storycore.ingestion.embedding import EmbeddingQueue
+from storycore.ingestion.reports import Stage
+from storycore.ingestion.state import SourceStates, chunk_marks
+from storycore.ports.vectors import Vector, VectorIndex, VectorItem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Counts", "StageFailed", "Targets", "remove_document", "update_document"]
+
+T = TypeVar("T")
+
+_BATCH = 100
+"""Vectors per call (Pinecone: at most 1000 vectors or 2 MB an upsert; 100 with text stay below it)."""
+
+
+class StageFailed(Exception):
+    """A step failed for a reason that the report names. Stays inside this package."""
+
+    def __init__(self, stage: Stage, error: str) -> None:
+        super().__init__(error)
+        self.stage: Stage = stage
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of a document's chunks."""
+
+    embedded: int = 0
+    kept: int = 0
+    deleted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Where chunks go."""
+
+    vectors: VectorIndex
+    namespace: str
+    sink: ChunkSink | None
+
+    async def delete(self, ids: Sequence[str]) -> None:
+        """Remove chunks everywhere."""
+        for batch in _batches(ids):
+            with _stage("delete"):
+                if self.sink is not None:
+                    await self.sink.delete(batch)
+                await self.vectors.delete(ids=batch, namespace=self.namespace)
+
+    async def save(self, chunks: Sequence[Chunk]) -> None:
+        """Hand chunks to the sink, if there is one."""
+        for batch in _batches(chunks if self.sink else ()):
+            with _stage("sink"):
+                if self.sink is not None:
+                    await self.sink.save(batch)
+
+    async def stored(self, ids: Sequence[str]) -> dict[str, VectorItem]:
+        """Those items that the index has."""
+        found: dict[str, VectorItem] = {}
+        for batch in _batches(ids):
+            with _stage("index"):
+                items = await self.vectors.fetch(batch, namespace=self.namespace)
+            found.update((item.id, item) for item in items if item is not None)
+        return found
+
+    async def upsert(self, items: Sequence[VectorItem]) -> None:
+        """Write items into the index."""
+        for batch in _batches(items):
+            with _stage("index"):
+                await self.vectors.upsert(batch, namespace=self.namespace)
+
+
+async def update_document(
+    uri: str,
+    fingerprint: str,
+    chunks: Sequence[Chunk],
+    *,
+    states: SourceStates,
+    targets: Targets,
+    queue: EmbeddingQueue,
+    verify: bool,
+) -> Counts:
+    """Make the index hold exactly ``chunks`` for the document ``uri``.
+
+    Args:
+        verify: trust nothing but the index itself about what it holds.
+
+    Raises:
+        StageFailed: a step failed; the next run begins again.
+    """
+    with _stage("state"):
+        loaded = await states.load(uri)
+    marks = chunk_marks(chunks)
+    trusted = loaded.chunks if not verify and loaded.intended is None else {}
+    todo = [chunk for chunk in chunks if trusted.get(chunk.id) != marks[chunk.id]]
+    leftover = [id_ for id_ in loaded.intended or () if id_ not in marks]
+    stale = [id_ for id_ in loaded.chunks if id_ not in marks]
+    await targets.delete(leftover)  # before the note that names them is replaced
+    with _stage("state"):
+        note = await states.begin(uri, marks, loaded)
+    await targets.save(todo)
+    embedded = await _index(todo, loaded.possible, targets, queue, verify)
+    await targets.delete(stale)
+    with _stage("state"):
+        await states.finish(uri, fingerprint, marks, loaded, note)
+    return Counts(embedded, len(chunks) - embedded, len({*leftover, *stale}))
+
+
+async def remove_document(uri: str, *, states: SourceStates, targets: Targets) -> Counts:
+    """Take the document ``uri`` out of the index.
+
+    Raises:
+        StageFailed: a step failed; the next run begins again.
+    """
+    with _stage("state"):
+        loaded = await states.load(uri)
+    ids = sorted(loaded.possible)
+    await targets.delete(ids)
+    with _stage("state"):
+        await states.forget(uri)
+    return Counts(deleted=len(ids))
+
+
+async def _index(
+    chunks: Sequence[Chunk], possible: set[str], targets: Targets, queue: EmbeddingQueue, verify: bool
+) -> int:
+    stored = await targets.stored([chunk.id for chunk in chunks if verify or chunk.id in possible])
+    missing = [chunk for chunk in chunks if chunk.id not in stored]
+    with _stage("embed"):
+        vectors = await queue.embed([chunk.embedded for chunk in missing])
+    values: dict[str, Vector] = {id_: item.values for id_, item in stored.items()}
+    values.update((chunk.id, vector) for chunk, vector in zip(missing, vectors, strict=True))
+    items = [VectorItem(chunk.id, values[chunk.id], chunk.metadata) for chunk in chunks]
+    await targets.upsert([item for item in items if item != stored.get(item.id)])
+    return len(missing)
+
+
+@contextmanager
+def _stage(stage: Stage) -> Iterator[None]:
+    try:
+        yield
+    except StorycoreError as exc:
+        raise StageFailed(stage, exc.message) from exc
+
+
+def _batches(items: Iterable[T]) -> Iterator[list[T]]:
+    left = iter(items)
+    while batch := list(islice(left, _BATCH)):
+        yield batch
