@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
-from pydantic_core import PydanticSerializationError
 
 from storycore.entities.declaration import Entity
 from storycore.entities.scrutiny import LAYOUT_FIELD
@@ -49,12 +48,14 @@ def to_put(entity: Entity[M], instance: M, *, when: Condition = ANY) -> Put:
     """
     if type(instance) is not entity.model:
         raise InvalidArgument(f"A {entity.kind} is a {entity.model.__name__}, not a {type(instance).__name__}.")
-    fields, body = _encode(entity, instance)
+    data = _dumped(entity, instance)
+    twin = _loadable(entity, _json(entity, data))
+    fields, body = _parted(entity, twin, data)
     return Put(
-        key=key_of(entity, instance),
+        key=key_of(entity, twin),
         kind=entity.kind,
-        expires_at=_expiry(entity, instance),
-        index_keys={p.slot: place for p in entity.indexes.values() if p.slot and (place := p.place(instance))},
+        expires_at=_expiry(entity, twin),
+        index_keys={p.slot: place for p in entity.indexes.values() if p.slot and (place := p.place(twin))},
         fields=fields,
         body=body,
         when=when,
@@ -86,12 +87,11 @@ def problems(exc: ValidationError) -> str:
     return "; ".join(told) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
 
 
-def _encode(entity: Entity[M], instance: M) -> tuple[dict[str, FieldValue], bytes]:
-    data = _dumped(entity, instance)
-    _check_loadable(entity, _json(entity, data))
+def _parted(entity: Entity[M], twin: M, data: dict[str, Any]) -> tuple[dict[str, FieldValue], bytes]:  # JSON values
+    """Promoted values, and the body of all others."""
     fields: dict[str, FieldValue] = {LAYOUT_FIELD: entity.layout}
     for name in entity.counters:
-        fields[name] = getattr(instance, name)
+        fields[name] = getattr(twin, name)
         del data[name]
     for name in entity.promoted:
         value = data[name]
@@ -105,11 +105,11 @@ def _encode(entity: Entity[M], instance: M) -> tuple[dict[str, FieldValue], byte
 
 def _dumped(entity: Entity[M], instance: M) -> dict[str, Any]:  # JSON values
     try:
-        data = instance.model_dump(mode="json", round_trip=True, by_alias=False, warnings="error")
-    except PydanticSerializationError as exc:
+        data = instance.model_dump(mode="json", round_trip=True, by_alias=False, warnings="none")
+    except ValueError as exc:
         raise InvalidArgument(
-            f"A {entity.kind} cannot be written as JSON: a field holds a value of another type than declared, or bytes "
-            'that are not UTF-8 (set ser_json_bytes and val_json_bytes to "base64").'
+            f"A {entity.kind} cannot be written as JSON: a field holds bytes that are not UTF-8 (set ser_json_bytes and "
+            'val_json_bytes to "base64" in the model\'s config), or a value of another type than declared.'
         ) from exc
     if not _is_finite(data):
         raise InvalidArgument(f"A {entity.kind} holds NaN or an infinity, which no store keeps; use None or a bound.")
@@ -141,9 +141,10 @@ def _exact_json(entity: Entity[M], data: Mapping[str, object]) -> bytes:
         ) from exc
 
 
-def _check_loadable(entity: Entity[M], text: bytes) -> None:
+def _loadable(entity: Entity[M], text: bytes) -> M:
+    """The instance as it will be read; keys and counters are taken from it, so that they agree with the body."""
     try:
-        entity.model.model_validate_json(text, by_alias=False, by_name=True)
+        return entity.model.model_validate_json(text, by_alias=False, by_name=True)
     except ValidationError as exc:
         raise InvalidArgument(f"The {entity.kind} is not valid: {problems(exc)}.") from exc
 
