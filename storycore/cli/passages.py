@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.console import Group, RenderableType
 from rich.markup import escape
+from rich.padding import Padding
 
 if TYPE_CHECKING:
     from storycore.search import Hit
 
 __all__ = ["passage"]
 
+_INDENT = (0, 0, 0, 3)
 
-def passage(place: int, hit: Hit) -> str:
-    """A hit in two or three lines of rich markup, numbered."""
-    where = f"[dim]{hit.start}-{hit.end}[/]" if hit.start >= 0 else ""
-    head = f"[bold]{place}.[/] [green]{hit.score:.3f}[/] [bold]{escape(hit.source)}[/] {where}".rstrip()
-    names = dict.fromkeys(name for name in (hit.title, hit.section) if name)
-    title = f"\n   [italic]{escape(' › '.join(names))}[/]" if names else ""
-    return f"{head}{title}\n   {escape(hit.snippet)}"
+
+def passage(place: int, hit: Hit) -> RenderableType:
+    """A hit in a few lines, numbered; what is behind the first line is indented."""
+    where = f" [dim]{hit.start}-{hit.end}[/]" if hit.start >= 0 else ""
+    head = f"[bold]{place}.[/] [green]{hit.score:.3f}[/] [bold]{escape(hit.source)}[/]{where}"
+    heading = _heading(hit)
+    below = [f"[italic]{escape(heading)}[/]"] if heading else []
+    return Group(head, *(Padding(line, _INDENT, expand=False) for line in [*below, escape(hit.snippet)]))
+
+
+def _heading(hit: Hit) -> str:
+    """Title and section, the title once where the section repeats it."""
+    names = [hit.title] if hit.title and not hit.section.startswith(hit.title) else []
+    return " › ".join([*names, *(part for part in hit.section.split(" > ") if part)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -46,6 +47,7 @@ async def demonstrate(
     stories = await tell_stories(store)
     return Demonstration(
         profile=store.profile.name,
+        semantic=store.embedder.spec.semantic,
         created=created.actions,
         ingested=ingested,
         answers=answers,
@@ -84,9 +86,9 @@ async def _ask(store: Store, question: str) -> Answer:
 
 
 def _next_steps(options: str, questions: Sequence[str]) -> list[str]:
-    question = questions[0] if questions else "river trade"
+    question = min(questions, key=len, default="river trade")
     return [
-        f'storycore search "{question}"{options}',
+        f"storycore search {shlex.quote(question)}{options}",
         f"storycore ingest PATH{options}",
         f"storycore list story --user {WRITER}{options}",
         f"storycore get user {READER}{options}",

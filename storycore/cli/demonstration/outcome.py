@@ -72,12 +72,14 @@ class Stories:
     Args:
         saved: kind to how many.
         published: the story that was published, by title.
+        exported: the blob that holds its text.
         listings: as asked for.
         reads: the same story twice.
     """
 
     saved: Mapping[str, int]
     published: str
+    exported: str
     listings: Sequence[Listed]
     reads: Sequence[Read]
 
@@ -94,9 +96,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demonstration:
-    """Everything that was done, in order."""
+    """Everything that was done, in order; ``semantic`` tells whether the embedder knows meaning or only words."""
 
     profile: str
+    semantic: bool
     created: Mapping[str, Sequence[str]]
     ingested: Ingested
     answers: Sequence[Answer]

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from storycore.cli.demonstration import samples
 from storycore.cli.demonstration.outcome import Listed, Read, Stories
+from storycore.ports.conditions import ANY
 from storycore.ports.lifecycle import PortName
+from storycore.story import Story, StoryStatus
 
 if TYPE_CHECKING:
     from storycore.app import Store
@@ -22,7 +24,13 @@ async def tell_stories(store: Store) -> Stories:
     """Save users, sessions, templates and stories, publish one, list them in several ways, and read one twice."""
     saved = await _save(store)
     published = await _publish(store)
-    return Stories(saved=saved, published=published, listings=await _listings(store), reads=await _read_twice(store))
+    return Stories(
+        saved=saved,
+        published=published.title,
+        exported=await _export(store, published),
+        listings=await _listings(store),
+        reads=await _read_twice(store),
+    )
 
 
 async def _save(store: Store) -> dict[str, int]:
@@ -39,17 +47,19 @@ async def _save(store: Store) -> dict[str, int]:
     return {"users": len(users), "sessions": len(sessions), "templates": len(templates), "stories": len(stories)}
 
 
-async def _publish(store: Store) -> str:
-    from storycore.story import StoryStatus
-
+async def _publish(store: Store) -> Story:
     story = await store.stories.update_status(samples.PUBLISHED, StoryStatus.PUBLISHED)
     await store.events.track("story_published", user_id=story.user_id, properties={"story_id": story.story_id})
-    return story.title
+    return story
+
+
+async def _export(store: Store, story: Story) -> str:
+    text = f"# {story.title}\n\n{story.content}\n"
+    info = await store.blobs.put(f"stories/{story.story_id}.md", text.encode(), when=ANY, content_type="text/markdown")
+    return info.key
 
 
 async def _listings(store: Store) -> list[Listed]:
-    from storycore.story import StoryStatus
-
     first = await store.stories.by_user(samples.WRITER, limit=_PAGE)
     second = await store.stories.by_user(samples.WRITER, limit=_PAGE, cursor=first.cursor)
     drafts = await store.stories.by_status(StoryStatus.DRAFT, limit=10)
@@ -78,7 +88,7 @@ async def _read(store: Store) -> Read:
     took = (time.perf_counter() - begun) * 1000
     after = store.cache.stats().total
     if after.memory_hits > before.memory_hits:
-        tier = "memory"
+        tier = "cache (memory)"
     elif after.shared_hits > before.shared_hits:
         tier = f"cache ({store.profile.port(PortName.CACHE).adapter})"
     else:
