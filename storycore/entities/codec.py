@@ -108,8 +108,8 @@ def _dumped(entity: Entity[M], instance: M) -> dict[str, Any]:  # JSON values
         data = instance.model_dump(mode="json", round_trip=True, by_alias=False, warnings="none")
     except ValueError as exc:
         raise InvalidArgument(
-            f"A {entity.kind} cannot be written as JSON: a field holds bytes that are not UTF-8 (set ser_json_bytes and "
-            'val_json_bytes to "base64" in the model\'s config), or a value of another type than declared.'
+            f"A {entity.kind} cannot be written as JSON: a field holds a value of another type than declared, or bytes "
+            'that are not UTF-8 (set ser_json_bytes and val_json_bytes to "base64" in the model\'s config).'
         ) from exc
     if not _is_finite(data):
         raise InvalidArgument(f"A {entity.kind} holds NaN or an infinity, which no store keeps; use None or a bound.")
