@@ -287,6 +287,7 @@ def test_options_may_hold_the_folder(tmp_path: Path) -> None:
         ("file://Data/x.db", "Data/x.db"),
         ("file:///C:/x.db", "C:/x.db"),
         ("file:///:memory:", ":memory:"),
+        ("an_adapter:///x", "x"),
     ],
 )
 def test_the_path_of_a_url(url: str, path: str) -> None:
@@ -421,6 +422,7 @@ def test_an_unknown_profile_is_refused_with_the_nearest_name(tmp_path: Path) -> 
         ({"size": "many"}, "entities.size", "not 'many'"),
         ({"url": "file:///x?size=1&size=2"}, "entities.size", "twice"),
         ({"url": "file:///x#y"}, "entities", "%23"),
+        ({"url": "file://[x/y"}, "entities", "no address"),
     ],
 )
 def test_a_wrong_option_is_refused(options: dict[str, object], path: str, words: str) -> None:

@@ -63,8 +63,8 @@ def _show(found: Plan, *, dry_run: bool) -> None:
     show(
         f"{found.documents} documents: {len(found.added)} {would}added, {len(found.changed)} {would}changed, "
         f"{len(found.unchanged)} unchanged, {len(found.removed)} {would}removed",
-        f"{found.chunks_embedded + found.chunks_kept} passages: {found.chunks_embedded} {would}embedded, "
-        f"{found.chunks_kept} kept, {found.chunks_deleted} {would}deleted",
+        f"passages: {found.chunks_embedded} {would}embedded, {found.chunks_deleted} {would}deleted, "
+        "all others stay as they are",
         *_troubles(found),
     )
 

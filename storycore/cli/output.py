@@ -47,6 +47,9 @@ def plain(value: object) -> object:
         return value.model_dump(mode="json")
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, tuple):
+        named = getattr(value, "_asdict", None)
+        return list(value) if named is None else named()
     if isinstance(value, (set, frozenset)):
         return sorted(value)
     if isinstance(value, (PurePath, Decimal)):
@@ -59,7 +62,9 @@ def table(*columns: str, title: str | None = None) -> Table:
     from rich import box
     from rich.table import Table
 
-    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    made = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False
+    )
     for name in columns:
         made.add_column(name, overflow="fold")
     return made

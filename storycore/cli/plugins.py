@@ -26,12 +26,14 @@ def plugins(common: Common) -> None:
     found = Plugins().found()
     if common.as_json:
         return print_json({"plugins": [_as_dict(each) for each in found]})
-    made = table("adapter", "ports", "distribution", "about")
+    made = table("adapter", "version", "ports", "about")
     for each in found:
         ports = ", ".join(each.adapter.ports) if each.adapter else ""
         about = each.adapter.summary if each.adapter else "[red]does not work, see below[/]"
-        made.add_row(each.name, ports, f"{each.distribution} {each.version}", about)
-    return show(made, *(f"[red]{each.name}:[/] {escape(each.problem)}" for each in found if each.problem))
+        made.add_row(each.name, each.version, ports, about)
+    return show(
+        made, *(f"[red]{each.name} ({each.distribution}):[/] {escape(each.problem)}" for each in found if each.problem)
+    )
 
 
 def _as_dict(found: Found) -> dict[str, object]:

@@ -46,7 +46,7 @@ def insert_dir(url: str, folder: Path) -> str:
 
 def named_options(url: str) -> frozenset[str]:
     """The options that a URL gives a value: its parameters, and host, port, username and password where it has them."""
-    parts = urlsplit(url)
+    parts = _split(url, path="url")
     user, _, place = parts.netloc.rpartition("@")
     present = {"host": bool(place), "port": ":" in place, "username": bool(user), "password": ":" in user}
     return frozenset({name for name, _ in parse_qsl(parts.query)} | {name for name in _PLACE if present[name]})
@@ -66,20 +66,28 @@ def options_of(url: str, *, fields: Collection[str], url_path: str, path: str) -
     Raises:
         ConfigError: the URL holds what the adapter has no setting for, or a parameter twice.
     """
-    parts = urlsplit(url)
+    parts = _split(url, path=path)
     if parts.fragment:
         raise ConfigError(f"{path}: a '#' in a URL is written %23.", path=path)
     found = _server(parts, path) if "host" in fields else {}
     place = _path(parts, with_netloc="host" not in fields)
     if place:
         if not url_path:
-            raise ConfigError(f"{path}: {parts.scheme}:// takes no path.", path=path)
+            raise ConfigError(f"{path}: {scheme_of(url, path=path)}:// takes no path.", path=path)
         found[url_path] = place
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name in found:
             raise ConfigError(f"{path}: the URL gives {name!r} twice.", path=f"{path}.{name}")
         found[name] = value
     return found
+
+
+def _split(url: str, *, path: str) -> SplitResult:
+    """The parts of a URL; its scheme is replaced, since adapters may have names that no standard scheme can have."""
+    try:
+        return urlsplit(f"x:{url.partition(':')[2]}")
+    except ValueError:  # its text would quote the address, with a password in it
+        raise ConfigError(f"{path}: what follows // in the URL is no address.", path=path) from None
 
 
 def _path(parts: SplitResult, *, with_netloc: bool) -> str:

@@ -41,7 +41,8 @@ async def demonstrate(
     created = await store.init(warm_cache=False)
     begun_ingesting = time.perf_counter()
     report = await store.ingest(docs or richmond(), progress=progress)
-    ingested = _ingested(docs, report, time.perf_counter() - begun_ingesting)
+    took = time.perf_counter() - begun_ingesting
+    ingested = _ingested(docs, report, seconds=took, indexed=(await store.vectors.stats()).total)
     questions = await _questions(store, docs, report)
     answers = [await _ask(store, question) for question in questions]
     stories = await tell_stories(store)
@@ -58,12 +59,12 @@ async def demonstrate(
     )
 
 
-def _ingested(docs: Path | None, report: Report, seconds: float) -> Ingested:
+def _ingested(docs: Path | None, report: Report, *, seconds: float, indexed: int) -> Ingested:
     return Ingested(
         source=str(docs) if docs else "Richmond, Virginia (they come with storycore)",
         documents=report.documents,
         embedded=report.chunks_embedded,
-        kept=report.chunks_kept,
+        indexed=indexed,
         seconds=round(seconds, 2),
         problems=[
             *(f"{failure.uri}: {failure.error}" for failure in report.failed),

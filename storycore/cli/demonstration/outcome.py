@@ -20,7 +20,7 @@ class Ingested:
         source: the folder or file.
         documents: how many it holds that can be read.
         embedded: how many pieces of text were embedded in this run.
-        kept: how many were in the index already.
+        indexed: how many are in the index now.
         seconds: how long it took.
         problems: documents that could not be read, each with the reason.
     """
@@ -28,7 +28,7 @@ class Ingested:
     source: str
     documents: int
     embedded: int
-    kept: int
+    indexed: int
     seconds: float
     problems: Sequence[str]
 

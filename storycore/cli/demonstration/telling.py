@@ -47,9 +47,9 @@ def _created(outcome: Demonstration) -> list[RenderableType]:
 
 def _ingested(done: Ingested) -> list[RenderableType]:
     if done.embedded:
-        sentence = f"{done.embedded} passages embedded in {done.seconds:.1f} s, {done.kept} were there already."
+        sentence = f"{done.embedded} passages embedded in {done.seconds:.1f} s; the index holds {done.indexed}."
     else:
-        sentence = f"Nothing has changed: nothing was embedded, all {done.kept} passages were there already."
+        sentence = f"Nothing has changed: nothing was embedded. The index holds {done.indexed} passages."
     problems = [f"[yellow]left out:[/] {escape(problem)}" for problem in done.problems]
     return [f"{done.documents} documents of [bold]{escape(done.source)}[/].", *_indented([sentence, *problems])]
 
