@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import os
 import threading
@@ -21,13 +22,16 @@ from storycore.errors import InvalidArgument, Unavailable
 
 if TYPE_CHECKING:
     from storycore.app import Opening, Store
+    from storycore.caching.functions import Runner
 
 __all__ = ["SyncObject", "SyncStore"]
 
 T = TypeVar("T")
 
 _PLAIN = (str, bytes, int, float, bool, Decimal, date, timedelta, PurePath, Enum, BaseModel, Mapping, Sequence, set)
+_FUNCTION_NAMES = ("__name__", "__qualname__", "__doc__", "__wrapped__", "__module__")
 _CLOSE_SECONDS = 10.0
+_END = object()
 
 
 class _LoopThread:
@@ -40,7 +44,7 @@ class _LoopThread:
         self._thread.start()
 
     def run(self, coroutine: Coroutine[Any, Any, T], *, timeout: float | None = None) -> T:
-        """Run a coroutine to its end; an interrupt cancels it and waits until it has stopped."""
+        """Run a coroutine to its end and give its result; an interrupt of the waiting thread cancels it."""
         if not self._thread.is_alive():
             coroutine.close()
             raise Unavailable("The store is closed; open it again with storycore.open_sync().")
@@ -69,7 +73,7 @@ class _LoopThread:
 class _Session:
     """The async store that a sync face speaks to, opened anew in a forked child."""
 
-    def __init__(self, opening: Callable[[], Opening]) -> None:
+    def __init__(self, opening: Callable[[Runner], Opening]) -> None:
         self._opening = opening
         self._lock = threading.Lock()
         self._inherited: list[object] = []
@@ -77,7 +81,7 @@ class _Session:
 
     def _start(self) -> None:
         self._thread = _LoopThread()
-        self._context = self._opening()
+        self._context = self._opening(self.run)
         self._closed = False
         try:
             self.store: Store = self._thread.run(self._context.__aenter__())
@@ -123,10 +127,8 @@ class _Session:
 
 def _close_at_exit(session: _Session) -> None:
     """Close a store that was left open; acknowledged writes are safe either way, so nothing is reported."""
-    try:
+    with contextlib.suppress(Exception):
         session.close()
-    except Exception:  # noqa: S110 - the interpreter is ending, there is nobody to tell
-        pass
 
 
 class SyncObject:
@@ -138,10 +140,10 @@ class SyncObject:
         self._path = path
 
     def __getattr__(self, name: str) -> Any:  # mirrors the async object's attribute
-        if name.startswith("__"):
+        if name.startswith("__") and name not in _FUNCTION_NAMES:
             raise AttributeError(name)
         value = getattr(self._find(), name)
-        if isinstance(value, _PLAIN) or value is None or is_dataclass(value) or isinstance(value, type):
+        if _is_plain(value):
             return value
         if self._path is not None:
             return _by_path(self._session, (*self._path, name))
@@ -153,11 +155,8 @@ class SyncObject:
 
     def __iter__(self) -> Iterator[Any]:
         walk = aiter(self._find())
-        while True:
-            try:
-                yield self._settle(self._session.run(_next(walk)))
-            except StopAsyncIteration:
-                return
+        while (item := self._session.run(_next(walk))) is not _END:
+            yield self._settle(item)
 
     def __enter__(self) -> Any:
         return self._settle(self._session.run(_await(self._find().__aenter__())))
@@ -170,10 +169,8 @@ class SyncObject:
 
     def _settle(self, value: Any) -> Any:
         if inspect.isawaitable(value):
-            value = self._session.run(_await(value))
-        if hasattr(value, "__aiter__") or hasattr(value, "__aenter__"):
-            return SyncObject(self._session, lambda: value)
-        return value
+            value = self._session.run(value if inspect.iscoroutine(value) else _await(value))
+        return value if _is_plain(value) else SyncObject(self._session, lambda: value)
 
 
 class SyncStore(SyncObject):
@@ -183,7 +180,7 @@ class SyncStore(SyncObject):
     refuses to work, for it would block that loop. When the interpreter ends it is closed.
     """
 
-    def __init__(self, opening: Callable[[], Opening]) -> None:
+    def __init__(self, opening: Callable[[Runner], Opening]) -> None:
         _refuse_running_loop()
         session = _Session(opening)
         super().__init__(session, lambda: session.resolve(()), ())
@@ -198,6 +195,13 @@ class SyncStore(SyncObject):
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+def _is_plain(value: object) -> bool:
+    """Whether ``value`` is a result, and not an object of the store that has something to await."""
+    if hasattr(value, "__aiter__") or hasattr(value, "__aenter__"):
+        return False
+    return value is None or isinstance(value, (*_PLAIN, type, BaseException)) or is_dataclass(value)
 
 
 def _by_path(session: _Session, path: tuple[str, ...]) -> SyncObject:
@@ -222,4 +226,4 @@ async def _await(awaitable: Awaitable[T]) -> T:
 
 
 async def _next(walk: Any) -> Any:  # an async iterator of anything
-    return await anext(walk)
+    return await anext(walk, _END)

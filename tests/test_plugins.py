@@ -118,7 +118,7 @@ def test_two_distributions_with_one_adapter_name_are_both_named(site: Path) -> N
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: other-good\nVersion: 3\n")
     (other / "entry_points.txt").write_text("[storycore.adapters]\ngood = other_good\n")
     plugins = Plugins()
-    with pytest.raises(PluginError, match="acme-good.*other-good"):
+    with pytest.raises(PluginError, match=r"acme-good.*other-good"):
         plugins.adapter("good")
     assert any("other-good" in found.problem for found in plugins.found())
 

@@ -1,0 +1,378 @@
+"""The composition root: a profile becomes a store. All wiring is here, and nothing looks anything up later."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar, cast, overload
+
+from pydantic import BaseModel
+
+from storycore.analytics import Tracker
+from storycore.caching import Caching
+from storycore.caching.entities import CachedEntities
+from storycore.caching.functions import Runner
+from storycore.entities import Entity, Repository
+from storycore.errors import ConfigError, InvalidArgument, StorycoreError
+from storycore.ingestion import Pipeline, Plan, Progress, Report
+from storycore.layers.around import Interceptor
+from storycore.layers.checks import checked
+from storycore.layers.deferred import Deferred
+from storycore.layers.metrics import Metrics
+from storycore.layers.stack import interceptor, stacked
+from storycore.plugins import Plugins
+from storycore.ports.blobs import BlobStore
+from storycore.ports.cache import Cache
+from storycore.ports.embeddings import Embedder
+from storycore.ports.entities import EntityStore
+from storycore.ports.environment import Environment
+from storycore.ports.events import EventSink
+from storycore.ports.filters import Filter
+from storycore.ports.lifecycle import Health, Port, PortName
+from storycore.ports.vectors import VectorIndex
+from storycore.profiles import Profile, load, missing_adapters, resolve
+from storycore.search import Hit, Search
+from storycore.story import repositories
+from storycore.sync import SyncStore
+
+__all__ = ["InitReport", "Opening", "Store", "open", "open_sync"]
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class InitReport:
+    """What ``init`` did.
+
+    Args:
+        actions: one sentence per thing that was created, by port.
+        warmed: how many entities were brought into the cache.
+    """
+
+    actions: Mapping[str, Sequence[str]]
+    warmed: int = 0
+
+
+class Store:
+    """One data layer: repositories, cache, search, ingestion and events over the ports of a profile.
+
+    Made by ``storycore.open``. A port is built and opened when it is first used; ``init`` creates what it needs.
+    """
+
+    def __init__(self, profile: Profile, plugins: Plugins, env: Environment, *, run: Runner | None = None) -> None:
+        self.profile = profile
+        self.env = env
+        self.metrics = Metrics()
+        self._plugins = plugins
+        self._run = run
+
+        self.ports = {port: self._port(port) for port in PortName}
+        self.vectors = cast(VectorIndex, self.ports[PortName.VECTORS])
+        self.blobs = cast(BlobStore, self.ports[PortName.BLOBS])
+        self.embedder = cast(Embedder, self.ports[PortName.EMBEDDER])
+        self.cache = self._caching()
+        self.entities = self._entities()
+        self.events = Tracker(cast(EventSink, self.ports[PortName.EVENTS]), env)
+
+        story = repositories(self.entities, env, cursor_key=self._cursor_key())
+        self.users = story.users
+        self.sessions = story.sessions
+        self.stories = story.stories
+        self.templates = story.templates
+        self.contents = story.contents
+        self._kinds: dict[str, Entity[Any]] = {entity.kind: entity for entity in story.entities}
+
+        self._search = Search(self.vectors, self.embedder, namespace=profile.namespace)
+        self._pipeline = Pipeline(
+            entities=cast(EntityStore, self.ports[PortName.ENTITIES]),
+            vectors=self.vectors,
+            embedder=self.embedder,
+            env=env,
+            name=profile.namespace,
+            chunk_sink=story.chunk_sink,
+            chunkers=self._chunkers(),
+        )
+
+    # the operations that concern the layer as a whole
+
+    async def init(self, *, create_tables: bool = True, warm_cache: bool = True) -> InitReport:
+        """Create what the profile's adapters need, and warm the cache. Doing it twice changes nothing.
+
+        Args:
+            create_tables: create files, folders, tables and indexes that are missing.
+            warm_cache: read all templates into the cache.
+        """
+        actions: dict[str, Sequence[str]] = {}
+        if create_tables:
+            for name, port in self.ports.items():
+                actions[name] = (await port.ensure()).actions
+        return InitReport(actions, warmed=await self.warm() if warm_cache else 0)
+
+    async def warm(self) -> int:
+        """Read all templates into the cache, so that the first requests find them; returns how many."""
+        return await self.templates.warm()
+
+    async def ingest(
+        self,
+        path: Path | str,
+        *,
+        progress: Callable[[Progress], None] | None = None,
+        max_delete_fraction: float = 0.2,
+    ) -> Report:
+        """Bring the index in step with a file or folder; only what changed is embedded.
+
+        Args:
+            path: a document, or a folder that is walked.
+            progress: called as documents are done.
+            max_delete_fraction: refuse to remove more than this share of the known documents; 1.0 allows all.
+        """
+        return await self._pipeline.run(Path(path), progress=progress, max_delete_fraction=max_delete_fraction)
+
+    async def plan_ingest(self, path: Path | str) -> Plan:
+        """What ``ingest`` would do; writes nothing."""
+        return await self._pipeline.plan(Path(path))
+
+    async def search(
+        self,
+        query: str,
+        *,
+        top_k: int = 5,
+        where: Filter | Mapping[str, object] | None = None,
+        min_score: float | None = None,
+    ) -> list[Hit]:
+        """The passages nearest in meaning to ``query``, best first.
+
+        Args:
+            query: any text that is not blank.
+            top_k: 1 to 10 000.
+            where: only passages whose metadata matches, for example ``F.source_type == "news"``.
+            min_score: only passages that score at least this, in [-1, 1].
+        """
+        return await self._search.search(query, top_k=top_k, where=where, min_score=min_score)
+
+    @overload
+    def repository(self, entity: Entity[M]) -> Repository[M]: ...
+
+    @overload
+    def repository(self, entity: str) -> Repository[Any]: ...
+
+    def repository(self, entity: Entity[M] | str) -> Repository[Any]:
+        """The repository of an entity declaration, or of a known kind.
+
+        Raises:
+            InvalidArgument: no such kind is known.
+        """
+        if isinstance(entity, str):
+            if entity not in self._kinds:
+                raise InvalidArgument(f"There is no kind {entity!r}; the kinds are {', '.join(self.kinds())}.")
+            entity = self._kinds[entity]
+        return Repository(entity, self.entities, self.env, cursor_key=self._cursor_key())
+
+    def kinds(self) -> list[str]:
+        """The kinds of entities that the story domain and the plugins declare."""
+        return sorted(self._kinds)
+
+    async def health(self, *, deep: bool = False) -> dict[str, Health]:
+        """Probe every port, and whatever plugins add; a failure is an answer, not an error."""
+        found = {str(name): await self._health(port, deep) for name, port in self.ports.items()}
+        for more in self._plugins.hook.storycore_health(store=self):
+            found.update(more)
+        return found
+
+    async def stats(self) -> dict[str, Any]:
+        """Counts since the store was opened (operations, cache) and the size of the index, as plain values."""
+        vectors = await self.vectors.stats()
+        return {
+            "operations": self.metrics.as_dict(),
+            "cache": self.cache.stats().as_dict(),
+            "vectors": {"total": vectors.total, "namespaces": dict(vectors.counts), **vectors.detail},
+        }
+
+    async def maintain(self) -> dict[str, Any]:
+        """Do the housekeeping: remove expired sessions, compact the index. Safe at any time, as often as you like."""
+        expired = await self.sessions.cleanup_expired()
+        optimized = await self.vectors.optimize()
+        return {"expired": expired, "vectors": optimized.detail, "dropped": optimized.dropped}
+
+    # the wiring
+
+    def _port(self, port: PortName) -> Deferred:
+        return Deferred(port, lambda: self._build(port))
+
+    def _build(self, port: PortName) -> Port:
+        settings = self.profile.port(port)
+        adapter = self._plugins.adapter(settings.adapter)
+        config = resolve(settings, adapter, port, plugins=self._plugins)
+        if port is PortName.VECTORS:
+            config = self._fitted_to_embedder(config)
+        inner: Port = adapter.opener(port)(config, self.env)
+        built: Port = checked(port, stacked(port, inner, self._layers(port)))
+        return built
+
+    def _layers(self, port: PortName) -> list[Interceptor]:
+        settings = self.profile.port(port)
+        offered = self._plugins.hook.storycore_layers(port=port, adapter=settings.adapter)
+        named = [
+            interceptor(layer.use, layer.options, self.env, path=f"{port}.layers.{layer.use}")
+            for layer in settings.layers
+        ]
+        plugged = [layer for layers in offered for layer in layers]
+        return (
+            sorted([self.metrics, *plugged, *named], key=lambda layer: layer.slot)
+            if plugged
+            else [self.metrics, *named]
+        )
+
+    def _fitted_to_embedder(self, config: BaseModel) -> BaseModel:
+        """A vector index that is told no dimension or model takes the embedder's."""
+        spec = self.embedder.spec
+        own = {"dimension": spec.dimension, "embedding": spec.model}
+        return config.model_copy(update={name: value for name, value in own.items() if getattr(config, name) is None})
+
+    def _caching(self) -> Caching:
+        return Caching(
+            cast(Cache, self.ports[PortName.CACHE]),
+            self.env,
+            namespace=self.profile.namespace,
+            l1_max_bytes=self.profile.caching.l1_max_bytes,
+            run=self._run,
+        )
+
+    def _entities(self) -> EntityStore:
+        inner = cast(EntityStore, self.ports[PortName.ENTITIES])
+        if not self.profile.caching.entities:
+            return inner
+        return CachedEntities(inner, self.cache, ttl=timedelta(seconds=self.profile.caching.entity_ttl_seconds))
+
+    def _chunkers(self) -> dict[str, Any]:
+        return {kind: chunker for given in self._plugins.hook.storycore_chunkers() for kind, chunker in given.items()}
+
+    def _cursor_key(self) -> bytes:
+        return hashlib.blake2b(self.profile.namespace.encode(), person=b"storycore cursor").digest()
+
+    # opening and closing
+
+    async def open(self) -> None:
+        """Check what can be checked without I/O; ports open when they are used."""
+        for given in self._plugins.hook.storycore_entities():
+            self._kinds.update({entity.kind: entity for entity in given})
+        for need in self.profile.requires:
+            self._check(need)
+        self._plugins.hook.storycore_opened(store=self)
+
+    async def close(self) -> None:
+        """Close every port that was used; a second call does nothing."""
+        self._plugins.hook.storycore_closing(store=self)
+        await self.cache.close()
+        failures: list[Exception] = []
+        for port in reversed(self.ports.values()):
+            try:
+                await port.close()
+            except Exception as exc:  # every port gets its close, then the first failure is told
+                failures.append(exc)
+        if failures:
+            raise failures[0]
+
+    def _check(self, need: str) -> None:
+        name = need.partition(".")[0]
+        ports = [PortName.ENTITIES, PortName.VECTORS, PortName.BLOBS, PortName.EVENTS]
+        if name != "guarantees":
+            if name not in list(PortName):
+                raise ConfigError(
+                    f"Requirement {need!r} must begin with a port's name or 'guarantees'.", path="requires"
+                )
+            ports = [PortName(name)]
+        for port in ports:
+            self.ports[port].capabilities.check(need, adapter=self.profile.port(port).adapter)
+
+    async def _health(self, port: Deferred, deep: bool) -> Health:
+        try:
+            await port.open()
+            return await port.health(deep=deep)
+        except StorycoreError as exc:
+            return Health(ok=False, detail=exc.message)
+
+
+class Opening:
+    """A store that is not open yet: ``async with`` opens it and closes it again."""
+
+    def __init__(self, make: Callable[[], Store]) -> None:
+        self._make = make
+        self._store: Store | None = None
+
+    async def __aenter__(self) -> Store:
+        self._store = self._make()
+        await self._store.open()
+        return self._store
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self._store is not None:
+            await self._store.close()
+
+
+def open(  # noqa: A001 - storycore.open is the name
+    profile: str | Path | Profile | None = None,
+    *,
+    dir: Path | str | None = None,  # noqa: A002 - the profile's own word
+    overrides: Mapping[str, object] | None = None,
+    plugins: Sequence[object] = (),
+    env: Environment | None = None,
+) -> Opening:
+    """A store for a profile, to be entered with ``async with``.
+
+    Args:
+        profile: a name (``"local"``, ``"memory"``, ``"aws"`` or one of ``storycore.toml``), the path of a configuration
+            file, or a ``Profile``. ``None``: ``STORYCORE_PROFILE``, else the file's default, else ``local``.
+        dir: the folder of a local layer.
+        overrides: settings that win over all others, as in a file: ``{"cache": "memory://"}``.
+        plugins: modules or objects with hook implementations that need no packaging.
+        env: clock, ids and randomness.
+
+    Raises:
+        ConfigError: at once, when the profile is wrong; on entering, when an adapter's settings are.
+        AdapterNotFound: on entering, when adapters are not installed; one error names all of them.
+    """
+    settings = _profile(profile, dir, overrides)
+    return Opening(lambda: _assemble(settings, plugins, env or Environment()))
+
+
+def open_sync(
+    profile: str | Path | Profile | None = None,
+    *,
+    dir: Path | str | None = None,  # noqa: A002 - the profile's own word
+    overrides: Mapping[str, object] | None = None,
+    plugins: Sequence[object] = (),
+    env: Environment | None = None,
+) -> SyncStore:
+    """The same without ``await``, to be entered with ``with``; the arguments are those of ``open``.
+
+    Raises:
+        InvalidArgument: an event loop is running in this thread; use ``open`` there.
+    """
+    settings = _profile(profile, dir, overrides)
+    return SyncStore(lambda run: Opening(lambda: _assemble(settings, plugins, env or Environment(), run)))
+
+
+def _profile(
+    profile: str | Path | Profile | None, folder: Path | str | None, overrides: Mapping[str, object] | None
+) -> Profile:
+    given = {**(overrides or {}), **({"dir": str(folder)} if folder is not None else {})}
+    if isinstance(profile, Profile):
+        if given:
+            raise InvalidArgument("A Profile is complete; give `dir` and `overrides` to Profile's own making instead.")
+        return profile
+    return load(profile, overrides=given)
+
+
+def _assemble(profile: Profile, extra: Sequence[object], env: Environment, run: Runner | None = None) -> Store:
+    plugins = Plugins(extra)
+    for name in profile.plugins:
+        plugins.load(name)
+    if (missing := missing_adapters(profile, plugins)) is not None:
+        raise missing
+    for name in profile.adapter_names():
+        plugins.adapter(name)
+    return Store(profile, plugins, env, run=run)

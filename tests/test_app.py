@@ -1,0 +1,235 @@
+"""The composition root: a profile becomes a store, and each way in which it cannot is told in one error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+import storycore
+from storycore import F
+from storycore.app import Store
+from storycore.entities import Entity, Key, entity, part
+from storycore.errors import (
+    AccessDenied,
+    AdapterNotFound,
+    ConfigError,
+    InvalidArgument,
+    NotFound,
+    NotProvisioned,
+    SchemaMismatch,
+    Unavailable,
+)
+from storycore.hooks import hookimpl
+from storycore.layers.around import Interceptor
+from storycore.layers.readonly import ReadOnly
+from storycore.ports.conditions import ANY
+from storycore.ports.environment import Environment
+from storycore.ports.lifecycle import Health, PortName
+from storycore.story import Session, Story, StoryStatus, StoryStyle, Template, User
+from storycore.testing.clock import ManualClock
+
+LIGHT = {"embedder": "memory://"}
+
+
+def user(name: str = "ada") -> User:
+    return User(user_id=name, email=f"{name}@example.com", username=name)
+
+
+async def test_a_store_in_memory_serves_every_port() -> None:
+    async with storycore.open("memory") as store:
+        await store.init()
+        await store.users.save(user())
+        await store.blobs.put("a/b", b"content", when=ANY)
+        await store.events.track("feature_used", user_id="ada")
+        health = await store.health()
+    assert {name: found.ok for name, found in health.items()} == {str(name): True for name in PortName}
+
+
+async def test_a_local_store_keeps_everything(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "river.md").write_text("# The river\n\nThe James falls over rocks in the middle of town.\n")
+    async with storycore.open("local", dir=tmp_path / "data", overrides=LIGHT) as store:
+        await store.init()
+        await store.users.save(user())
+        await store.blobs.put("a/b", b"content", when=ANY)
+        report = await store.ingest(tmp_path / "docs")
+    assert report.added == ["river.md"]
+    async with storycore.open("local", dir=tmp_path / "data", overrides=LIGHT) as store:
+        assert (await store.users.get("ada")).username == "ada"
+        assert (await (await store.blobs.get("a/b")).read()) == b"content"
+        [hit] = await store.search("rocks", where=F.source_type.exists(), top_k=1)
+        assert "The James falls" in hit.text
+        assert (await store.ingest(tmp_path / "docs")).unchanged == ["river.md"]
+
+
+async def test_a_store_that_was_never_initialised_names_the_cure(tmp_path: Path) -> None:
+    async with storycore.open("local", dir=tmp_path / "data", overrides=LIGHT) as store:
+        with pytest.raises(NotProvisioned, match="storycore init"):
+            await store.users.get("ada")
+        health = await store.health()
+        assert not health["entities"].ok
+        assert "storycore init" in health["entities"].detail
+    assert not (tmp_path / "data").exists()
+
+
+async def test_init_twice_changes_nothing_the_second_time(tmp_path: Path) -> None:
+    async with storycore.open("local", dir=tmp_path / "data", overrides=LIGHT) as store:
+        first = await store.init()
+        second = await store.init()
+    assert any(first.actions.values())
+    assert not any(second.actions.values())
+
+
+async def test_warming_brings_the_templates_into_the_cache() -> None:
+    async with storycore.open("memory") as store:
+        await store.init()
+        await store.templates.save(
+            Template(template_id="t1", name="news", style=StoryStyle.SHORT_POST, body="On {day} …")
+        )
+        assert (await store.init(create_tables=False)).warmed == 1
+        before = store.cache.stats().total
+        await store.templates.get("t1")
+        assert store.cache.stats().total.hits == before.hits + 1
+
+
+async def test_a_second_read_comes_from_the_cache_and_a_write_renews_it() -> None:
+    async with storycore.open("memory") as store:
+        await store.init()
+        await store.stories.save(Story(story_id="s1", user_id="ada", session_id="x", content="words"))
+        await store.stories.get("s1")
+        await store.stories.get("s1")
+        assert store.cache.stats().total.hits == 1
+        await store.stories.update_status("s1", StoryStatus.PUBLISHED)
+        assert (await store.stories.get("s1")).status is StoryStatus.PUBLISHED
+
+
+async def test_an_expired_session_is_gone_at_once_and_removed_by_maintenance() -> None:
+    clock = ManualClock()
+    async with storycore.open("memory", env=Environment(clock=clock)) as store:
+        await store.init()
+        session = await store.sessions.save(Session(user_id="ada"))
+        await store.sessions.get(session.session_id)
+        clock.advance(timedelta(days=400))
+        with pytest.raises(NotFound):
+            await store.sessions.get(session.session_id)
+        assert (await store.maintain())["expired"] == 1
+
+
+async def test_the_aws_profile_fails_with_one_error_that_names_the_cure() -> None:
+    with pytest.raises(AdapterNotFound, match=r"pip install 'storycore\[aws\]'") as caught:
+        async with storycore.open("aws"):
+            pass
+    assert all(name in caught.value.message for name in ("dynamodb", "redis", "pinecone", "s3", "bedrock"))
+
+
+@pytest.mark.parametrize("name", ["locl", "memry"])
+def test_an_unknown_profile_comes_with_the_nearest_name(name: str) -> None:
+    with pytest.raises(ConfigError, match="Did you mean"):
+        storycore.open(name)
+
+
+async def test_layers_of_a_profile_stand_around_its_port() -> None:
+    overrides = {"blobs": {"adapter": "memory", "layers": [{"use": "readonly"}]}}
+    async with storycore.open("memory", overrides=overrides) as store:
+        with pytest.raises(AccessDenied):
+            await store.blobs.put("a", b"1", when=ANY)
+
+
+@pytest.mark.parametrize(
+    ("need", "holds"),
+    [
+        ("entities.changes>=native", True),
+        ("guarantees.durability>=disk", False),
+        ("blobs.presign", False),
+        ("nothing.known", False),
+    ],
+)
+async def test_what_a_profile_requires_is_checked_when_the_store_opens(need: str, holds: bool) -> None:
+    opening = storycore.open("memory", overrides={"requires": [need]})
+    if holds:
+        async with opening as store:
+            assert isinstance(store, Store)
+    else:
+        with pytest.raises(ConfigError, match=need.split(">")[0]):
+            await opening.__aenter__()
+
+
+async def test_an_index_of_another_model_is_refused(tmp_path: Path) -> None:
+    async with storycore.open("local", dir=tmp_path, overrides={"embedder": "memory://?dimension=64"}) as store:
+        await store.init()
+    async with storycore.open("local", dir=tmp_path, overrides={"embedder": "memory://?dimension=128"}) as store:
+        with pytest.raises(SchemaMismatch, match="64"):
+            await store.search("anything")
+
+
+async def test_stats_count_the_operations() -> None:
+    async with storycore.open("memory") as store:
+        await store.init()
+        await store.users.save(user())
+        counted = (await store.stats())["operations"]["entities"]["write"]
+    assert counted["calls"] == 1
+
+
+async def test_a_closed_store_says_so() -> None:
+    async with storycore.open("memory") as store:
+        await store.init()
+    with pytest.raises(Unavailable, match="closed"):
+        await store.users.get("ada")
+
+
+class Note(BaseModel):
+    note_id: str
+    text: str
+
+
+NOTE = entity(Note, kind="note", schema=1, key=Key(pk=("note", part.note_id), sk=("note",)))
+
+
+class Extension:
+    """A plugin that uses every hook but the adapters'."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    @hookimpl
+    def storycore_entities(self) -> list[Entity[Note]]:
+        return [NOTE]
+
+    @hookimpl
+    def storycore_layers(self, port: PortName) -> list[Interceptor]:
+        return [ReadOnly()] if port is PortName.EVENTS else []
+
+    @hookimpl
+    def storycore_health(self) -> Mapping[str, Health]:
+        return {"extension": Health(ok=True, detail="fine")}
+
+    @hookimpl
+    def storycore_opened(self, store: Store) -> None:
+        self.seen.append("opened")
+
+    @hookimpl
+    def storycore_closing(self, store: Store) -> None:
+        self.seen.append("closing")
+
+
+async def test_a_plugin_without_packaging_takes_part_through_the_hooks() -> None:
+    extension = Extension()
+    async with storycore.open("memory", plugins=[extension]) as store:
+        await store.init()
+        notes = store.repository("note")
+        await notes.put(Note(note_id="n1", text="hello"))
+        assert (await notes.get("n1")).text == "hello"
+        assert (await store.health())["extension"].detail == "fine"
+        with pytest.raises(AccessDenied):
+            await store.events.track("feature_used")
+    assert extension.seen == ["opened", "closing"]
+
+
+async def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:
+    async with storycore.open("memory") as store:
+        with pytest.raises(InvalidArgument, match="story"):
+            store.repository("stori")

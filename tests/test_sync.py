@@ -1,0 +1,140 @@
+"""The sync face: the same objects without await; never a deadlock, not in a loop, not after a fork, not at exit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import pytest
+
+import storycore
+from storycore.errors import InvalidArgument, NotFound, Unavailable
+from storycore.story import Story, StoryStatus, User
+
+
+def user(name: str = "ada") -> User:
+    return User(user_id=name, email=f"{name}@example.com", username=name)
+
+
+def run(script: str, *args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), *args], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_repositories_work_without_await() -> None:
+    with storycore.open_sync("memory") as store:
+        store.init()
+        store.users.save(user())
+        assert store.users.get("ada").email == "ada@example.com"
+        with pytest.raises(NotFound):
+            store.users.get("nobody")
+
+
+def test_pages_and_listings_are_plain_iterators() -> None:
+    with storycore.open_sync("memory") as store:
+        store.init()
+        for number in range(5):
+            store.stories.save(Story(story_id=f"s{number}", user_id="ada", session_id="x", content="words"))
+        page = store.stories.by_user("ada", status=StoryStatus.DRAFT, limit=3)
+        assert len(page.items) == 3
+        assert len(list(store.stories.summaries("ada"))) == 5
+
+
+def test_an_entity_declaration_gets_its_repository() -> None:
+    with storycore.open_sync("memory") as store:
+        store.init()
+        repository = store.repository("user")
+        repository.put(user())
+        assert repository.get(user_id="ada").username == "ada"
+
+
+async def test_it_refuses_to_block_a_running_loop() -> None:
+    with pytest.raises(InvalidArgument, match=r"storycore\.open"):
+        storycore.open_sync("memory")
+
+
+def test_a_store_that_was_opened_before_the_loop_refuses_inside_it() -> None:
+    import asyncio
+
+    with storycore.open_sync("memory") as store:
+
+        async def inside() -> None:
+            with pytest.raises(InvalidArgument, match="block the event loop"):
+                store.users.get("ada")
+
+        asyncio.run(inside())
+
+
+def test_several_threads_share_one_store() -> None:
+    with storycore.open_sync("memory") as store:
+        store.init()
+        threads = [threading.Thread(target=store.users.save, args=(user(f"u{n}"),)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+        assert {store.users.get(f"u{n}").username for n in range(8)} == {f"u{n}" for n in range(8)}
+
+
+def test_a_closed_store_says_so() -> None:
+    store = storycore.open_sync("memory")
+    store.close()
+    store.close()
+    with pytest.raises(Unavailable, match="open it again"):
+        store.users.get("ada")
+
+
+def test_a_wrong_profile_leaves_no_thread_behind() -> None:
+    before = threading.active_count()
+    with pytest.raises(storycore.StorycoreError):
+        storycore.open_sync("memory", overrides={"cache": "no-such-adapter://"})
+    assert threading.active_count() == before
+
+
+FORKED = """
+    import os, sys
+    import storycore
+    from storycore.story import User
+
+    store = storycore.open_sync("local", dir=sys.argv[1], overrides={"embedder": "memory://"})
+    store.init()
+    store.users.save(User(user_id="ada", email="ada@example.com", username="ada"))
+    users = store.users
+    pid = os.fork()
+    if pid == 0:
+        users.save(User(user_id="bob", email="bob@example.com", username="bob"))
+        os._exit(0 if users.get("ada").username == "ada" else 1)
+    _, status = os.waitpid(pid, 0)
+    print(os.waitstatus_to_exitcode(status), users.get("bob").username, users.get("ada").username)
+    store.close()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+def test_a_forked_child_opens_the_store_anew(tmp_path: Path) -> None:
+    done = run(FORKED, str(tmp_path / "data"))
+    assert (done.stdout.split(), done.returncode) == (["0", "bob", "ada"], 0), done.stderr
+
+
+LEFT_OPEN = """
+    import sys
+    import storycore
+    from storycore.story import User
+
+    store = storycore.open_sync("local", dir=sys.argv[1], overrides={"embedder": "memory://"})
+    store.init()
+    store.users.save(User(user_id="ada", email="ada@example.com", username="ada"))
+    print("saved")
+"""
+
+
+def test_an_interpreter_that_ends_with_the_store_open_ends_quietly_and_keeps_the_data(tmp_path: Path) -> None:
+    done = run(LEFT_OPEN, str(tmp_path / "data"))
+    assert (done.stdout, done.stderr, done.returncode) == ("saved\n", "", 0)
+    with storycore.open_sync("local", dir=tmp_path / "data") as store:
+        assert store.users.get("ada").username == "ada"
