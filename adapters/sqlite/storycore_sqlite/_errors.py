@@ -19,7 +19,7 @@ from storycore.errors import (
     Unavailable,
 )
 
-__all__ = ["translated", "translating"]
+__all__ = ["is_waiting", "translated", "translating"]
 
 _PRIMARY = 0xFF
 """An extended result code holds its primary code in the lowest byte (SQLite: Result and Error Codes)."""
@@ -50,13 +50,18 @@ def translating(path: Path) -> Iterator[None]:
         raise translated(exc, path) from exc
 
 
+def is_waiting(exc: sqlite3.Error) -> bool:
+    """Whether the call failed because it would have had to wait for another connection."""
+    return _primary_code(exc) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
 def translated(exc: Exception, path: Path) -> StorycoreError:
     """The storycore error for an error of SQLite or of the operating system."""
     if isinstance(exc, PermissionError):
         return AccessDenied(f"The file {path} cannot be used: {exc.strerror}; check the permissions.")
     if isinstance(exc, OSError):
         return Unavailable(f"The file {path} cannot be used: {exc.strerror or exc}.")
-    primary = int(getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_OK)) & _PRIMARY
+    primary = _primary_code(exc)
     if primary in _TABLE:
         kind, text = _TABLE[primary]
         return kind(f"The database {path} {text}.")
@@ -65,3 +70,7 @@ def translated(exc: Exception, path: Path) -> StorycoreError:
     if primary == sqlite3.SQLITE_ERROR and "no such table" in str(exc):
         return NotProvisioned(f"The database {path} has lost its tables ({exc}); run `storycore init` or ensure().")
     return Unavailable(f"The database {path} cannot serve: {exc}.")
+
+
+def _primary_code(exc: Exception) -> int:
+    return int(getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_OK)) & _PRIMARY

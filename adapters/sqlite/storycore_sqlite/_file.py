@@ -12,7 +12,7 @@ from urllib.parse import quote
 from zlib import crc32
 
 from storycore.errors import NotProvisioned, SchemaMismatch, Unavailable
-from storycore_sqlite._errors import translating
+from storycore_sqlite._errors import is_waiting, translating
 from storycore_sqlite._sql import APPLICATION_ID, LAYOUT, LAYOUT_VERSION
 from storycore_sqlite.config import DurabilityMode, SqliteConfig
 
@@ -147,7 +147,7 @@ class DatabaseFile:
                 step()
                 return
             except sqlite3.OperationalError as exc:
-                if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                if not is_waiting(exc):
                     raise
                 time.sleep(_PAUSE_SECONDS)
         raise Unavailable(f"The database {self.path} stays locked by another process; try again.")

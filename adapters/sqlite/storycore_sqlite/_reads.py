@@ -18,23 +18,35 @@ from storycore.ports.entities import (
     RecordPage,
     Segment,
 )
+from storycore.ports.environment import Clock
 from storycore_sqlite._rows import change_of, micros, record_of
 from storycore_sqlite._sql import CHANGE_COLUMNS, LIVE, RECORD_COLUMNS
 
-__all__ = ["find", "read_changes", "read_query", "read_segment"]
+__all__ = ["find", "find_all", "read_changes", "read_query", "read_segment"]
 
 _PAGE_BYTES = 8 * 1024 * 1024
 """A page ends early when its bodies are larger than this, so that no page fills the memory."""
 
-_FIND = f"SELECT {RECORD_COLUMNS} FROM items WHERE pk = ? AND sk = ? AND {LIVE}"  # noqa: S608
+_FIND = f"SELECT {RECORD_COLUMNS} FROM items WHERE pk = ? AND sk = ?"  # noqa: S608
 _WITHOUT_BODY = RECORD_COLUMNS.replace("body", "x''")
 
 
-def find(connection: sqlite3.Connection, keys: Iterable[Key], now: datetime) -> list[Record | None]:
-    """The live records under ``keys``."""
-    present = micros(now)
-    rows = [(key, connection.execute(_FIND, (key.pk, key.sk, present)).fetchone()) for key in keys]
-    return [None if row is None else record_of(key, row) for key, row in rows]
+def find(connection: sqlite3.Connection, key: Key, clock: Clock) -> Record | None:
+    """The live record under ``key``."""
+    row = connection.execute(_FIND, (key.pk, key.sk)).fetchone()
+    if row is None:
+        return None
+    record = record_of(key, row)
+    return record if record.expires_at is None or record.expires_at > clock.now() else None
+
+
+def find_all(connection: sqlite3.Connection, keys: Iterable[Key], clock: Clock) -> list[Record | None]:
+    """The live records under ``keys``, as one snapshot."""
+    connection.execute("BEGIN")
+    try:
+        return [find(connection, key, clock) for key in keys]
+    finally:
+        connection.execute("COMMIT")
 
 
 def read_query(connection: sqlite3.Connection, plan: QueryPlan, now: datetime) -> RecordPage:

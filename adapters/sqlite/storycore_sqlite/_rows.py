@@ -50,30 +50,35 @@ def pack_fields(fields: Mapping[str, FieldValue]) -> str | None:
     return orjson.dumps({name: _packed(fields[name]) for name in sorted(fields)}).decode()
 
 
-def unpack_fields(text: str | None) -> dict[str, FieldValue]:
+def unpack_fields(text: str) -> dict[str, FieldValue]:
     """The fields that ``pack_fields`` packed.
 
     Raises:
         Corrupt: the text is not what ``pack_fields`` writes.
     """
-    if text is None:
-        return {}
     try:
         return {name: _unpacked(value) if type(value) is dict else value for name, value in orjson.loads(text).items()}
-    except (ValueError, KeyError, AttributeError, ArithmeticError) as exc:
+    except (ValueError, TypeError, AttributeError, ArithmeticError) as exc:
         raise Corrupt("The fields of a stored record cannot be read; restore it from a backup.") from exc
 
 
 def pack_index_keys(index_keys: Mapping[int, Key]) -> str | None:
-    """Index keys as JSON text for the feed; ``None`` when there are none."""
+    """Index keys as JSON text, sorted by slot; ``None`` when there are none."""
     if not index_keys:
         return None
     return orjson.dumps({str(slot): [key.pk, key.sk] for slot, key in sorted(index_keys.items())}).decode()
 
 
-def unpack_index_keys(text: str | None) -> dict[int, Key]:
-    """The index keys that ``pack_index_keys`` packed."""
-    return {} if text is None else {int(slot): Key(pk, sk) for slot, (pk, sk) in orjson.loads(text).items()}
+def unpack_index_keys(text: str) -> dict[int, Key]:
+    """The index keys that ``pack_index_keys`` packed.
+
+    Raises:
+        Corrupt: the text is not what ``pack_index_keys`` writes.
+    """
+    try:
+        return {int(slot): Key(pk, sk) for slot, (pk, sk) in orjson.loads(text).items()}
+    except (ValueError, TypeError, AttributeError) as exc:
+        raise Corrupt("The index keys of a stored record cannot be read; restore it from a backup.") from exc
 
 
 def index_columns(index_keys: Mapping[int, Key]) -> tuple[str | None, ...]:
@@ -86,14 +91,13 @@ def index_columns(index_keys: Mapping[int, Key]) -> tuple[str | None, ...]:
 
 def record_of(key: Key, row: Row) -> Record:
     """The record under ``key`` from a row of the record columns."""
-    kind, version, expires_at, fields, body = row[:5]
-    columns = row[5:]
+    kind, version, expires_at, index_keys, fields, body = row
     return Record(
         key=key,
         kind=kind,
         version=version,
         expires_at=None if expires_at is None else moment(expires_at),
-        index_keys={} if columns == _NO_INDEX else _index_keys(columns),
+        index_keys={} if index_keys is None else unpack_index_keys(index_keys),
         fields={} if fields is None else unpack_fields(fields),
         body=body,
     )
@@ -101,18 +105,9 @@ def record_of(key: Key, row: Row) -> Record:
 
 def change_of(row: Row, *, position: FeedPosition) -> Change:
     """The change from a row of the change columns; ``position`` is the place behind it."""
-    seq, at, action, pk, sk, kind, version, expires_at, index_keys, fields, body = row
+    seq, at, action, pk, sk, kind, version = row[:7]
     key = Key(pk, sk)
     is_put = action == Action.PUT
-    record = Record(
-        key=key,
-        kind=kind,
-        version=seq,
-        expires_at=None if expires_at is None else moment(expires_at),
-        index_keys=unpack_index_keys(index_keys),
-        fields=unpack_fields(fields),
-        body=body or b"",
-    )
     return Change(
         position=position,
         at=moment(at),
@@ -120,16 +115,8 @@ def change_of(row: Row, *, position: FeedPosition) -> Change:
         key=key,
         kind=kind,
         version=seq if is_put else version,
-        record=record if is_put else None,
+        record=record_of(key, (kind, seq, *row[7:])) if is_put else None,
     )
-
-
-def _index_keys(columns: Row) -> dict[int, Key]:
-    return {
-        slot: Key(columns[place], columns[place + 1])
-        for slot, place in zip(SLOTS, range(0, len(columns), 2), strict=True)
-        if columns[place] is not None
-    }
 
 
 def _packed(value: FieldValue) -> object:

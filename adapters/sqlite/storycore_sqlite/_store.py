@@ -14,15 +14,16 @@ from typing import TypeVar
 
 from storycore.errors import StorycoreError, Unavailable
 from storycore.ports.capabilities import Durability, Guarantees
-from storycore.ports.environment import Environment
+from storycore.ports.environment import Clock, Environment
 from storycore.ports.lifecycle import AdapterInfo, Health, Lifecycle, Provision
-from storycore_sqlite._errors import translated
+from storycore_sqlite._errors import is_waiting, translated
 from storycore_sqlite._file import DatabaseFile
 from storycore_sqlite._lanes import Lane, commit_together, run_each
 from storycore_sqlite.config import DurabilityMode, SqliteConfig
 
 __all__ = ["SqliteStore"]
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -102,18 +103,16 @@ class SqliteStore(Lifecycle):
         self._require_open()
         return await self._through(self._reader, unit)
 
-    async def _read_at_once(self, unit: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a unit of a few microseconds on the loop's thread; where it would wait, in the reader's."""
+    async def _read_at_once(self, find: Callable[[sqlite3.Connection, K, Clock], T], wanted: K) -> T:
+        """Run a read of a few microseconds on the loop's thread; where it would wait, in the reader's."""
         self._require_open()
         if self._config.inline_reads:
             try:
-                return unit(self._inline)
-            except sqlite3.OperationalError as exc:
-                if exc.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                    raise translated(exc, self._config.path) from exc
+                return find(self._inline, wanted, self._env.clock)
             except sqlite3.Error as exc:
-                raise translated(exc, self._config.path) from exc
-        return await self._read(unit)
+                if not is_waiting(exc):
+                    raise translated(exc, self._config.path) from exc
+        return await self._read(lambda connection: find(connection, wanted, self._env.clock))
 
     async def _through(self, lane: Lane, unit: Callable[[sqlite3.Connection], T]) -> T:
         try:
@@ -122,7 +121,8 @@ class SqliteStore(Lifecycle):
             raise translated(exc, self._config.path) from exc
 
     def _require_open(self) -> None:
-        super()._require_open()
+        if not self._opened:
+            super()._require_open()
         if os.getpid() != self._owner:
             raise Unavailable(
                 f"The database {self._config.path} was opened before this process was forked; "

@@ -25,7 +25,6 @@ from storycore_sqlite._rows import (
 from storycore_sqlite._sql import (
     ADD_ITEM,
     CHANGE_COLUMNS,
-    INDEX_COLUMNS,
     RECORD_COLUMNS,
     REPLACE_CONTENT,
     REPLACE_ITEM,
@@ -36,11 +35,11 @@ __all__ = ["remove_expired", "write_all", "write_each", "write_once"]
 
 _TOKEN_WINDOW = timedelta(minutes=10)
 
-_FIND_HEAD = f"SELECT id, version, expires_at, kind, {', '.join(INDEX_COLUMNS)} FROM items WHERE pk = ? AND sk = ?"  # noqa: S608
+_FIND_HEAD = "SELECT id, version, expires_at, kind, index_keys FROM items WHERE pk = ? AND sk = ?"
 _FIND_RECORD = f"SELECT {RECORD_COLUMNS} FROM items WHERE id = ?"  # noqa: S608
 _FIND_EXPIRED = "SELECT id, pk, sk, kind, version FROM items WHERE expires_at <= ? ORDER BY expires_at LIMIT ?"
 _REMOVE = "DELETE FROM items WHERE id = ?"
-_NOTHING = (None, None, None, "")
+_NOTHING = (None, None, None, "", None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +115,13 @@ def remove_expired(connection: sqlite3.Connection, at: datetime, now: datetime, 
 def _judge(connection: sqlite3.Connection, write: Write, now: datetime) -> _Step | StorycoreError:
     """What a write will do, or why it must not."""
     key = write.key
-    row, version, expires_at, kind, *columns = connection.execute(_FIND_HEAD, (key.pk, key.sk)).fetchone() or _NOTHING
+    row, version, expires_at, kind, index_keys = connection.execute(_FIND_HEAD, (key.pk, key.sk)).fetchone() or _NOTHING
     live = version if expires_at is None or expires_at > micros(now) else None
     error = refusal(key, live, demand(write))
     if error is not None:
         return error
     if isinstance(write, Put):
-        same = row is not None and tuple(columns) == index_columns(write.index_keys)
-        return _Step(write, row, live, kind, write, same)
+        return _Step(write, row, live, kind, write, index_keys == pack_index_keys(write.index_keys))
     if isinstance(write, Patch):
         return _judge_patch(connection, _Step(write, row, live, kind, None, write.index_keys is KEEP), write)
     return _Step(write, row, live, kind, None, True)
@@ -166,7 +164,7 @@ def _store(connection: sqlite3.Connection, step: _Step, content: Put | Record, n
         content.body,
     )
     version = Version(connection.execute(TELL, told).lastrowid or 0)
-    stored = (content.kind, version, expires_at, fields, content.body)
+    stored = (content.kind, version, expires_at, index_keys, fields, content.body)
     if step.row is None:
         connection.execute(ADD_ITEM, (key.pk, key.sk, *stored, *index_columns(content.index_keys)))
     elif step.keeps_index:

@@ -22,7 +22,7 @@ from storycore.ports.entities import (
 from storycore.ports.environment import Environment
 from storycore.ports.records import settled
 from storycore_sqlite._feed import trim
-from storycore_sqlite._reads import find, read_changes, read_query, read_segment
+from storycore_sqlite._reads import find, find_all, read_changes, read_query, read_segment
 from storycore_sqlite._store import SqliteStore
 from storycore_sqlite._writes import remove_expired, write_all, write_each, write_once
 from storycore_sqlite.config import SqliteConfig
@@ -49,10 +49,11 @@ class SqliteEntityStore(SqliteStore):
 
     async def get(self, keys: Sequence[Key], *, consistent: bool = True) -> list[Record | None]:
         """The live records under ``keys``; always consistent."""
-        unit = partial(find, keys=keys, now=self._env.clock.now())
+        if len(keys) == 1:
+            return [await self._read_at_once(find, keys[0])]
         if len(keys) <= _MOST_INLINE_KEYS:
-            return await self._read_at_once(unit)
-        return await self._read(unit)
+            return await self._read_at_once(find_all, keys)
+        return await self._read(lambda connection: find_all(connection, keys, self._env.clock))
 
     async def write(self, writes: Sequence[Write], *, atomic: bool = False, token: str | None = None) -> list[Written]:
         """Apply writes; returns after the commit."""

@@ -31,10 +31,16 @@ def byte_length(text: str, *, what: str) -> int:
 
 def check_key(key: object, *, what: str = "key") -> None:
     """Raise ``InvalidKey`` unless both parts are text of 1 to 2048 and 1 to 1024 UTF-8 bytes."""
+    if isinstance(key, Key) and _is_plain(key.pk, PK_BYTES) and _is_plain(key.sk, SK_BYTES):
+        return
     if not isinstance(key, Key):
         raise InvalidKey(f"The {what} is a {type(key).__name__}; give a Key(pk, sk).")
     check_key_part(key.pk, PK_BYTES, what=f"{what}'s pk")
     check_key_part(key.sk, SK_BYTES, what=f"{what}'s sk")
+
+
+def _is_plain(part: object, limit: int) -> bool:
+    return isinstance(part, str) and part.isascii() and 0 < len(part) <= limit
 
 
 def check_key_part(part: object, limit: int, *, what: str) -> None:
@@ -50,7 +56,7 @@ def check_key_part(part: object, limit: int, *, what: str) -> None:
 
 def check_sequence(value: object, *, what: str) -> None:
     """Raise ``InvalidArgument`` unless ``value`` is a list or another sequence, which text is not."""
-    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+    if not isinstance(value, list | tuple) and (not isinstance(value, Sequence) or isinstance(value, str | bytes)):
         raise InvalidArgument(f"The {what} come as a sequence, not as one {type(value).__name__}; put them in a list.")
 
 
