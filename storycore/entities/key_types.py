@@ -41,8 +41,8 @@ class KeyType:
             InvalidArgument: the value is not of the field's type.
         """
         if self.enum is not None:
-            value = self._member_value(field, value)
-        if isinstance(value, KeyPart) and _plain(type(value)) is self.plain:
+            value = value.value if isinstance(value, self.enum) else self._member_value(field, value)
+        if isinstance(value, KeyPart) and (type(value) is self.plain or _plain(type(value)) is self.plain):
             return value
         raise InvalidArgument(
             f"The key part {field!r} must be {self._expected()}, not {type(value).__name__}; hand in such a value."

@@ -6,6 +6,7 @@ nor anything smaller than it appears inside a part: "a" comes before "a b", and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import TypeAlias
@@ -24,6 +25,7 @@ Range: TypeAlias = tuple[str | None, str | None]
 _SEPARATOR = "#"
 _BEHIND_SEPARATOR = chr(ord(_SEPARATOR) + 1)
 _ESCAPES = {code: f"%{code:02X}" for code in range(ord("&"))}
+_SPECIAL = re.compile(f"[\\x00-{chr(ord('&') - 1)}]")
 _COMPLEMENT = str.maketrans("0123456789", "9876543210")
 _MOST_DIGITS = 999
 
@@ -72,7 +74,7 @@ def escape(text: str) -> str:
             text.encode()
         except UnicodeEncodeError as exc:
             raise InvalidKey(f"The key part {text!r} is not valid Unicode; remove the lone surrogate.") from exc
-    return text.translate(_ESCAPES)
+    return text.translate(_ESCAPES) if _SPECIAL.search(text) else text
 
 
 def under(parts: Sequence[KeyPart]) -> Range:

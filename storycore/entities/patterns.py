@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel
@@ -38,7 +39,7 @@ class Bounds:
         return self.low is None and self.high is None and not self.prefix
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Pattern:
     """One way to reach an entity: by its primary key, or by an index.
 
@@ -58,7 +59,7 @@ class Pattern:
     types: Mapping[str, KeyType]
     when: Callable[[Any], bool] | None = None  # takes the declared model
 
-    @property
+    @cached_property
     def fields(self) -> tuple[str, ...]:
         """The fields in the templates, each once, in their order."""
         return tuple(dict.fromkeys(part.field for part in (*self.pk, *self.sk) if isinstance(part, Part)))

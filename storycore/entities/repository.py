@@ -154,8 +154,9 @@ class Repository(Generic[M]):
             AlreadyExists, NotFound: a condition of presence failed.
             InvalidArgument, TooLarge: it cannot be stored.
         """
-        touched = touch(self.entity, instance, self._env.clock.now())
-        write = to_put(self.entity, touched.candidate, when=self._expected(instance) if when is None else when)
+        expected = self._expected(instance)
+        touched = self._touched(instance, expected)
+        write = to_put(self.entity, touched.candidate, when=expected if when is None else when)
         [written] = await self.store.write([write])
         return self._settle(touched, written)
 
@@ -170,9 +171,9 @@ class Repository(Generic[M]):
             PartialFailure: some could not be stored, the others are; ``outcomes`` tells of each in order.
             InvalidArgument: one is invalid, or two have the same key; nothing was stored.
         """
-        now = self._env.clock.now()
-        touched = [touch(self.entity, instance, now) for instance in instances]
-        writes = [to_put(self.entity, t.candidate, when=self._expected(t.instance)) for t in touched]
+        claims = [(instance, self._expected(instance)) for instance in instances]
+        touched = [self._touched(instance, expected) for instance, expected in claims]
+        writes = [to_put(self.entity, t.candidate, when=when) for t, (_, when) in zip(touched, claims, strict=True)]
         outcomes = await write_all(self.store, writes)
         results = [
             self._settle(item, outcome) if isinstance(outcome, Written) else outcome
@@ -343,7 +344,7 @@ class Repository(Generic[M]):
         if changes.when is not None and not matches(changes.when, current):
             raise ConditionFailed(f"The {self.entity.kind} does not match the patch's condition; nothing was changed.")
         changed = changes.applied(self.entity, current)
-        touched = touch(self.entity, changed, self._env.clock.now(), keep=changes.set, is_stored=True)
+        touched = touch(self.entity, changed, self._env.clock.now(), is_stored=True, keep=changes.set)
         write = to_put(self.entity, touched.candidate, when=self._expected(current))
         [written] = await self.store.write([write])
         return self._settle(touched, written)
@@ -351,6 +352,9 @@ class Repository(Generic[M]):
     def _expected(self, instance: M) -> Condition:
         version = stamp_of(instance, key_of(self.entity, instance))
         return ANY if version is None else Matches(version)
+
+    def _touched(self, instance: M, expected: Condition) -> Touched[M]:
+        return touch(self.entity, instance, self._env.clock.now(), is_stored=isinstance(expected, Matches))
 
     def _settle(self, touched: Touched[M], written: Written) -> M:
         assert written.version is not None

@@ -9,9 +9,7 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
-from storycore.entities.codec import key_of
 from storycore.entities.declaration import Entity
-from storycore.entities.stamps import stamp_of
 
 __all__ = ["Touched", "touch"]
 
@@ -38,23 +36,19 @@ class Touched(Generic[M]):
         self.instance.model_fields_set.update(self.times)
 
 
-def touch(
-    entity: Entity[M], instance: M, now: datetime, *, keep: Collection[str] = (), is_stored: bool | None = None
-) -> Touched[M]:
+def touch(entity: Entity[M], instance: M, now: datetime, *, is_stored: bool, keep: Collection[str] = ()) -> Touched[M]:
     """The instance with its timestamps set.
 
     Whatever is stored already gets a new time of change. A new instance gets both times, except where its maker gave
     one explicitly, as an import does.
 
     Args:
+        is_stored: whether it replaces a version that is known.
         keep: fields that the caller has just set.
-        is_stored: whether it is stored already; by default, whether it is stamped.
     """
     if entity.timestamps is None:
         return Touched(instance, instance)
     created, changed = entity.timestamps
-    if is_stored is None:
-        is_stored = stamp_of(instance, key_of(entity, instance)) is not None
     explicit = instance.model_fields_set
     times: dict[str, datetime] = {}
     if not is_stored and created not in explicit:
