@@ -18,6 +18,7 @@ __all__ = ["VectorDurability"]
 
 HERE: Final = "storycore.testing.vector_durability"
 BATCH: Final = 5
+TURNS: Final = 8
 
 
 class VectorDurability:
@@ -112,10 +113,10 @@ class VectorDurability:
             assert [await one.hear(), await two.hear()] == ["ready"] * 2
             one.say("go")
             two.say("go")
-            for n in range(15):
+            for n in range(TURNS):
                 await store.upsert([item(f"here{n:02d}"), item("shared", 1, by="here")])
             assert [await one.hear(), await two.hear()] == ["done"] * 2
-        expected = sorted(["shared", *(f"{who}{n:02d}" for who in ("here", "p", "q") for n in range(15))])
+        expected = sorted(["shared", *(f"{who}{n:02d}" for who in ("here", "p", "q") for n in range(TURNS))])
         assert expected == await found(store)
         await store.close()
         async with await harness.started() as store:
@@ -168,7 +169,7 @@ async def _race(store: VectorIndex, line: Line, who: str) -> None:
     """Report readiness, wait for the start, write, and report the end."""
     line.say("ready")
     line.hear()
-    for n in range(15):
+    for n in range(TURNS):
         await store.upsert([item(f"{who}{n:02d}"), item("shared", 1, by=who)])
     line.say("done")
     line.hear()
