@@ -48,9 +48,8 @@ def to_put(entity: Entity[M], instance: M, *, when: Condition = ANY) -> Put:
     """
     if type(instance) is not entity.model:
         raise InvalidArgument(f"A {entity.kind} is a {entity.model.__name__}, not a {type(instance).__name__}.")
-    data = _dumped(entity, instance)
-    twin = _loadable(entity, _json(entity, data))
-    fields, body = _parted(entity, twin, data)
+    twin = _loadable(entity, _json(entity, _dumped(entity, instance)))
+    fields, body = _parted(entity, twin)
     return Put(
         key=key_of(entity, twin),
         kind=entity.kind,
@@ -87,8 +86,9 @@ def problems(exc: ValidationError) -> str:
     return "; ".join(told) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
 
 
-def _parted(entity: Entity[M], twin: M, data: dict[str, Any]) -> tuple[dict[str, FieldValue], bytes]:  # JSON values
+def _parted(entity: Entity[M], twin: M) -> tuple[dict[str, FieldValue], bytes]:
     """Promoted values, and the body of all others."""
+    data = _dumped(entity, twin)
     fields: dict[str, FieldValue] = {LAYOUT_FIELD: entity.layout}
     for name in entity.counters:
         fields[name] = getattr(twin, name)
@@ -142,7 +142,7 @@ def _exact_json(entity: Entity[M], data: Mapping[str, object]) -> bytes:
 
 
 def _loadable(entity: Entity[M], text: bytes) -> M:
-    """The instance as it will be read; keys and counters are taken from it, so that they agree with the body."""
+    """The instance as it will be read; all that is written is taken from it, so that key, fields and body agree."""
     try:
         return entity.model.model_validate_json(text, by_alias=False, by_name=True)
     except ValidationError as exc:

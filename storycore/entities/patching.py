@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from annotated_types import Ge, Gt
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from storycore.entities.codec import problems
 from storycore.entities.declaration import Entity
@@ -20,6 +19,9 @@ from storycore.ports.filters import Filter
 __all__ = ["Changes"]
 
 M = TypeVar("M", bound=BaseModel)
+
+_LOWER_BOUNDS = tuple(type(marker) for bounded in (Field(ge=0), Field(gt=0)) for marker in bounded.metadata)
+"""Pydantic's own markers for "not below"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,4 +117,4 @@ def _is_unchecked(model: type[BaseModel], name: str, amount: object) -> bool:
     kinds = int if info.annotation is int else (int, Decimal)
     if isinstance(amount, bool) or not isinstance(amount, kinds):
         return False
-    return all(isinstance(bound, Ge | Gt) and amount >= 0 for bound in info.metadata)
+    return all(isinstance(bound, _LOWER_BOUNDS) and amount >= 0 for bound in info.metadata)

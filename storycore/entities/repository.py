@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from pydantic import BaseModel
 
-from storycore.entities.batches import write_all
-from storycore.entities.codec import from_record, key_of, to_put
+from storycore.entities.codec import from_record, key_of
 from storycore.entities.cursors import CursorSeal, QueryIdentity
 from storycore.entities.declaration import Entity
-from storycore.entities.filtering import matches
 from storycore.entities.listing import Listing
 from storycore.entities.names import did_you_mean
 from storycore.entities.patching import Changes
 from storycore.entities.reading import Walk, whole
-from storycore.entities.stamps import stamp, stamp_of
-from storycore.entities.timestamps import Touched, touch
-from storycore.errors import ConditionFailed, InvalidArgument, NotFound, PartialFailure, StorycoreError, VersionConflict
+from storycore.entities.writing import Writer, not_found
+from storycore.errors import InvalidArgument
 from storycore.filters import as_filter
-from storycore.ports.conditions import ABSENT, ANY, Condition, Matches
-from storycore.ports.entities import Delete, EntityStore, Key, Patch, Position, RecordPage, Segment, Written
+from storycore.ports.conditions import ABSENT, ANY, Condition
+from storycore.ports.entities import Delete, EntityStore, Key, Position, RecordPage, Segment
 from storycore.ports.environment import Environment
 from storycore.ports.filters import Filter
 from storycore.ports.pages import Pages
@@ -34,9 +30,6 @@ M = TypeVar("M", bound=BaseModel)
 
 KeyLike: TypeAlias = Key | BaseModel | Mapping[str, object] | object
 """A key: an instance, a mapping of parts, a ``Key``, or the value itself where the key has one part."""
-
-_ATTEMPTS = 16
-_LONGEST_PAUSE_SECONDS = 0.04
 
 
 class Repository(Generic[M]):
@@ -59,7 +52,7 @@ class Repository(Generic[M]):
     def __init__(self, entity: Entity[M], store: EntityStore, env: Environment, *, cursor_key: bytes) -> None:
         self.entity = entity
         self.store = store
-        self._env = env
+        self._writer = Writer(entity, store, env)
         self._source = whole(entity, store, CursorSeal(cursor_key))
         self._listings = {name: Listing(self._source, pattern) for name, pattern in entity.indexes.items()}
         self.table = Listing(self._source, entity.table)
@@ -130,7 +123,7 @@ class Repository(Generic[M]):
         address = self.address(key, **parts)
         found = await self._load(address, consistent=consistent)
         if found is None:
-            raise self._not_found(address)
+            raise not_found(self.entity.kind, address)
         return found
 
     async def find(self, key: KeyLike | None = None, /, *, consistent: bool = False, **parts: object) -> M | None:
@@ -154,11 +147,7 @@ class Repository(Generic[M]):
             AlreadyExists, NotFound: a condition of presence failed.
             InvalidArgument, TooLarge: it cannot be stored.
         """
-        expected = self._expected(instance)
-        touched = self._touched(instance, expected)
-        write = to_put(self.entity, touched.candidate, when=expected if when is None else when)
-        [written] = await self.store.write([write])
-        return self._settle(touched, written)
+        return await self._writer.put(instance, when)
 
     async def save(self, instance: M) -> M:
         """The same as ``put`` without a condition of one's own."""
@@ -171,16 +160,7 @@ class Repository(Generic[M]):
             PartialFailure: some could not be stored, the others are; ``outcomes`` tells of each in order.
             InvalidArgument: one is invalid, or two have the same key; nothing was stored.
         """
-        claims = [(instance, self._expected(instance)) for instance in instances]
-        touched = [self._touched(instance, expected) for instance, expected in claims]
-        writes = [to_put(self.entity, t.candidate, when=when) for t, (_, when) in zip(touched, claims, strict=True)]
-        outcomes = await write_all(self.store, writes)
-        results = [
-            self._settle(item, outcome) if isinstance(outcome, Written) else outcome
-            for item, outcome in zip(touched, outcomes, strict=True)
-        ]
-        _raise_failures(self.entity.kind, results)
-        return len(results)
+        return await self._writer.put_all(instances)
 
     async def patch(
         self,
@@ -215,8 +195,8 @@ class Repository(Generic[M]):
         changes.check(self.entity)
         address = self.address(key, **parts)
         if changes.only_count(self.entity):
-            return await self._count(address, changes)
-        return await self._rewrite(address, lambda _: changes)
+            return await self._writer.count(address, changes)
+        return await self._writer.rewrite(address, lambda _: changes)
 
     async def count(self, key: KeyLike, amounts: Mapping[str, int | Decimal], /) -> M:
         """Add to counters, and to nothing else: ``count("s9", {"views": 1})``; otherwise as ``patch``.
@@ -252,7 +232,7 @@ class Repository(Generic[M]):
             changes.check(self.entity)
             return changes
 
-        return await self._rewrite(self.address(key), decide)
+        return await self._writer.rewrite(self.address(key), decide)
 
     async def delete(self, key: KeyLike | None = None, /, *, when: Condition | None = None, **parts: object) -> bool:
         """Remove an instance; returns whether there was one.
@@ -266,7 +246,7 @@ class Repository(Generic[M]):
             NotFound: ``when`` is ``PRESENT`` and there is none.
         """
         address = self.address(key, **parts)
-        expected = self._expected(key) if isinstance(key, self.entity.model) else ANY
+        expected = self._writer.expected(key) if isinstance(key, self.entity.model) else ANY
         [written] = await self.store.write([Delete(key=address, when=expected if when is None else when)])
         return written.version is not None
 
@@ -277,9 +257,7 @@ class Repository(Generic[M]):
             PartialFailure: some could not be removed, the others are; ``outcomes`` tells of each in order.
             InvalidArgument: a key occurs twice; nothing was removed.
         """
-        outcomes = await write_all(self.store, [Delete(key=self.address(key)) for key in keys])
-        _raise_failures(self.entity.kind, outcomes)
-        return sum(isinstance(outcome, Written) and outcome.version is not None for outcome in outcomes)
+        return await self._writer.delete_all([self.address(key) for key in keys])
 
     def scan(self, *, where: Filter | Mapping[str, object] | None = None) -> Pages[M]:
         """All instances in the store, in no particular order."""
@@ -307,69 +285,9 @@ class Repository(Generic[M]):
             reverse=reverse, low=low, high=high, prefix=prefix, where=where, consistent=consistent, **parts
         )
 
-    async def _scan_records(self, after: Position | None, limit: int) -> RecordPage:
-        return await self.store.scan(Segment(), after=after, limit=limit)
-
     async def _load(self, address: Key, *, consistent: bool) -> M | None:
         [record] = await self.store.get([address], consistent=consistent)
         return None if record is None else from_record(self.entity, record)
 
-    async def _count(self, address: Key, changes: Changes) -> M:
-        amounts: dict[str, Any] = dict(changes.add)  # int or Decimal, as only_count() has made sure
-        try:
-            [written] = await self.store.write([Patch(key=address, add=amounts)])
-        except NotFound as exc:
-            raise self._not_found(address) from exc
-        assert written.record is not None
-        return from_record(self.entity, written.record)
-
-    async def _rewrite(self, address: Key, decide: Callable[[M], Changes | None]) -> M:
-        for attempt in range(_ATTEMPTS):
-            try:
-                return await self._rewrite_once(address, decide)
-            except VersionConflict:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-            longest = min(_LONGEST_PAUSE_SECONDS, 0.001 * 2**attempt)
-            await asyncio.sleep(self._env.random.uniform(0, longest))
-        raise AssertionError("the last attempt returns or raises")
-
-    async def _rewrite_once(self, address: Key, decide: Callable[[M], Changes | None]) -> M:
-        current = await self._load(address, consistent=True)
-        if current is None:
-            raise self._not_found(address)
-        changes = decide(current)
-        if changes is None:
-            return current
-        if changes.when is not None and not matches(changes.when, current):
-            raise ConditionFailed(f"The {self.entity.kind} does not match the patch's condition; nothing was changed.")
-        changed = changes.applied(self.entity, current)
-        touched = touch(self.entity, changed, self._env.clock.now(), is_stored=True, keep=changes.set)
-        write = to_put(self.entity, touched.candidate, when=self._expected(current))
-        [written] = await self.store.write([write])
-        return self._settle(touched, written)
-
-    def _expected(self, instance: M) -> Condition:
-        version = stamp_of(instance, key_of(self.entity, instance))
-        return ANY if version is None else Matches(version)
-
-    def _touched(self, instance: M, expected: Condition) -> Touched[M]:
-        return touch(self.entity, instance, self._env.clock.now(), is_stored=isinstance(expected, Matches))
-
-    def _settle(self, touched: Touched[M], written: Written) -> M:
-        assert written.version is not None
-        touched.apply()
-        stamp(touched.instance, written.key, written.version)
-        return touched.instance
-
-    def _not_found(self, address: Key) -> NotFound:
-        return NotFound(f"There is no {self.entity.kind} under ({address.pk!r}, {address.sk!r}), or it has expired.")
-
-
-def _raise_failures(kind: str, results: Sequence[object]) -> None:
-    failed = [result for result in results if isinstance(result, StorycoreError)]
-    if failed:
-        raise PartialFailure(
-            f"{len(failed)} of {len(results)} writes of {kind!r} failed, the others are done. {failed[0].message}",
-            outcomes=results,
-        )
+    async def _scan_records(self, after: Position | None, limit: int) -> RecordPage:
+        return await self.store.scan(Segment(), after=after, limit=limit)

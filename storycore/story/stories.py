@@ -29,21 +29,30 @@ class Stories(Collection[Story]):
         self._env = env
 
     async def save(self, instance: Story) -> Story:
-        """Store a story whole, with its words counted again.
+        """Store a story whole, with its words counted again, and the time if it is published for the first time.
 
         Raises:
             VersionConflict: somebody else changed it since it was loaded; load it again.
             InvalidArgument, TooLarge: it cannot be stored.
         """
-        instance.word_count = count_words(instance.content)
+        self._complete(instance)
         return await super().save(instance)
 
     async def save_batch(self, instances: Iterable[Story]) -> int:
         """Store any number of stories, each like ``save``; returns how many."""
         stories = list(instances)
         for story in stories:
-            story.word_count = count_words(story.content)
+            self._complete(story)
         return await super().save_batch(stories)
+
+    async def update(self, id: str, changes: Mapping[str, object]) -> Story:  # noqa: A002 - the domain's own word
+        """Set some fields of a stored story, whatever its version, and return it.
+
+        Raises:
+            NotFound: there is no such story.
+            InvalidArgument: a field is unknown, or the result is not valid.
+        """
+        return await self.repository.modify(id, lambda story: {**self._publication(story, changes), **changes})
 
     async def by_user(
         self,
@@ -84,13 +93,7 @@ class Stories(Collection[Story]):
         Raises:
             NotFound: there is no such story.
         """
-
-        def moved(story: Story) -> dict[str, object]:
-            if status == StoryStatus.PUBLISHED and story.published_at is None:
-                return {"status": status, "published_at": self._env.clock.now()}
-            return {"status": status}
-
-        return await self.repository.modify(story_id, moved)
+        return await self.update(story_id, {"status": status})
 
     async def revise(self, story_id: str, content: str, *, title: str | None = None, note: str = "") -> Story:
         """Give a story new content and keep what it was before, of the last ten revisions.
@@ -129,3 +132,13 @@ class Stories(Collection[Story]):
             InvalidArgument: a name is not a counter's, or a counter would fall below 0.
         """
         return await self.repository.count(story_id, amounts)
+
+    def _complete(self, story: Story) -> None:
+        if isinstance(story.content, str):
+            story.word_count = count_words(story.content)
+        if story.status == StoryStatus.PUBLISHED and story.published_at is None:
+            story.published_at = self._env.clock.now()
+
+    def _publication(self, story: Story, changes: Mapping[str, object]) -> Mapping[str, object]:
+        is_published = changes.get("status", story.status) == StoryStatus.PUBLISHED
+        return {"published_at": self._env.clock.now()} if is_published and story.published_at is None else {}
