@@ -11,12 +11,11 @@ import sys
 
 
 def modules(package: str, spared: tuple[str, ...]) -> list[str]:
-    """The package and all modules below it, but for the spared ones and what is below them."""
-    found = [
-        package,
-        *(info.name for info in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}.")),
-    ]
-    return [name for name in found if not any(name == one or name.startswith(f"{one}.") for one in spared)]
+    """The package and all below it, but for programs (``__main__``), the spared modules, and what is below those."""
+    path = importlib.import_module(package).__path__
+    found = [package, *(info.name for info in pkgutil.walk_packages(path, f"{package}."))]
+    unwanted = [*spared, *(name for name in found if name.endswith(".__main__"))]
+    return [name for name in found if not any(name == one or name.startswith(f"{one}.") for one in unwanted)]
 
 
 def main(package: str, *options: str) -> None:
