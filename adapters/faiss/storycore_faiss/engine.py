@@ -27,7 +27,7 @@ from storycore_faiss.planner import Plan
 from storycore_faiss.shelf import Shelf
 from storycore_faiss.truth import State, Truth, metadata_of
 
-__all__ = ["Engine", "use_one_thread"]
+__all__ = ["Engine"]
 
 
 class Engine:
@@ -40,6 +40,11 @@ class Engine:
     def __init__(self, spec: IndexSpec) -> None:
         self._spec = spec
         self._library = Library(spec)
+
+    @staticmethod
+    def prepare_thread() -> None:
+        """Called once in each thread that will work for the engine."""
+        use_one_thread()
 
     def load(self, sql: sqlite3.Connection) -> None:
         """Read everything into memory."""
@@ -80,12 +85,19 @@ class Engine:
         [page_bytes] = sql.execute("PRAGMA page_size").fetchone()
         return self._library.current(sql, lambda truth: self._stats(truth, pages * page_bytes))
 
+    def damage(self, sql: sqlite3.Connection) -> str:
+        """What is wrong with the file or with memory, in one sentence; ``""`` when nothing is."""
+        [verdict] = sql.execute("PRAGMA integrity_check(1)").fetchone()
+        if verdict != "ok":
+            return f"SQLite finds the file damaged ({verdict}); restore it, or delete it and ingest again."
+        return self._library.current(sql, lambda truth: self._difference(truth))
+
     def optimize(self, sql: sqlite3.Connection) -> Optimized:
         """Drop dead rows from memory, and give free pages of the file back."""
         with writing(sql):
             truth = Truth(sql, self._spec.dimension)
             self._library.follow(truth)
-            truth.forget()
+            truth.forget(truth.state().lsn)
         dropped = self._library.compact()
         sql.executescript("PRAGMA incremental_vacuum")  # execute() would step once, which frees one page
         sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -116,6 +128,10 @@ class Engine:
         counts = {name: len(shelf) for name, shelf in sorted(shelves.items()) if len(shelf)}
         dead = sum(shelf.dead for shelf in shelves.values())
         return VectorStats(counts, size, {"lsn": truth.state().lsn, "dead_rows": dead, "search": "exact"})
+
+    def _difference(self, truth: Truth) -> str:
+        held, searched = truth.count(), sum(len(shelf) for shelf in self._library.shelves.values())
+        return "" if held == searched else f"The file holds {held} items and memory {searched}; open the index again."
 
     def _require_seen(self, token: WriteToken | None) -> None:
         if token is None:

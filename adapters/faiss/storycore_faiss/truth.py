@@ -12,7 +12,10 @@ import orjson
 from storycore.errors import Corrupt, NotFound
 from storycore.ports.vectors import IdPage, Metadata, Vector, VectorItem, VectorPage
 
-__all__ = ["Row", "State", "Tail", "Truth", "metadata_of", "vector_of"]
+__all__ = ["REMEMBERED", "Row", "State", "Tail", "Truth", "metadata_of", "vector_of"]
+
+REMEMBERED = 1024
+"""At least so many of the last writes another process can follow one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,11 @@ class Truth:
         )
         return Tail(state, list(gone), (Row(*row) for row in rows))
 
+    def count(self) -> int:
+        """How many items are live."""
+        [count] = self._sql.execute("SELECT count(*) FROM item").fetchone()
+        return int(count)
+
     def item(self, namespace: str, id_: str) -> VectorItem | None:
         """One item."""
         row = self._sql.execute(
@@ -166,11 +174,10 @@ class Truth:
         """End every item of a namespace; gives how many there were."""
         return self._remove("namespace = ?", [(namespace,)])
 
-    def forget(self) -> State:
-        """Drop the names of ended slots; who has not followed yet will load everything anew."""
-        self._sql.execute("DELETE FROM gone")
-        self._sql.execute("UPDATE state SET floor = lsn")
-        return self.state()
+    def forget(self, lsn: int) -> None:
+        """Drop the names of slots that ended up to this write; who is behind it will load everything anew."""
+        self._sql.execute("DELETE FROM gone WHERE lsn <= ?", (lsn,))
+        self._sql.execute("UPDATE state SET floor = max(floor, ?)", (lsn,))
 
     def _remove(self, which: str, values: Sequence[tuple[object, ...]]) -> tuple[int, State]:
         before = self.state()
@@ -186,4 +193,7 @@ class Truth:
 
     def _next(self, *, slots: int) -> State:
         self._sql.execute("UPDATE state SET lsn = lsn + 1, last_slot = last_slot + ?", (slots,))
-        return self.state()
+        state = self.state()
+        if state.lsn % REMEMBERED == 0:
+            self.forget(state.lsn - REMEMBERED)
+        return state

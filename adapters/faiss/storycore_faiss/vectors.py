@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from storycore.errors import ConfigError, StorycoreError, Unavailable
+from storycore.errors import ConfigError, PluginError, StorycoreError, Unavailable
 from storycore.ports.capabilities import Capabilities, Durability, Guarantees, Support
 from storycore.ports.environment import Environment
 from storycore.ports.filters import Filter
@@ -106,12 +106,15 @@ class FaissVectorIndex(Lifecycle):
             return
         lanes = Lanes(self._connected, _prepare, search_threads=self._config.search_threads)
         try:
-            self._spec, self._engine = await lanes.write(self._translated(self._loaded))
-            self._natives = await lanes.write(lambda sql: [sql])
+            spec, engine, sql = await lanes.write(self._translated(self._loaded))
         except BaseException:
             await lanes.close()
             raise
-        self._lanes, self._opened = lanes, True
+        if self._opened:  # another task was faster
+            await lanes.close()
+            return
+        self._lanes, self._engine, self._spec = lanes, engine, spec
+        self._natives, self._opened = (sql,), True
 
     async def ensure(self, *, dry_run: bool = False) -> Provision:
         """Make the file with its tables, if it is missing."""
@@ -122,7 +125,7 @@ class FaissVectorIndex(Lifecycle):
         started = time.perf_counter()
         try:
             stats = await self._search(lambda engine, sql: engine.stats(sql))
-            problem = await self._search(lambda engine, sql: _damage(sql, stats.total)) if deep else ""
+            problem = await self._search(lambda engine, sql: engine.damage(sql)) if deep else ""
         except StorycoreError as exc:
             return Health(False, exc.message)
         spent = (time.perf_counter() - started) * 1000
@@ -256,13 +259,12 @@ class FaissVectorIndex(Lifecycle):
             require_file(self._config.path)
             return connect(self._config.path, create=False, durability=self._config.durability)
 
-    def _loaded(self, sql: sqlite3.Connection) -> tuple[IndexSpec, Engine]:
-        from storycore_faiss.engine import Engine  # here, because FAISS takes long to import and this is a thread
-
+    def _loaded(self, sql: sqlite3.Connection) -> tuple[IndexSpec, Engine, sqlite3.Connection]:
+        make = _engine_type()
         spec = verified(sql, self._config.path, self._spec)
-        engine = Engine(spec)
+        engine = make(spec)
         engine.load(sql)
-        return spec, engine
+        return spec, engine, sql
 
     def _provisioned(self, dry_run: bool) -> list[str]:
         config = self._config
@@ -270,19 +272,21 @@ class FaissVectorIndex(Lifecycle):
             return provision(config.path, self._spec, durability=config.durability, dry_run=dry_run)
 
 
-def _prepare() -> None:
-    from storycore_faiss.flat import use_one_thread  # here, because FAISS takes long to import and this is a thread
+def _engine_type() -> type[Engine]:
+    """Import FAISS, which takes long, in the thread that asks."""
+    try:
+        from storycore_faiss.engine import Engine
+    except ImportError as exc:
+        raise PluginError(
+            f"The adapter 'faiss' cannot import its libraries: {exc}. "
+            "Reinstall it with: pip install --force-reinstall storycore-faiss"
+        ) from exc
+    return Engine
 
-    use_one_thread()
+
+def _prepare() -> None:
+    _engine_type().prepare_thread()
 
 
 def _token(state: State) -> WriteToken:
     return WriteToken(str(state.lsn))
-
-
-def _damage(sql: sqlite3.Connection, counted: int) -> str:
-    [verdict] = sql.execute("PRAGMA integrity_check(1)").fetchone()
-    if verdict != "ok":
-        return f"SQLite finds the file damaged ({verdict}); restore it from a backup, or delete it and ingest again."
-    [held] = sql.execute("SELECT count(*) FROM item").fetchone()
-    return "" if held == counted else f"Memory holds {counted} items and the file {held}; open the index again."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 import faiss
 import pytest
 from storycore_faiss.gate import Gate
+from storycore_faiss.truth import REMEMBERED
 
 from storycore.filters import F
 from storycore.ports.lifecycle import PortName
@@ -51,6 +53,18 @@ async def test_who_fell_behind_loads_everything_anew(harness: Harness) -> None:
         assert (await found(two), (await two.stats()).counts) == ([], {})
 
 
+async def test_the_names_of_what_ended_do_not_pile_up(harness: Harness) -> None:
+    """The file remembers a bounded number of ended slots; who slept through more still sees what is live."""
+    async with await harness.started(durability="normal") as one, harness.make() as two:
+        await one.upsert([item("kept"), item("a")])
+        assert await found(two) == ["a", "kept"]
+        for generation in range(2 * REMEMBERED + 10):
+            await one.upsert([item("a", 1, generation=generation)])
+        [remembered] = one.native(sqlite3.Connection).execute("SELECT count(*) FROM gone").fetchone()
+        assert remembered <= 2 * REMEMBERED
+        assert [match.metadata for match in await search(two)] == [{"generation": generation}, {}]
+
+
 async def test_a_delete_by_filter_sees_what_another_wrote(harness: Harness) -> None:
     """The filter is answered on the file as it is, not on what this instance remembers."""
     async with await harness.started() as one, harness.make() as two:
@@ -79,6 +93,16 @@ async def test_close_lets_running_calls_finish(harness: Harness) -> None:
     assert [t.name for t in threading.enumerate() if t.name.startswith("storycore-faiss")] == []
     async with harness.make() as index:
         assert len(await found(index)) == 20
+
+
+async def test_opening_from_two_tasks_opens_once(harness: Harness) -> None:
+    """Both tasks find the index open, and closing it leaves no thread behind."""
+    index = await harness.started()
+    await index.close()
+    await asyncio.gather(index.open(), index.open())
+    await index.upsert([item("a")])
+    await index.close()
+    assert [t.name for t in threading.enumerate() if t.name.startswith("storycore-faiss")] == []
 
 
 async def test_a_cancelled_call_leaves_the_index_usable(harness: Harness) -> None:

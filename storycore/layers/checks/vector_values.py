@@ -21,6 +21,9 @@ MAX_METADATA = 40_960
 MAX_INTEGER = 2**53
 """Up to here every whole number is exact as a float64, which is how remote indexes keep numbers."""
 
+_NUMBERS = frozenset("fdhHiIlLqQ")
+"""Formats of buffers that hold numbers; single bytes are not among them, for they are more often text."""
+
 
 def as_vector(values: object, dimension: int, *, of: str) -> Vector:
     """A fresh ``array('f')`` of ``values``.
@@ -48,23 +51,26 @@ def _floats(values: object, of: str) -> Vector:
     if isinstance(values, array) and values.typecode == "f":
         return values[:]
     try:
-        numbers = _numbers(values)
-        return array("f", numbers)
+        return _from_sequence(values) if isinstance(values, Sequence) else _from_buffer(values)
     except (TypeError, ValueError, OverflowError) as exc:
         raise InvalidArgument(f"The vector of {of} is not a sequence of real numbers: {exc}.") from exc
 
 
-def _numbers(values: object) -> Sequence[float]:
-    if isinstance(values, (str, bytes, bytearray, Mapping)):
-        raise TypeError(f"it is a {type(values).__name__}")
-    if isinstance(values, Sequence):
-        if any(isinstance(value, bool) for value in values):
-            raise TypeError("it holds a bool")
-        return values
+def _from_sequence(values: Sequence[object]) -> Vector:
+    if isinstance(values, (str, bytes, bytearray, memoryview)):
+        return _from_buffer(values)
+    if any(isinstance(value, bool) for value in values):
+        raise TypeError("it holds a bool")
+    return array("f", values)  # type: ignore[arg-type]  # raises TypeError for what is no number
+
+
+def _from_buffer(values: object) -> Vector:
     view = memoryview(values)  # type: ignore[arg-type]  # raises TypeError when there is no buffer
-    if view.ndim != 1 or view.format not in ("f", "d", "b", "B", "h", "H", "i", "I", "l", "L", "q", "Q"):
+    if view.ndim != 1 or view.format not in _NUMBERS:
         raise TypeError(f"its buffer has {view.ndim} dimensions of format {view.format!r}")
-    return view.tolist()
+    if view.format == "f" and view.c_contiguous:
+        return array("f", view.tobytes())
+    return array("f", view.tolist())
 
 
 def as_id(value: object, *, what: str = "id") -> str:

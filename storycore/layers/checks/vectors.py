@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -35,6 +36,8 @@ MAX_TOP_K = 10_000
 """Matches of one query (Pinecone: top_k)."""
 MAX_PAGE = 1000
 """Entries of one page of a listing."""
+_TURN = 32
+"""Items of a large call that are checked before other tasks get a turn: well below a millisecond's work."""
 
 
 class CheckedVectors(Forward[VectorIndex]):
@@ -51,7 +54,12 @@ class CheckedVectors(Forward[VectorIndex]):
     async def upsert(self, items: Sequence[VectorItem], *, namespace: str = DEFAULT_NAMESPACE) -> Upserted:
         """Replace or add whole items."""
         place = as_namespace(namespace)
-        return await self.inner.upsert([self._item(item) for item in items], namespace=place)
+        checked: list[VectorItem] = []
+        for item in tuple(items):
+            if len(checked) % _TURN == _TURN - 1:
+                await asyncio.sleep(0)
+            checked.append(self._item(item))
+        return await self.inner.upsert(checked, namespace=place)
 
     async def update(
         self,
