@@ -23,7 +23,7 @@ from storycore.layers.checks.forward import Forward
 from storycore.memory.config import MemoryConfig
 from storycore.memory.entities import open_entities
 from storycore.ports import entities as records
-from storycore.ports.entities import EntityStore, QueryPlan, Record, RecordPage, Segment, Write, Written
+from storycore.ports.entities import EntityStore, QueryPlan, Record, RecordPage
 from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import PortName
 from storycore.ports.pages import Cursor
@@ -91,9 +91,6 @@ class Choppy(Forward[EntityStore]):
         self.gets += 1
         return await self.inner.get(keys, consistent=consistent)
 
-    async def write(self, writes: Sequence[Write], *, atomic: bool = False, token: str | None = None) -> list[Written]:
-        return await self.inner.write(writes, atomic=atomic, token=token)
-
     async def query(self, plan: QueryPlan) -> RecordPage:
         self.plans.append(plan)
         found = await self.inner.query(plan)
@@ -105,15 +102,6 @@ class Choppy(Forward[EntityStore]):
         last = found.records[keep - 1]
         after = records.Position(last.key, None if plan.slot is None else last.index_keys[plan.slot])
         return RecordPage(found.records[:keep], after)
-
-    async def scan(self, segment: Segment, *, after: records.Position | None = None, limit: int = 100) -> RecordPage:
-        return await self.inner.scan(segment, after=after, limit=limit)
-
-    async def changes(self, after: records.FeedPosition | None = None, *, limit: int = 100) -> records.ChangePage:
-        return await self.inner.changes(after, limit=limit)
-
-    async def expire(self, now: datetime, *, budget: int = 1000) -> int:
-        return await self.inner.expire(now, budget=budget)
 
 
 def over(store: EntityStore, declared: Entity[Any] = BOOK) -> Repository[Any]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -16,21 +14,17 @@ from pydantic import AwareDatetime, BaseModel, Field
 from storycore.entities import Index, Key, Repository, entity, part
 from storycore.errors import (
     AlreadyExists,
-    ConditionFailed,
     InvalidArgument,
     InvalidFilter,
     InvalidKey,
     NotFound,
-    PartialFailure,
     SchemaMismatch,
     TooLarge,
     VersionConflict,
 )
 from storycore.filters import F
-from storycore.layers.checks.forward import Forward
-from storycore.ports import entities as records
 from storycore.ports.conditions import ABSENT, ANY, PRESENT
-from storycore.ports.entities import EntityStore, Record, Write, Written
+from storycore.ports.entities import EntityStore
 from storycore.ports.lifecycle import PortName
 from storycore.testing.harness import Harness
 
@@ -73,36 +67,6 @@ class Line(BaseModel):
 
 
 LINE = entity(Line, kind="line", key=Key(pk=("book", part.book), sk=(part.number,)))
-
-
-class Recording(Forward[EntityStore]):
-    """A store that tells what was asked of it."""
-
-    def __init__(self, inner: EntityStore) -> None:
-        super().__init__(inner)
-        self.calls: list[str] = []
-
-    async def get(self, keys: Sequence[records.Key], *, consistent: bool = True) -> list[Record | None]:
-        self.calls.append(f"get consistent={consistent}")
-        return await self.inner.get(keys, consistent=consistent)
-
-    async def write(self, writes: Sequence[Write], *, atomic: bool = False, token: str | None = None) -> list[Written]:
-        self.calls.append(f"write {', '.join(type(write).__name__ for write in writes)}")
-        return await self.inner.write(writes, atomic=atomic, token=token)
-
-    async def query(self, plan: records.QueryPlan) -> records.RecordPage:
-        return await self.inner.query(plan)
-
-    async def scan(
-        self, segment: records.Segment, *, after: records.Position | None = None, limit: int = 100
-    ) -> records.RecordPage:
-        return await self.inner.scan(segment, after=after, limit=limit)
-
-    async def changes(self, after: records.FeedPosition | None = None, *, limit: int = 100) -> records.ChangePage:
-        return await self.inner.changes(after, limit=limit)
-
-    async def expire(self, now: Any, *, budget: int = 1000) -> int:
-        return await self.inner.expire(now, budget=budget)
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -337,9 +301,8 @@ async def test_unknown_indexes_are_suggested(notes: Repository[Note]) -> None:
 
 async def test_scan_gives_all_of_one_kind(notes: Repository[Note], lines: Repository[Line]) -> None:
     """Other entities in the same store are not seen; a filter in either form is applied."""
-    for number in range(150):
-        await notes.put(Note(note_id=f"n{number:03}", stars=number))
-        await lines.put(Line(book="b", number=number))
+    await notes.save_batch([Note(note_id=f"n{number:03}", stars=number) for number in range(150)])
+    await lines.save_batch([Line(book="b", number=number) for number in range(150)])
     assert sorted([note.note_id async for note in notes.scan()]) == [f"n{number:03}" for number in range(150)]
     assert {note.stars async for note in notes.scan(where=F.stars >= 148)} == {148, 149}
     assert {note.stars async for note in notes.scan(where={"stars": {"$lt": 2}})} == {0, 1}
@@ -367,165 +330,3 @@ async def test_another_kind_under_the_same_key_is_a_mismatch(harness: Harness, s
     await Repository(other, store, harness.env, cursor_key=b"k" * 16).create(Note(note_id="n1"))
     with pytest.raises(SchemaMismatch, match="other"):
         await Repository(NOTE, store, harness.env, cursor_key=b"k" * 16).get("n1")
-
-
-async def test_a_patch_changes_what_it_names_and_keeps_the_rest(notes: Repository[Note]) -> None:
-    """Set, add and unset together."""
-    await notes.create(Note(note_id="n1", text="old", pages=7, ratio=0.25, paid=Decimal("1.10")))
-    changed = await notes.patch(
-        "n1", set={"text": "new"}, add={"pages": 2, "ratio": 0.5, "paid": Decimal("0.05")}, unset=["owner"]
-    )
-    assert (changed.text, changed.pages, changed.ratio, changed.paid) == ("new", 9, 0.75, Decimal("1.15"))
-    assert changed == await notes.get("n1")
-    changed.text = "newer"
-    await notes.put(changed)
-
-
-async def test_index_keys_follow_a_patch(notes: Repository[Note]) -> None:
-    """No listing shows an instance under what it was."""
-    await notes.create(Note(note_id="n1", text="a"))
-    await notes.patch("n1", set={"owner": "bob", "text": "b"})
-    assert (await notes.by_owner.page(owner="ada")).items == []
-    assert [n.text for n in (await notes.by_owner.page(owner="bob", prefix="b")).items] == ["b"]
-    await notes.patch("n1", add={"rank": 5})
-    assert [n.rank for n in (await notes.by_rank.page(low=5)).items] == [5]
-    assert (await notes.by_rank.page(high=5)).items == []
-
-
-@pytest.mark.parametrize(
-    ("patch", "message"),
-    [
-        ({}, "changes nothing"),
-        ({"set": {"txt": "x"}}, "Did you mean 'text'"),
-        ({"unset": ["txt"]}, "Did you mean 'text'"),
-        ({"add": {"star": 1}}, "Did you mean 'stars'"),
-        ({"set": {"note_id": "n2"}}, "part of the key"),
-        ({"set": {"stars": 1}, "add": {"stars": 1}}, "one of set, add and unset"),
-        ({"add": {"text": 1}}, "no number"),
-        ({"add": {"pages": "1"}}, "must be a number"),
-        ({"add": {"pages": True}}, "must be a number"),
-        ({"set": {"pages": 0}}, "pages"),
-        ({"add": {"stars": -1}}, "stars"),
-        ({"add": {"stars": Decimal("0.5")}}, "stars"),
-        ({"unset": ["note_id"]}, "part of the key"),
-    ],
-)
-async def test_a_patch_that_cannot_be_is_refused_and_changes_nothing(
-    notes: Repository[Note], patch: dict[str, Any], message: str
-) -> None:
-    """The result must be valid by the model, counters included."""
-    note = await notes.create(Note(note_id="n1"))
-    with pytest.raises(InvalidArgument, match=message):
-        await notes.patch("n1", **patch)
-    assert await notes.get("n1") == note
-
-
-async def test_a_patch_of_nothing_is_not_found(notes: Repository[Note]) -> None:
-    """A patch never creates, by either way."""
-    for patch in ({"add": {"stars": 1}}, {"set": {"text": "x"}}):
-        with pytest.raises(NotFound, match="no note"):
-            await notes.patch("n1", **patch)
-    assert await notes.find("n1") is None
-
-
-async def test_a_patch_under_a_condition_looks_at_what_is_stored(notes: Repository[Note]) -> None:
-    """In either form of the filter language."""
-    await notes.create(Note(note_id="n1", text="draft"))
-    assert (await notes.patch("n1", set={"text": "done"}, when=F.text == "draft")).text == "done"
-    with pytest.raises(ConditionFailed):
-        await notes.patch("n1", set={"text": "x"}, when={"text": "draft"})
-    with pytest.raises(ConditionFailed):
-        await notes.patch("n1", add={"stars": 1}, when=F.stars > 0)
-    assert ((await notes.get("n1")).text, (await notes.get("n1")).stars) == ("done", 0)
-
-
-async def test_counting_alone_is_one_write_without_a_read(harness: Harness, store: EntityStore) -> None:
-    """Only what something else depends on is read first, and then from the store itself."""
-    recording = Recording(store)
-    notes = Repository(NOTE, recording, harness.env, cursor_key=b"k" * 16)
-    await notes.create(Note(note_id="n1"))
-    recording.calls.clear()
-    await notes.patch("n1", add={"stars": 1, "paid": Decimal("0.5")})
-    assert recording.calls == ["write Patch"]
-    recording.calls.clear()
-    for read_first in ({"stars": -1}, {"rank": 1}, {"pages": 1}):
-        await notes.patch("n1", add=read_first)
-    assert recording.calls == ["get consistent=True", "write Put"] * 3
-
-
-async def test_no_count_is_lost_among_many(notes: Repository[Note]) -> None:
-    """Counts and other patches at once: every one of them lands."""
-    await notes.create(Note(note_id="n1"))
-    counts = [notes.patch("n1", add={"stars": 1}) for _ in range(40)]
-    edits = [notes.patch("n1", add={"pages": 1}) for _ in range(8)]
-    await asyncio.gather(*counts, *edits)
-    note = await notes.get("n1")
-    assert (note.stars, note.pages) == (40, 9)
-
-
-async def test_counting_refuses_what_is_no_counter(notes: Repository[Note]) -> None:
-    """``count`` is for counters alone."""
-    await notes.create(Note(note_id="n1"))
-    assert (await notes.count("n1", {"stars": 3})).stars == 3
-    with pytest.raises(InvalidArgument, match="no counter 'pages'"):
-        await notes.count("n1", {"pages": 1})
-
-
-async def test_modify_changes_by_what_is_stored(notes: Repository[Note]) -> None:
-    """The function sees the present instance, again when somebody was faster; nothing to change writes nothing."""
-    note = await notes.create(Note(note_id="n1", text="a"))
-    changed = await notes.modify("n1", lambda current: {"text": current.text + "b"})
-    assert changed.text == "ab"
-    same = await notes.modify("n1", lambda current: {})
-    await notes.put(same)
-    await asyncio.gather(*[notes.modify("n1", lambda now: {"pages": now.pages + 1}) for _ in range(8)])
-    assert (await notes.get("n1")).pages == 9
-    with pytest.raises(InvalidArgument, match="Did you mean 'text'"):
-        await notes.modify("n1", lambda current: {"txt": ""})
-    with pytest.raises(NotFound):
-        await notes.modify("n2", lambda current: {"text": ""})
-    assert note.text == "a"
-
-
-async def test_a_batch_of_any_length_is_stored_and_stamped(notes: Repository[Note]) -> None:
-    """Each instance can be put again at once."""
-    batch = [Note(note_id=f"n{number}") for number in range(450)]
-    assert await notes.save_batch(batch) == 450
-    assert await notes.save_batch(batch) == 450
-    assert await notes.save_batch([]) == 0
-    assert len(await notes.scan().to_list()) == 450
-
-
-async def test_a_batch_tells_of_each_failure_and_stores_the_others(notes: Repository[Note]) -> None:
-    """Stale and too large ones fail alone, in every part of the batch."""
-    stale = await notes.create(Note(note_id="n000"))
-    await notes.patch("n000", set={"text": "newer"})
-    batch = [stale, *(Note(note_id=f"n{number:03}") for number in range(1, 300))]
-    batch[250].extra = LONG.extra
-    with pytest.raises(PartialFailure) as caught:
-        await notes.save_batch(batch)
-    assert {position: type(error) for position, error in caught.value.errors.items()} == {
-        0: VersionConflict,
-        250: TooLarge,
-    }
-    assert len(caught.value.outcomes) == 300
-    assert len(await notes.scan().to_list()) == 299
-
-
-async def test_a_batch_with_a_mistake_stores_nothing(notes: Repository[Note]) -> None:
-    """Two instances with one key, or an invalid one, are found before anything is written."""
-    with pytest.raises(InvalidArgument, match="same key"):
-        await notes.save_batch([Note(note_id="a"), Note(note_id="b"), Note(note_id="a")])
-    wrong = Note(note_id="b")
-    wrong.pages = 0
-    with pytest.raises(InvalidArgument, match="pages"):
-        await notes.save_batch([Note(note_id="a"), wrong])
-    assert await notes.scan().to_list() == []
-
-
-async def test_a_batch_is_deleted_and_counted(notes: Repository[Note]) -> None:
-    """Whatever the versions; what is not there does not count."""
-    await notes.save_batch([Note(note_id=f"n{number}") for number in range(230)])
-    assert await notes.delete_batch([f"n{number}" for number in range(10, 240)]) == 220
-    assert len(await notes.scan().to_list()) == 10
-    assert await notes.delete_batch([]) == 0

@@ -268,6 +268,19 @@ async def test_a_story_changes_its_state_by_its_id_alone(store: Repositories, ha
         await store.stories.update_status("s2", StoryStatus.PUBLISHED)
 
 
+async def test_a_story_that_is_saved_or_updated_as_published_has_its_time(
+    store: Repositories, harness: Harness
+) -> None:
+    """However it comes to be published."""
+    saved = await store.stories.save(story("s1", status=StoryStatus.PUBLISHED))
+    await store.stories.save_batch([story("s2", status=StoryStatus.PUBLISHED), story("s3")])
+    updated = await store.stories.update("s3", {"status": "published", "title": "t"})
+    assert updated.title == "t"
+    moments = [each.published_at for each in (saved, await store.stories.get("s2"), updated)]
+    assert moments == [harness.clock.now()] * 3
+    assert await store.stories.update("s3", {}) == updated
+
+
 async def test_a_revision_keeps_what_was_before(store: Repositories, harness: Harness) -> None:
     """Of the last ten; words are counted again and the indexes stay."""
     await store.stories.save(story("s1", title="one", content="a b"))

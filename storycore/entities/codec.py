@@ -176,26 +176,20 @@ def _spliced(entity: Entity[M], record: Record) -> bytes:
     body = record.body
     if not (body.startswith(b"{") and body.endswith(b"}")):
         raise _corrupt(entity, record.key, "its body is no JSON object")
-    values = {name: plain(entity, name, v) for name, v in record.fields.items() if name != LAYOUT_FIELD}
+    values = {name: plain(v) for name, v in record.fields.items() if name != LAYOUT_FIELD}
     if not values:
         return body
     head = _json(entity, values)[:-1]
     return head + (b"}" if body == b"{}" else b"," + body[1:])
 
 
-def plain(entity: Entity[M], name: str, value: FieldValue) -> object:
-    """A promoted value as JSON has it."""
+def plain(value: FieldValue) -> object:
+    """A promoted value as JSON has it; a number keeps every digit."""
     if isinstance(value, frozenset):
         return sorted(value)
-    if not isinstance(value, Decimal):
-        return value
-    is_whole = value == value.to_integral_value()
-    return int(value) if is_whole and _holds_int(entity, name) else str(value)
-
-
-def _holds_int(entity: Entity[M], name: str) -> bool:
-    info = entity.model.model_fields.get(name)
-    return info is not None and info.annotation is int
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else str(value)
+    return value
 
 
 def _upgraded(entity: Entity[M], record: Record) -> bytes:
@@ -223,7 +217,7 @@ def _merged(entity: Entity[M], record: Record) -> dict[str, Any]:  # JSON values
         if name in entity.counters and name in data and isinstance(value, int | Decimal):
             value = Decimal(str(data[name])) + value
         if name != LAYOUT_FIELD:
-            data[name] = plain(entity, name, value)
+            data[name] = plain(value)
     return data
 
 

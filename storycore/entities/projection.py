@@ -59,7 +59,7 @@ def _from_fields(entity: Entity[M], project: type[P], record: Record) -> P | Non
 
 def _value(entity: Entity[M], name: str, record: Record) -> object:
     if name in record.fields:
-        return plain(entity, name, record.fields[name])
+        return plain(record.fields[name])
     annotation = entity.model.model_fields[name].annotation
     return [] if is_set(annotation) and not admits_none(annotation) else None
 

@@ -58,13 +58,13 @@ class Collection(Generic[M]):
         return await self.repository.find(id, consistent=consistent)
 
     async def update(self, id: str, changes: Mapping[str, object]) -> M:  # noqa: A002 - the domain's own word
-        """Set some fields of a stored instance, whatever its version, and return it.
+        """Set some fields of a stored instance, whatever its version, and return it; no field is no change.
 
         Raises:
             NotFound: there is none.
             InvalidArgument: a field is unknown, or the result is not valid.
         """
-        return await self.repository.patch(id, set=changes)
+        return await self.repository.modify(id, lambda _: changes)
 
     async def delete(self, id: str) -> bool:  # noqa: A002 - the domain's own word
         """Remove the instance with that id; returns whether there was one."""
