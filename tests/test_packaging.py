@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+import storycore
+
 ROOT = Path(__file__).resolve().parent.parent
 ADAPTERS = sorted(path.parent.name for path in ROOT.glob("adapters/*/pyproject.toml"))
 
@@ -30,6 +32,11 @@ def tracked() -> list[Path]:
 def test_there_are_adapters() -> None:
     """The tests below look at something."""
     assert {"sqlite", "diskcache", "faiss", "files", "minilm"} <= set(ADAPTERS)
+
+
+def test_the_package_knows_its_version() -> None:
+    """``storycore.__version__`` is what the distribution says, without looking it up."""
+    assert storycore.__version__ == pyproject()["project"]["version"]
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
