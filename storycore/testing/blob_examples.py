@@ -221,8 +221,11 @@ async def walk(store: BlobStore, prefix: str = "", *, limit: int = 1000, **where
         found += _merged(page.blobs, page.prefixes)
         if page.next is None:
             return found
+        assert after is None or page.next.encode() > after.encode(), "the listing does not get on"
         after = page.next
 
 
 def _merged(blobs: Sequence[BlobInfo], prefixes: Sequence[str]) -> list[BlobInfo | str]:
+    for names in ([blob.key for blob in blobs], list(prefixes)):
+        assert names == sorted(set(names), key=str.encode), "a page is not in the order of its bytes"
     return sorted([*blobs, *prefixes], key=lambda one: (one if isinstance(one, str) else one.key).encode())

@@ -161,7 +161,7 @@ class BlobWrites:
             source.content_type,
             source.metadata,
         ]
-        assert await store.head("b/c") == target
+        assert (await store.head("a"), await store.head("b/c")) == (source, target)
         await store.put("a", b"new", when=ANY)
         assert await content_of(store, "b/c") == b"abc" * 200_000
         await store.delete(["a"])

@@ -79,6 +79,7 @@ class BlobStoreSuite(LifecycleSuite, BlobWrites, BlobListing, BlobDurability):
         """Any bytes survive, from none to more than one piece, whether read at once or in pieces."""
         info = await store.put("a", content, when=ANY)
         assert (info.key, info.size_bytes, info.sha256) == ("a", len(content), digest(content))
+        assert await store.head("a") == info
         assert await content_of(store, "a") == content
         async with await store.get("a") as reader:
             chunks = [chunk async for chunk in reader]
@@ -158,6 +159,15 @@ class BlobStoreSuite(LifecycleSuite, BlobWrites, BlobListing, BlobDurability):
             assert (await store.head("a"), (await store.entries()).blobs) == (info, [info])
         await store.delete(["a"])
         assert (await store.head("a"), (await store.entries()).blobs) == (None, [])
+
+    @pytest.mark.asyncio
+    async def test_a_second_open_changes_nothing(self, store: BlobStore) -> None:
+        """Opening a store that is open keeps its blobs and its readers."""
+        info = await store.put("a", b"abc", when=ANY)
+        async with await store.get("a") as reader:
+            await store.open()
+            assert await reader.read() == b"abc"
+        assert await store.head("a") == info
 
     # Ranges and readers.
 

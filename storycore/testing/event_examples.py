@@ -107,6 +107,7 @@ async def walk(store: EventSink, *, after: Offset | None = None, limit: int = 10
     while True:
         page = await store.read(after, limit=limit, **where)
         found += ids(page)
-        after = page.next
         if len(page.events) < limit:
             return found
+        assert page.next > (after or 0), "the log does not get on"
+        after = page.next

@@ -72,6 +72,7 @@ class EventMachine(StoreMachine):
             self._correspond([(m.offset, s.offset) for m, s in zip(model.events, subject.events, strict=True)])
             if len(model.events) < where["limit"]:
                 return
+            assert subject.next > (subject_after or 0), "the log does not get on"
             model_after, subject_after = model.next, subject.next
 
     @rule(before=_INSTANTS)

@@ -97,6 +97,13 @@ class EventSinkSuite(LifecycleSuite, EventDurability):
         seen["list"].append(3)
         assert (await store.read()).events[0].event.data == {"list": [1]}
 
+    @pytest.mark.asyncio
+    async def test_a_second_open_changes_nothing(self, store: EventSink) -> None:
+        """Opening a log that is open keeps its events."""
+        await store.emit([event("a")])
+        await store.open()
+        assert ids(await store.read()) == ["a"]
+
     # Offsets and duplicates.
 
     @pytest.mark.asyncio

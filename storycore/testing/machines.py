@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from storycore.errors import StorycoreError
@@ -44,8 +44,15 @@ async def outcome(call: Awaitable[object]) -> object:
         return type(error)
 
 
-async def run_machine(machine: type[StoreMachine], *, examples: int, steps: int) -> None:
-    """Run a machine to the end in a thread of its own; the examples are the same in every run."""
+async def run_machine(machine: type[StoreMachine], *, examples: int, steps: int, shrink: bool = True) -> None:
+    """Run a machine to the end in a thread of its own; the examples are the same in every run.
+
+    Args:
+        machine: its class.
+        examples: how many traces.
+        steps: how long they are at most.
+        shrink: whether a failing trace is made as short as can be before it is reported.
+    """
     chosen = settings(
         max_examples=examples,
         stateful_step_count=steps,
@@ -54,5 +61,7 @@ async def run_machine(machine: type[StoreMachine], *, examples: int, steps: int)
         database=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
         print_blob=False,
+        phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
+        report_multiple_bugs=False,
     )
     await asyncio.to_thread(run_state_machine_as_test, machine, settings=chosen)
