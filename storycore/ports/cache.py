@@ -82,7 +82,7 @@ class CacheItem:
 
 @dataclass(frozen=True, slots=True)
 class KeyPage:
-    """Keys, and the last one to go on behind; ``next`` is ``None`` only when nothing is left."""
+    """Keys, and the last one to go on behind; ``next`` is ``None`` exactly when nothing is left."""
 
     keys: Sequence[str]
     next: str | None = None
@@ -148,7 +148,7 @@ class Cache(Port, Protocol):
     async def keys(self, prefix: str = "", *, after: str | None = None, limit: int = 1000) -> KeyPage:
         """Keys of live values that begin with ``prefix``, ascending by UTF-8 bytes, behind ``after``.
 
-        ``limit`` is 1 to 1000.
+        ``limit`` is 1 to 1000; a page holds as many keys unless fewer are left.
         """
         ...
 

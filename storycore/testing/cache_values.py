@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
+from typing import Final
 
 import pytest
 
@@ -14,6 +16,21 @@ from storycore.testing.harness import Harness
 __all__ = ["CacheValues"]
 
 _INSTANT = timedelta(microseconds=1)
+
+EXPIRED_LOOKS: Final[Mapping[str, Callable[[Cache, str], tuple[Awaitable[object], object]]]] = {
+    "get": lambda store, key: (store.get([key]), [None]),
+    "keys": lambda store, key: (store.keys(), KeyPage([])),
+    "touch": lambda store, key: (store.touch([key], TTL), [False]),
+    "invalidate": lambda store, key: (store.invalidate([key]), 0),
+    "clear": lambda store, key: (store.clear(), 0),
+    "acquire": lambda store, key: (_has_lease(store, key), True),
+}
+"""Each looks at an expired key in its own way, and what it finds."""
+
+
+async def _has_lease(store: Cache, key: str) -> bool:
+    (got,) = await store.acquire([key], lease=LEASE)
+    return got.value is None and got.lease is not None
 
 
 class CacheValues:
@@ -68,19 +85,26 @@ class CacheValues:
         assert await store.get(["k"]) == [b"new"]
 
     @pytest.mark.asyncio
-    async def test_a_value_is_absent_from_the_instant_its_ttl_has_passed(self, harness: Harness, store: Cache) -> None:
-        """A moment before, it is there; at the instant, it is absent for every operation at once."""
+    async def test_a_value_is_there_up_to_the_instant_its_ttl_has_passed(self, harness: Harness, store: Cache) -> None:
+        """A moment before its end it is read, whether it was put or filled."""
         await store.put([item("put")])
         assert await fill(store, await lease_of(store, "filled"))
         harness.clock.advance(TTL - _INSTANT)
         assert await store.get(["put", "filled"]) == [b"v", b"v"]
-        harness.clock.advance(_INSTANT)
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("look", EXPIRED_LOOKS)
+    async def test_an_expired_value_is_absent_for_every_operation(
+        self, harness: Harness, store: Cache, look: str
+    ) -> None:
+        """From the instant on, whichever operation looks first finds nothing."""
+        await store.put([item("put")])
+        assert await fill(store, await lease_of(store, "filled"))
+        harness.clock.advance(TTL)
+        for key in ("put", "filled"):
+            absent, expected = EXPIRED_LOOKS[look](store, key)
+            assert await absent == expected
         assert await store.get(["put", "filled"]) == [None, None]
-        assert KeyPage([]) == await store.keys()
-        assert await store.touch(["put", "filled"], TTL) == [False, False]
-        assert await store.invalidate(["put"]) == 0
-        assert await store.clear() == 0
-        assert (await store.acquire(["filled"], lease=LEASE))[0].lease is not None
 
     @pytest.mark.asyncio
     async def test_each_value_has_its_own_ttl(self, harness: Harness, store: Cache) -> None:
@@ -139,7 +163,7 @@ class CacheValues:
         after: str | None = None
         for _ in itertools.count():
             page = await store.keys("p:", after=after, limit=limit)
-            assert len(page.keys) <= limit
+            assert 1 <= len(page.keys) <= limit
             found += page.keys
             if page.next is None:
                 break
