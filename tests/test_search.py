@@ -214,6 +214,17 @@ def test_a_rare_word_counts_more_than_a_frequent_one() -> None:
     assert "Tredegar" in snippet(text, "the river city and the Tredegar works")
 
 
+def test_the_marks_of_headings_are_not_shown() -> None:
+    """A snippet is for reading: what makes a line of Markdown a heading is left out, a number sign elsewhere is not."""
+    assert snippet("## Breweries\n\nBeer #1 was canned here.", "beer") == "Breweries Beer #1 was canned here."
+
+
+def test_a_long_word_counts_more_than_a_short_one() -> None:
+    """Words of one or two letters, which every sentence has, draw the window only when there is nothing else."""
+    text = f"So it is on us to do. {FILLER}Locomotives stood here. {FILLER}"
+    assert "Locomotives" in snippet(text, "is it on us to do locomotives")
+
+
 def test_without_the_words_a_snippet_is_the_beginning() -> None:
     """Nothing to show leaves the first words, with an ellipsis behind them."""
     shown = snippet(FILLER, "zebra")

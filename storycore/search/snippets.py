@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 
@@ -13,8 +14,11 @@ WIDTH = 240
 """Characters of a snippet at most, ellipses included."""
 
 _WORD = re.compile(r"\w+")
+_HEADING = re.compile(r"^#{1,6}[ \t]+", re.MULTILINE)
 _STEM = 5
 """Words that begin with the same five letters count as the same word in another form."""
+_LEAST = 0.1
+"""What a word of one or two letters counts: enough to choose between windows that have nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +31,20 @@ class _Word:
 def snippet(text: str, query: str, *, width: int = WIDTH) -> str:
     """The best window of ``text`` for ``query``, on one line, cut at word borders.
 
-    Best is the window with the most of the query's words, a word counting less the more often the text repeats it;
-    of equal ones the tightest, then the first.
+    Best is the window with the most of the query's words, a word counting more the longer it is and less the more
+    often the text repeats it; of equal windows the tightest, then the first.
 
     Args:
-        text: the passage.
+        text: the passage; the marks of Markdown headings are left out.
         query: the words looked for; when none occurs, the snippet is the beginning of the text.
         width: characters at most, ellipses included; at least 3.
     """
-    line = " ".join(text.split())
+    line = " ".join(_HEADING.sub("", text).split())
     if len(line) <= width:
         return line
-    wanted = {_stem(word) for word in _WORD.findall(query)}
+    wanted = {_stem(word): max(len(word) - 2, _LEAST) for word in _WORD.findall(query)}
     words = [_Word(m.start(), m.end(), _stem(m.group())) for m in _WORD.finditer(line)]
-    start, end = _window([word for word in words if word.stem in wanted], width - 2)
+    start, end = _window([word for word in words if word.stem in wanted], wanted, width - 2)
     return _shown(line, start, end, width)
 
 
@@ -48,7 +52,7 @@ def _stem(word: str) -> str:
     return word.casefold()[:_STEM]
 
 
-def _window(words: list[_Word], width: int) -> tuple[int, int]:
+def _window(words: list[_Word], weights: Mapping[str, float], width: int) -> tuple[int, int]:
     """The span of the best run of the wanted ``words``; the beginning of the text when there are none."""
     counts = Counter(word.stem for word in words)
     best, span = (0.0, 0), (0, 0)
@@ -59,7 +63,7 @@ def _window(words: list[_Word], width: int) -> tuple[int, int]:
                 break
             if word.stem not in seen:
                 seen.add(word.stem)
-                weight += 1 / counts[word.stem]
+                weight += weights[word.stem] / counts[word.stem]
                 if (rank := (weight, first.start - word.end)) > best:
                     best, span = rank, (first.start, word.end)
     return span
