@@ -4,8 +4,8 @@
 
 Point reads: the median time of one read with one caller. Durable puts: 64 tasks, synchronous=FULL, so that a put that
 returned survives a power failure. Records are 1.6 KB. Rounds alternate between the programs and the best of each
-counts, since other work on the machine can only add to it. aiosqlite has one connection that all tasks share and commits each put for itself: with
-a commit() of its own each task would also commit, or roll back, what the others have half done.
+counts, since other work on the machine can only add to it. aiosqlite has one connection that all tasks share, and
+commits each put for itself: with a commit() of its own each task would also commit what the others have half done.
 """
 
 from __future__ import annotations

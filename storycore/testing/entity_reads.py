@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -84,26 +85,22 @@ class EntityReads:
         assert expected == names(await walk(store, QueryPlan(pk=P, reverse=reverse)))
 
     @pytest.mark.parametrize("reverse", [False, True])
-    @pytest.mark.parametrize("case", RANGES, ids=str)
-    async def test_a_range_has_a_first_and_an_end(
-        self, store: EntityStore, case: tuple[str | None, str | None, str], reverse: bool
-    ) -> None:
+    async def test_a_range_has_a_first_and_an_end(self, store: EntityStore, reverse: bool) -> None:
         """``low`` is inclusive and ``high`` exclusive, in both directions."""
-        low, high, expected = case
         await store.write([put(letter) for letter in LETTERS])
-        found = names(await walk(store, QueryPlan(pk=P, low=low, high=high, reverse=reverse)))
-        assert list(reversed(expected) if reverse else expected) == found
+        for low, high, expected in RANGES:
+            found = names(await walk(store, QueryPlan(pk=P, low=low, high=high, reverse=reverse)))
+            assert list(reversed(expected) if reverse else expected) == found
 
     @pytest.mark.parametrize("slot", [None, 1])
     @pytest.mark.parametrize("reverse", [False, True])
-    @pytest.mark.parametrize("limit", [1, 2, 3, 6, 7, 8])
-    async def test_pages_add_up_to_the_partition(
-        self, store: EntityStore, limit: int, reverse: bool, slot: int | None
-    ) -> None:
+    async def test_pages_add_up_to_the_partition(self, store: EntityStore, reverse: bool, slot: int | None) -> None:
         """Pages of any size give every record once and in order."""
         await store.write([put(letter, index_keys={1: key("same")}) for letter in LETTERS])
-        found = await self.listed(store, QueryPlan(pk=P, slot=slot, limit=limit, reverse=reverse))
-        assert list(reversed(LETTERS) if reverse else LETTERS) == found
+        await asyncio.sleep(self.index_lag_seconds)
+        for limit in (1, 2, 3, 6, 7, 8):
+            found = names(await walk(store, QueryPlan(pk=P, slot=slot, limit=limit, reverse=reverse)))
+            assert list(reversed(LETTERS) if reverse else LETTERS) == found, limit
 
     async def test_next_is_none_only_at_the_end(self, store: EntityStore) -> None:
         """A page that is cut by its limit says where to go on."""
@@ -173,16 +170,13 @@ class EntityReads:
         assert (places[::-1] if reverse else places) == [(r.index_keys[1].sk, r.key.pk, r.key.sk) for r in found]
 
     @pytest.mark.parametrize("reverse", [False, True])
-    @pytest.mark.parametrize("case", RANGES, ids=str)
-    async def test_a_range_of_an_index(
-        self, store: EntityStore, case: tuple[str | None, str | None, str], reverse: bool
-    ) -> None:
+    async def test_a_range_of_an_index(self, store: EntityStore, reverse: bool) -> None:
         """Bounds of an index are bounds of the index's sort key."""
-        low, high, expected = case
         await store.write([put(f"{7 - i}", index_keys={1: key(letter)}) for i, letter in enumerate(LETTERS)])
         await asyncio.sleep(self.index_lag_seconds)
-        found = await walk(store, QueryPlan(pk=P, slot=1, low=low, high=high, reverse=reverse, limit=2))
-        assert list(reversed(expected) if reverse else expected) == [record.index_keys[1].sk for record in found]
+        for low, high, expected in RANGES:
+            found = await walk(store, QueryPlan(pk=P, slot=1, low=low, high=high, reverse=reverse, limit=2))
+            assert list(reversed(expected) if reverse else expected) == [record.index_keys[1].sk for record in found]
 
     async def test_a_position_in_an_index_needs_no_record(self, store: EntityStore) -> None:
         """A query of an index goes on between records of the same index key."""
@@ -217,15 +211,14 @@ class EntityReads:
 
     # Everything.
 
-    @pytest.mark.parametrize("of", [1, 2, 3, 7])
-    @pytest.mark.parametrize("limit", [1, 4, 1000])
-    async def test_segments_partition_the_store(self, store: EntityStore, of: int, limit: int) -> None:
+    async def test_segments_partition_the_store(self, store: EntityStore) -> None:
         """Every record is in exactly one segment, once, whatever the page size."""
         writes = [put(f"{sk}", pk=f"p{pk}", fields={"n": sk}, body=b"b") for pk in range(5) for sk in range(5)]
         await store.write(writes)
-        found = [r for i in range(of) for r in await walk_segment(store, Segment(i, of), limit=limit)]
-        assert len(found) == len(writes)
-        assert {w.key: content(w) for w in writes} == {record.key: content(record) for record in found}
+        for of, limit in itertools.product((1, 2, 3, 7), (1, 4, 1000)):
+            found = [r for i in range(of) for r in await walk_segment(store, Segment(i, of), limit=limit)]
+            assert len(found) == len(writes), (of, limit)
+            assert {w.key: content(w) for w in writes} == {record.key: content(record) for record in found}
 
     async def test_a_scan_finds_odd_keys(self, store: EntityStore) -> None:
         """Paging one by one over keys of every kind misses none."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -19,12 +18,17 @@ from storycore.ports.lifecycle import AdapterInfo, Health, Lifecycle, Provision
 from storycore_sqlite._errors import is_waiting, translated
 from storycore_sqlite._file import DatabaseFile
 from storycore_sqlite._lanes import Lane, commit_together, run_each
+from storycore_sqlite._process import this_process
 from storycore_sqlite.config import DurabilityMode, SqliteConfig
 
-__all__ = ["SqliteStore"]
+__all__ = ["MustWait", "SqliteStore"]
 
 K = TypeVar("K")
 T = TypeVar("T")
+
+
+class MustWait(Exception):
+    """A read cannot be done at once."""
 
 
 class SqliteStore(Lifecycle):
@@ -57,7 +61,8 @@ class SqliteStore(Lifecycle):
             await self._writer.start()
             undo.pop_all()
         self._natives = (self._inline,)
-        self._owner = os.getpid()
+        self._process = this_process()
+        self._owner = self._process.pid
         self._opened = True
 
     async def ensure(self, *, dry_run: bool = False) -> Provision:
@@ -88,7 +93,7 @@ class SqliteStore(Lifecycle):
         if not self._opened:
             return
         self._opened = False
-        if os.getpid() == self._owner:
+        if self._process.pid == self._owner:
             self._inline.close()
             await self._writer.close()
             await self._reader.close()
@@ -103,16 +108,19 @@ class SqliteStore(Lifecycle):
         self._require_open()
         return await self._through(self._reader, unit)
 
-    async def _read_at_once(self, find: Callable[[sqlite3.Connection, K, Clock], T], wanted: K) -> T:
-        """Run a read of a few microseconds on the loop's thread; where it would wait, in the reader's."""
+    def _read_at_once(self, find: Callable[[sqlite3.Connection, K, Clock], T], wanted: K) -> T:
+        """Run a read of a few microseconds on the loop's own thread.
+
+        Raises:
+            MustWait: another connection is in the way; read in the reader's thread.
+        """
         self._require_open()
-        if self._config.inline_reads:
-            try:
-                return find(self._inline, wanted, self._env.clock)
-            except sqlite3.Error as exc:
-                if not is_waiting(exc):
-                    raise translated(exc, self._config.path) from exc
-        return await self._read(lambda connection: find(connection, wanted, self._env.clock))
+        try:
+            return find(self._inline, wanted, self._env.clock)
+        except sqlite3.Error as exc:
+            if is_waiting(exc):
+                raise MustWait from exc
+            raise translated(exc, self._config.path) from exc
 
     async def _through(self, lane: Lane, unit: Callable[[sqlite3.Connection], T]) -> T:
         try:
@@ -123,7 +131,7 @@ class SqliteStore(Lifecycle):
     def _require_open(self) -> None:
         if not self._opened:
             super()._require_open()
-        if os.getpid() != self._owner:
+        if self._process.pid != self._owner:
             raise Unavailable(
                 f"The database {self._config.path} was opened before this process was forked; "
                 "open a store of its own in each process."

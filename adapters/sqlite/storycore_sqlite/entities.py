@@ -23,7 +23,7 @@ from storycore.ports.environment import Environment
 from storycore.ports.records import settled
 from storycore_sqlite._feed import trim
 from storycore_sqlite._reads import find, find_all, read_changes, read_query, read_segment
-from storycore_sqlite._store import SqliteStore
+from storycore_sqlite._store import MustWait, SqliteStore
 from storycore_sqlite._writes import remove_expired, write_all, write_each, write_once
 from storycore_sqlite.config import SqliteConfig
 
@@ -49,11 +49,12 @@ class SqliteEntityStore(SqliteStore):
 
     async def get(self, keys: Sequence[Key], *, consistent: bool = True) -> list[Record | None]:
         """The live records under ``keys``; always consistent."""
-        if len(keys) == 1:
-            return [await self._read_at_once(find, keys[0])]
-        if len(keys) <= _MOST_INLINE_KEYS:
-            return await self._read_at_once(find_all, keys)
-        return await self._read(lambda connection: find_all(connection, keys, self._env.clock))
+        if len(keys) > _MOST_INLINE_KEYS or not self._config.inline_reads:
+            return await self._find_in_lane(keys)
+        try:
+            return [self._read_at_once(find, keys[0])] if len(keys) == 1 else self._read_at_once(find_all, keys)
+        except MustWait:
+            return await self._find_in_lane(keys)
 
     async def write(self, writes: Sequence[Write], *, atomic: bool = False, token: str | None = None) -> list[Written]:
         """Apply writes; returns after the commit."""
@@ -89,6 +90,9 @@ class SqliteEntityStore(SqliteStore):
                 break
         await self._trim(present)
         return removed
+
+    async def _find_in_lane(self, keys: Sequence[Key]) -> list[Record | None]:
+        return await self._read(lambda connection: find_all(connection, keys, self._env.clock))
 
     async def _trim(self, now: datetime) -> None:
         unit = partial(trim, before=now - self._config.feed_retention, now=now, limit=_EXPIRY_STEP)

@@ -1,0 +1,177 @@
+"""Traps of SQLite that the adapter has an answer to."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import warnings
+from collections.abc import AsyncIterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from storycore_sqlite._file import DatabaseFile
+from storycore_sqlite._reads import read_query, read_segment
+from storycore_sqlite.config import SqliteConfig
+from storycore_sqlite.entities import SqliteEntityStore, open_entities
+
+from storycore.errors import FeedGap, Unavailable
+from storycore.ports.entities import Key, Position, Put, QueryPlan, Segment
+from storycore.ports.environment import Environment
+from storycore.testing.clock import ManualClock
+
+HERE = Key("p", "a")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> SqliteConfig:
+    """Settings with a short patience."""
+    return SqliteConfig(path=tmp_path / "x.db", busy_timeout_ms=20, feed_retention=timedelta(hours=1))
+
+
+@pytest.fixture
+def env() -> Environment:
+    """A clock in the test's hands."""
+    return Environment(clock=ManualClock())
+
+
+@pytest_asyncio.fixture
+async def store(config: SqliteConfig, env: Environment) -> AsyncIterator[SqliteEntityStore]:
+    """An open store."""
+    opened = open_entities(config, env)
+    await opened.ensure()
+    async with opened:
+        yield opened
+
+
+async def test_a_forked_child_does_not_touch_the_file(store: SqliteEntityStore) -> None:
+    """SQLite connections must not cross a fork: in the child every call is ``Unavailable``, close is harmless."""
+    await store.write([Put(key=HERE, kind="k")])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        os._exit(_in_child(store))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    await store.write([Put(key=Key("p", "b"), kind="k")])
+    assert None not in await store.get([HERE, Key("p", "b")])
+
+
+def _in_child(store: SqliteEntityStore) -> int:
+    """How many calls did something else than raise ``Unavailable``."""
+    wrong = 0
+    for call in (store.get([HERE]), store.write([Put(key=HERE, kind="k")]), store.query(QueryPlan(pk="p"))):
+        try:
+            call.send(None)
+            wrong += 1
+        except Unavailable:
+            pass
+    try:
+        store.close().send(None)
+        wrong += 1
+    except StopIteration:
+        pass
+    return wrong
+
+
+async def test_another_processes_lock_is_unavailable(store: SqliteEntityStore, config: SqliteConfig) -> None:
+    """A writer that waits longer than ``busy_timeout_ms`` is told so; reads go on meanwhile."""
+    with closing(sqlite3.connect(config.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unavailable, match="locked"):
+            await store.write([Put(key=HERE, kind="k")])
+        assert await store.get([HERE]) == [None]
+    await store.write([Put(key=HERE, kind="k")])
+    assert (await store.get([HERE]))[0] is not None
+
+
+async def test_reads_in_a_lane_are_the_same(config: SqliteConfig, env: Environment, store: SqliteEntityStore) -> None:
+    """Without inline reads every read goes through the reader's thread."""
+    keys = [Key("p", f"{i:02}") for i in range(40)]
+    await store.write([Put(key=key, kind="k") for key in keys[::2]])
+    async with open_entities(config.model_copy(update={"inline_reads": False}), env) as other:
+        for count in (0, 1, 2, 40):
+            assert await store.get(keys[:count]) == await other.get(keys[:count])
+
+
+async def test_versions_grow_after_the_feed_was_emptied(
+    config: SqliteConfig, env: Environment, store: SqliteEntityStore
+) -> None:
+    """The sequence outlives the rows it numbered, also over a restart."""
+    (first,) = await store.write([Put(key=HERE, kind="k", expires_at=env.clock.now() + timedelta(seconds=1))])
+    env.clock.advance(timedelta(hours=2))  # type: ignore[attr-defined]  # a ManualClock
+    assert await store.expire(env.clock.now()) == 1
+    env.clock.advance(timedelta(hours=2))  # type: ignore[attr-defined]  # a ManualClock
+    await store.expire(env.clock.now())
+    assert list((await store.changes()).changes) == []
+    await store.close()
+    async with open_entities(config, env) as again:
+        (second,) = await again.write([Put(key=HERE, kind="k")])
+    assert (second.version or 0) > (first.version or 0) + 1
+
+
+async def test_the_feed_is_kept_as_long_as_configured(env: Environment, store: SqliteEntityStore) -> None:
+    """Trimming goes by ``feed_retention``, in steps, and a gap is told."""
+    start = (await store.changes()).next
+    await store.write([Put(key=Key("p", f"{i}"), kind="k") for i in range(1200)])
+    env.clock.advance(timedelta(minutes=59))  # type: ignore[attr-defined]  # a ManualClock
+    await store.expire(env.clock.now())
+    assert len((await store.changes(start, limit=1000)).changes) == 1000
+    env.clock.advance(timedelta(minutes=1))  # type: ignore[attr-defined]  # a ManualClock
+    await store.expire(env.clock.now())
+    with pytest.raises(FeedGap):
+        await store.changes(start)
+
+
+async def test_a_page_is_bounded_in_bytes(store: SqliteEntityStore) -> None:
+    """A thousand large records are not loaded at once: a page ends near 8 MiB and says where to go on."""
+    await store.write([Put(key=Key("p", f"{i:02}"), kind="k", body=b"x" * 390_000) for i in range(40)])
+    page = await store.query(QueryPlan(pk="p", limit=1000))
+    assert page.next is not None
+    assert 8_000_000 < sum(len(record.body) for record in page.records) < 10_000_000
+
+
+async def test_concurrent_processes_of_one_loop_see_each_other(config: SqliteConfig, env: Environment) -> None:
+    """Two stores on one file, as two processes would have, interleave writes without error."""
+    await open_entities(config, env).ensure()
+    patient = config.model_copy(update={"busy_timeout_ms": 5000})
+    async with open_entities(patient, env) as one, open_entities(patient, env) as two:
+        await asyncio.gather(*(s.write([Put(key=Key("p", f"{i}"), kind="k")]) for i in range(30) for s in (one, two)))
+        assert len((await one.query(QueryPlan(pk="p", limit=1000))).records) == 30
+
+
+PLANS = {
+    "table": QueryPlan(pk="p", low="a", high="z"),
+    "table in reverse": QueryPlan(pk="p", reverse=True, after=Position(HERE)),
+    "index": QueryPlan(pk="p", slot=1, low="a", high="z"),
+    "index from a position": QueryPlan(pk="p", slot=8, after=Position(HERE, HERE)),
+    "index in reverse": QueryPlan(pk="p", slot=3, reverse=True, after=Position(HERE, HERE)),
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+async def test_queries_walk_an_index_in_order(
+    config: SqliteConfig, env: Environment, store: SqliteEntityStore, name: str
+) -> None:
+    """No query scans the table or sorts: pages cost what they hold."""
+    with closing(DatabaseFile.of(config).reader()) as connection:
+        statements: list[str] = []
+        connection.set_trace_callback(statements.append)
+        read_query(connection, PLANS[name], env.clock.now())
+        connection.set_trace_callback(None)
+        steps = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statements[0]}")]
+    assert (len(steps), steps[0].startswith("SEARCH items USING INDEX")) == (1, True), steps
+
+
+async def test_a_scan_walks_an_index_in_order(config: SqliteConfig, env: Environment, store: SqliteEntityStore) -> None:
+    """A scan goes on by key without sorting or counting."""
+    with closing(DatabaseFile.of(config).reader()) as connection:
+        statements: list[str] = []
+        connection.set_trace_callback(statements.append)
+        read_segment(connection, Segment(1, 3), Position(HERE), 10, env.clock.now())
+        connection.set_trace_callback(None)
+        steps = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statements[0]}")]
+    assert (len(steps), "USING INDEX sqlite_autoindex_items_1" in steps[0]) == (1, True), steps
