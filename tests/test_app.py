@@ -60,7 +60,8 @@ async def test_a_local_store_keeps_everything(tmp_path: Path) -> None:
     assert report.added == ["river.md"]
     async with storycore.open("local", dir=tmp_path / "data", overrides=LIGHT) as store:
         assert (await store.users.get("ada")).username == "ada"
-        assert (await (await store.blobs.get("a/b")).read()) == b"content"
+        async with await store.blobs.get("a/b") as reader:
+            assert await reader.read() == b"content"
         [hit] = await store.search("rocks", where=F.source_type.exists(), top_k=1)
         assert "The James falls" in hit.text
         assert (await store.ingest(tmp_path / "docs")).unchanged == ["river.md"]
