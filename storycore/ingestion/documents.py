@@ -141,7 +141,7 @@ class ChunkSink(Protocol):
 
 
 def make_chunks(document: Document, chunked: Chunked, *, place: Sequence[str], model: str) -> list[Chunk]:
-    """Give the pieces of a document their identity.
+    """Give the pieces of a document that are not blank their identity.
 
     Args:
         document: where the pieces come from.
@@ -152,7 +152,7 @@ def make_chunks(document: Document, chunked: Chunked, *, place: Sequence[str], m
     title = _shortened(chunked.title or document.stem)
     repeats: Counter[str] = Counter()
     chunks = []
-    for ordinal, piece in enumerate(chunked.pieces):
+    for ordinal, piece in enumerate(piece for piece in chunked.pieces if piece.text.strip()):
         section = _shortened(piece.section)
         content = digest((model, _with_context(title, section, piece.text)))
         chunks.append(

@@ -44,8 +44,8 @@ class HtmlChunker:
         A block that is longer than a piece may be is cut, and its pieces share its span.
         """
         reader = _Reader(document.text)
-        parts = (part for block in reader.blocks for part in _parts(block, self.chunk_chars))
-        return Chunked(list(self._pieces(parts)), reader.title, reader.source_type)
+        parts = _parts(reader.blocks, self.chunk_chars)
+        return Chunked(list(self._pieces(parts)), " ".join(reader.title.split()), reader.source_type)
 
     def _pieces(self, parts: Iterator[_Block]) -> Iterator[Piece]:
         run: list[_Block] = []
@@ -73,11 +73,13 @@ class _Block:
     heading: bool = False
 
 
-def _parts(block: _Block, limit: int) -> list[_Block]:
-    return [
-        _Block(text, block.start, block.end, block.section, block.heading and len(block.text) <= limit)
-        for text in split_text(block.text, limit)
-    ]
+def _parts(blocks: Sequence[_Block], limit: int) -> Iterator[_Block]:
+    above = 0  # characters of the headings that the next block stands beneath
+    for block in blocks:
+        room = limit - above if above < limit // 2 else limit
+        for text in split_text(block.text, limit if block.heading else room):
+            yield _Block(text, block.start, block.end, block.section, block.heading and len(block.text) <= limit)
+        above = above + len(block.text) + 1 if block.heading else 0
 
 
 def _trailing_headings(run: Sequence[_Block]) -> list[_Block]:

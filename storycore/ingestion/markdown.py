@@ -10,7 +10,7 @@ from storycore.ingestion.documents import Chunked, Document
 from storycore.ingestion.markdown_blocks import Block, blocks
 from storycore.ingestion.packing import Atom, by_lines, by_sentences, cut, pack
 
-__all__ = ["MarkdownChunker", "table_atoms"]
+__all__ = ["MarkdownChunker", "front_matter", "table_atoms"]
 
 _FRONT = re.compile(r"---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 _FRONT_LINE = re.compile(r"^(title|type)[ \t]*:[ \t]*(.+?)[ \t\r]*$", re.MULTILINE)
@@ -31,7 +31,7 @@ class MarkdownChunker:
     def __call__(self, document: Document, /) -> Chunked:
         """Pieces whose text is the source's own, except for the repeated head of a cut table."""
         text = document.text
-        facts, start = _front_matter(text)
+        facts, start = front_matter(text)
         found = list(blocks(text, start))
         atoms = (atom for block in found for atom in _atoms(text, block, self.chunk_chars))
         pieces = pack(text, atoms, limit=self.chunk_chars, minimum=self.min_chars)
@@ -47,7 +47,8 @@ def table_atoms(text: str, start: int, head: int, end: int, section: str, limit:
         yield Atom(at, stop, section, prefix=prefix)
 
 
-def _front_matter(text: str) -> tuple[dict[str, str], int]:
+def front_matter(text: str) -> tuple[dict[str, str], int]:
+    """Title and type from lines between ``---`` at the top, and where the text begins behind them."""
     found = _FRONT.match(text)
     if not found:
         return {}, 0
@@ -60,7 +61,8 @@ def _first_heading(found: list[Block]) -> str:
 
 def _atoms(text: str, block: Block, limit: int) -> Iterator[Atom]:
     if block.end - block.start <= limit:
-        return iter([Atom(block.start, block.end, block.section, opens=block.kind == "heading")])
+        opens, prose = block.kind == "heading", block.kind == "prose"
+        return iter([Atom(block.start, block.end, block.section, opens=opens, prose=prose)])
     if block.kind == "table":
         return table_atoms(text, block.start, block.head, block.end, block.section, limit)
     divide = by_lines if block.kind == "fence" else by_sentences

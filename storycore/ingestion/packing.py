@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from storycore.ingestion.documents import Piece
 
@@ -26,6 +26,7 @@ class Atom:
         section: the headings above it.
         opens: a heading: it belongs to what follows, and a new piece may begin with it.
         prefix: repeated before the text where a piece begins with this atom: the head of a cut table.
+        prose: may be cut between sentences where it would not fit beneath its heading.
     """
 
     start: int
@@ -33,6 +34,7 @@ class Atom:
     section: str = ""
     opens: bool = False
     prefix: str = ""
+    prose: bool = False
 
 
 def pack(text: str, atoms: Iterable[Atom], *, limit: int, minimum: int) -> list[Piece]:
@@ -43,12 +45,24 @@ def pack(text: str, atoms: Iterable[Atom], *, limit: int, minimum: int) -> list[
     """
     pieces: list[Piece] = []
     run: list[Atom] = []
-    for atom in atoms:
+    for atom in _below_headings(text, atoms, limit):
         if run and (_size(run, atom) > limit or _may_end(run, atom, minimum)):
             run = _ended(text, run, atom, limit, pieces)
         run.append(atom)
     pieces += _piece(text, run)
     return pieces
+
+
+def _below_headings(text: str, atoms: Iterable[Atom], limit: int) -> Iterator[Atom]:
+    above = 0
+    for atom in atoms:
+        length = atom.end - atom.start
+        if above and atom.prose and above + length > limit:
+            for start, end in cut(text, by_sentences(text, atom.start, atom.end), limit):
+                yield replace(atom, start=start, end=end)
+        else:
+            yield atom
+        above = above + length if atom.opens else 0
 
 
 def _may_end(run: Sequence[Atom], atom: Atom, minimum: int) -> bool:

@@ -31,6 +31,7 @@ P = TypeVar("P", bound=Plan)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _EMBED_CALLS = 4
+_LEFT_OUT = "left out by the settings"
 
 
 class Pipeline:
@@ -80,8 +81,10 @@ class Pipeline:
         """What ``run`` would do; writes nothing.
 
         Raises:
-            NotFound: there is no folder ``root``.
+            NotFound: there is no folder or file ``root``.
         """
+        if await asyncio.to_thread(Path(root).is_file):
+            return await self._plan_file(root)
         folder = await self._roots.folder(root, root_id)
         states = self._states(folder)
         listing, known = await self._listed(folder), await states.known()
@@ -117,13 +120,13 @@ class Pipeline:
             root_id: identity of the folder where its path is not, as on machines that keep it in different places.
 
         Raises:
-            NotFound: there is no folder ``root``.
+            NotFound: there is no folder or file ``root``.
             InvalidArgument: ``max_delete_fraction`` is out of range.
         """
         if not 0 <= max_delete_fraction <= 1:
             raise InvalidArgument(f"max_delete_fraction is a number from 0 to 1, not {max_delete_fraction!r}.")
         if await asyncio.to_thread(Path(root).is_file):
-            return await self.update(root)
+            return await self.update(root, progress=progress)
         folder = await self._roots.folder(root, root_id)
         await self._roots.remember(folder)
         states = self._states(folder)
@@ -140,7 +143,7 @@ class Pipeline:
             await side_by_side(gone, run.remove, self._config.concurrency)
         return _in_order(report)
 
-    async def update(self, path: str | Path) -> Report:
+    async def update(self, path: str | Path, *, progress: Callable[[Progress], None] | None = None) -> Report:
         """Bring one file up to date, or take it out of the index when it is gone.
 
         It belongs to the innermost folder above it that was run before, else to its own folder.
@@ -149,17 +152,15 @@ class Pipeline:
             NotFound: there is no such file, and the index knows none.
         """
         folder, uri = await self._roots.holding(path)
-        states = self._states(folder)
-        known = (await states.load(uri)).short
-        file = SourceFile(uri, folder.path / uri)
+        file, known = SourceFile(uri, folder.path / uri), (await self._states(folder).load(uri)).short
         if not await asyncio.to_thread(file.path.is_file):
             if known is None:
                 raise NotFound(f"There is no file {str(path)!r}, and none of that name was ingested.")
-            return await self._single(folder, lambda run: run.remove(uri))
+            return await self._single(folder, lambda run: run.remove(uri), progress)
         if left_out(uri, self._config):
-            return Report(skipped=[Skipped(uri, "left out by the settings")])
+            return Report(skipped=[Skipped(uri, _LEFT_OUT)])
         await self._roots.remember(folder)
-        return await self._single(folder, lambda run: run.bring(file, known))
+        return await self._single(folder, lambda run: run.bring(file, known), progress)
 
     async def remove(self, uri: str, *, root_id: str | None = None) -> Report:
         """Take a document out of the index; it comes back with the next run if its file is still there.
@@ -181,10 +182,21 @@ class Pipeline:
             raise InvalidArgument(f"Several folders have a document {uri!r}; give root_id, one of {ids}.")
         return await self._single(holding[0], lambda run: run.remove(uri))
 
-    async def _single(self, root: Root, work: Callable[[Run], Awaitable[None]]) -> Report:
+    async def _plan_file(self, path: str | Path) -> Plan:
+        folder, uri = await self._roots.holding(path)
+        if left_out(uri, self._config):
+            return Plan(skipped=[Skipped(uri, _LEFT_OUT)])
+        states, plan = self._states(folder), Plan()
+        planner = Planner(self._examiner(folder), states, plan)
+        await planner.look(SourceFile(uri, folder.path / uri), (await states.load(uri)).short)
+        return plan
+
+    async def _single(
+        self, root: Root, work: Callable[[Run], Awaitable[None]], progress: Callable[[Progress], None] | None = None
+    ) -> Report:
         report = Report()
         async with self._queue() as queue:
-            await work(Run(self._examiner(root), self._states(root), self._targets, queue, report))
+            await work(Run(self._examiner(root), self._states(root), self._targets, queue, report, progress))
         return report
 
     async def _for_each_file(
@@ -196,7 +208,7 @@ class Pipeline:
         return await asyncio.to_thread(list_files, root.path, self._config)
 
     async def _index_was_lost(self, known: Mapping[str, Known]) -> bool:
-        if all(source.empty for source in known.values()):
+        if not any(source.chunks for source in known.values()):
             return False
         return not (await self._targets.vectors.stats()).counts.get(self._targets.namespace)
 

@@ -45,7 +45,7 @@ class TextChunker:
             if found.end() - found.start() > self.chunk_chars:
                 spans = list(by_sentences(text, *found.span()))
             for span in cut(text, spans, self.chunk_chars):
-                yield Atom(*span, section, opens=heading is not None)
+                yield Atom(*span, section, opens=heading is not None, prose=heading is None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,7 +153,7 @@ def _decode(text: str, at: int) -> tuple[object, int]:
 
 
 def _record(record: _Value, path: str, limit: int) -> list[Piece]:
-    text = "\n".join(_rendered(record.value, ""))
+    text = _unicode("\n".join(_rendered(record.value, "")))
     section = _joined(path, next((name for key in _NAMES if (name := _text_of(record.value, key))), ""))
     return [Piece(part, record.start, record.end, section) for part in split_text(text, limit)] if text.strip() else []
 
@@ -169,6 +169,10 @@ def _rendered(value: object, name: str) -> Iterator[str]:
         shown = ", ".join(map(_shown, value)) if isinstance(value, list) else _shown(value)
         if shown:
             yield _joined(name, shown, by=": ")
+
+
+def _unicode(text: str) -> str:
+    return text.encode(errors="replace").decode()  # an escape may have written half a character
 
 
 def _shown(value: object) -> str:

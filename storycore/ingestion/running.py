@@ -65,7 +65,7 @@ class Run:
 
     async def _bring(self, file: SourceFile, known: Known | None) -> Outcome:
         found = await self.examiner.examine(file, known, cut=self.verify)
-        counts = Counts()
+        counts = Counts(kept=known.chunks if known else 0)
         if found.chunks is not None:
             counts = await update_document(
                 file.uri,
@@ -107,7 +107,7 @@ class Planner:
         except StageFailed as exc:
             self.plan.failed.append(Failure(file.uri, exc.stage, exc.error))
         else:
-            await self._compare(file.uri, found)
+            await self._compare(file.uri, known, found)
             _classified(self.plan, file.uri, known, found)
 
     async def drop(self, uri: str) -> None:
@@ -115,11 +115,11 @@ class Planner:
         self.plan.chunks_deleted += len((await self.states.load(uri)).possible)
         self.plan.removed.append(uri)
 
-    async def _compare(self, uri: str, found: Found) -> None:
-        loaded = await self.states.load(uri)
+    async def _compare(self, uri: str, known: Known | None, found: Found) -> None:
         if found.chunks is None:
-            self.plan.chunks_kept += len(loaded.chunks)
+            self.plan.chunks_kept += known.chunks if known else 0
             return
+        loaded = await self.states.load(uri)
         new = [chunk for chunk in found.chunks if chunk.id not in loaded.possible]
         self.plan.chunks_embedded += len(new)
         self.plan.characters_embedded += sum(len(chunk.embedded) for chunk in new)
@@ -128,8 +128,8 @@ class Planner:
 
 
 def _classified(plan: Plan, uri: str, known: Known | None, found: Found) -> Outcome:
-    empty = not found.chunks if found.chunks is not None else known is not None and known.empty
-    if empty:
+    chunks = len(found.chunks) if found.chunks is not None else known.chunks if known else 0
+    if not chunks:
         plan.skipped.append(Skipped(uri, _EMPTY))
     if not found.changed:
         plan.unchanged.append(uri)

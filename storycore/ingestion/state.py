@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from storycore.entities.keys import encode
 from storycore.errors import Corrupt
@@ -29,12 +29,12 @@ class Known:
     Args:
         fingerprint: of its content and of how it was cut and embedded; ``""`` when it was never finished.
         pending: a change began and did not end.
-        empty: it has no chunks.
+        chunks: how many there were after the last finished change.
     """
 
     fingerprint: str = ""
     pending: bool = False
-    empty: bool = False
+    chunks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Loaded:
         """The same in short; ``None`` when there is nothing."""
         if self.version is None and self.intended is None:
             return None
-        return Known(self.fingerprint, self.intended is not None, not self.chunks)
+        return Known(self.fingerprint, self.intended is not None, len(self.chunks))
 
     @property
     def possible(self) -> set[str]:
@@ -84,10 +84,9 @@ class SourceStates:
             uri = str(record.fields["uri"])
             before = found.get(uri, Known())
             if record.key == self._intent_key(uri):
-                found[uri] = Known(before.fingerprint, pending=True, empty=before.empty)
+                found[uri] = replace(before, pending=True)
             else:
-                empty = record.fields["chunks"] == 0
-                found[uri] = Known(str(record.fields["fingerprint"]), before.pending, empty)
+                found[uri] = Known(str(record.fields["fingerprint"]), before.pending, int(str(record.fields["chunks"])))
         return found
 
     async def load(self, uri: str) -> Loaded:
