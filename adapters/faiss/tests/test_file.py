@@ -68,6 +68,14 @@ async def test_ensure_makes_the_folders(tmp_path: Path) -> None:
     assert (tmp_path / "a/b/v.db").exists()
 
 
+@pytest.mark.parametrize("name", ["a b.db", "a#b?c=d&e.db", "100%25.db", "é漢.db", "'\";--.db", "v"])
+async def test_any_file_name_is_the_files_name(tmp_path: Path, name: str) -> None:
+    """Characters that mean something in a URI or in SQL are part of the name, and no other file appears."""
+    harness = Harness(PortName.VECTORS, "faiss", {"dimension": 4, "path": str(tmp_path / name)}, tmp_path)
+    await _filled(harness)
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
 async def test_a_folder_that_is_a_file_is_unavailable(tmp_path: Path) -> None:
     """What the system refuses comes as an error of storycore that names the path."""
     (tmp_path / "a").write_text("")
