@@ -38,10 +38,11 @@ from storycore.testing.machines import StoreMachine
 __all__ = ["machine_for"]
 
 _PARTITIONS = st.sampled_from(["p", "q"])
-_SORTS = st.sampled_from(["a", "b", "é", "\ue000", "👩‍🚀"])
+_NAMES = ["a", "b", "é", "\ue000", "👩‍🚀"]
+_SORTS = st.sampled_from(_NAMES)
 _KEYS = st.builds(Key, _PARTITIONS, _SORTS)
 _INDEX_KEYS = st.dictionaries(st.sampled_from([1, 2]), st.builds(Key, st.sampled_from(["x", "y"]), _SORTS), max_size=2)
-_VALUES = st.sampled_from([0, 7, 2**63, 0.1, Decimal("0.5"), True, "", "t", frozenset({"m", "n"})])
+_VALUES = st.sampled_from([0, 7, 2**63 - 1, 0.1, Decimal("0.5"), True, "", "t", frozenset({"m", "n"})])
 _FIELDS = st.dictionaries(st.sampled_from(["f", "g"]), _VALUES, max_size=2)
 _BODIES = st.sampled_from([b"", b"body"])
 _SECONDS = st.none() | st.sampled_from([0, 5, 60])
@@ -108,6 +109,9 @@ class EntityMachine(StoreMachine):
         self.model: EntityStore = self.run(reference.started())
         self.versions: dict[Key, list[tuple[Version, Version]]] = {}
         self.tokens: dict[str, tuple[Sequence[Write], Sequence[Write]]] = {}
+        for i, name in enumerate(reversed(_NAMES)):
+            seed = Put(key=Key("p", name), kind="k1", index_keys={1: Key("x", "a")}, fields={"f": i}, body=b"seed")
+            self._write([(seed, _Wish(ABSENT), 60 if i % 2 else None)])
 
     @rule(intent=_CHANGES)
     def write_one(self, intent: _Intent) -> None:
@@ -176,25 +180,20 @@ class EntityMachine(StoreMachine):
     @rule(of=st.integers(1, 3), limit=st.sampled_from([1, 3, 1000]))
     def scan(self, of: int, limit: int) -> None:
         """The same records, each in one segment."""
-        model, subject = (
-            sorted(
-                (r for i in range(of) for r in self.run(walk_segment(store, Segment(i, of), limit=limit))),
-                key=lambda record: record.key,
-            )
-            for store in (self.model, self.subject)
-        )
-        self._same_records(model, subject)
+        self._scan(of, limit)
 
     @rule(seconds=st.sampled_from([1, 5, 60, 3600, 100_000]))
     def advance(self, seconds: int) -> None:
         """Time passes for both."""
         self.harness.clock.advance(timedelta(seconds=seconds))
+        self._look_at_everything()
 
     @rule()
     def expire(self) -> None:
         """The same number of records goes."""
         now = self.harness.clock.now()
         assert self.run(self.model.expire(now)) == self.run(self.subject.expire(now))
+        self._look_at_everything()
 
     @rule()
     def reopen(self) -> None:
@@ -203,14 +202,19 @@ class EntityMachine(StoreMachine):
             return
         self.run(self.subject.close())
         self.subject = self.run(self.harness.started())
+        self._look_at_everything()
 
     @rule(limit=st.sampled_from([1, 3, 1000]))
     def follow(self, limit: int) -> None:
         """The feed tells the same of each key, where there is a feed."""
-        if self.subject.capabilities.has("entities.changes"):
-            model = self.run(walk_changes(self.model, limit=limit))
-            subject = self.run(walk_changes(self.subject, limit=limit))
-            assert _by_key(model) == _by_key(subject)
+        self._follow(limit)
+
+    @invariant()
+    def every_record_is_the_same(self) -> None:
+        """After each step all keys hold the same in both stores."""
+        if hasattr(self, "versions"):
+            keys = [Key("p", name) for name in _NAMES]
+            self._same_records(self.run(self.model.get(keys)), self.run(self.subject.get(keys)))
 
     @invariant()
     def versions_grow(self) -> None:
@@ -220,11 +224,25 @@ class EntityMachine(StoreMachine):
                 assert list(column) == sorted(set(column))
 
     def teardown(self) -> None:
-        """Close both stores."""
-        if hasattr(self, "subject"):
-            self.run(self.subject.close())
-            self.run(self.model.close())
-        super().teardown()
+        """Compare everything once more, then close both stores."""
+        try:
+            if hasattr(self, "versions"):
+                self._look_at_everything()
+        finally:
+            if hasattr(self, "subject"):
+                self.run(self.subject.close())
+                self.run(self.model.close())
+            super().teardown()
+
+    def _look_at_everything(self) -> None:
+        """All partitions, indexes, segments and the feed."""
+        for reverse in (False, True):
+            for pk in ("p", "q"):
+                self._query(QueryPlan(pk=pk, reverse=reverse, limit=2, bodies=reverse), (None, None))
+            for pk, slot in (("x", 1), ("y", 1), ("x", 2), ("y", 2)):
+                self._query(QueryPlan(pk=pk, slot=slot, reverse=reverse, limit=2), (None, None))
+        self._scan(of=2, limit=3)
+        self._follow(limit=4)
 
     def _write(self, intents: Sequence[_Intent], *, atomic: bool = False, token: str | None = None) -> None:
         model, subject = ([self._resolved(intent, side) for intent in intents] for side in (0, 1))
@@ -291,6 +309,22 @@ class EntityMachine(StoreMachine):
         for one, other in zip(expected, actual, strict=True):
             if one is not None and other is not None:
                 assert (one.version, other.version) in self.versions[one.key], "a read shows another version"
+
+    def _scan(self, of: int, limit: int) -> None:
+        model, subject = (
+            sorted(
+                (r for i in range(of) for r in self.run(walk_segment(store, Segment(i, of), limit=limit))),
+                key=lambda record: record.key,
+            )
+            for store in (self.model, self.subject)
+        )
+        self._same_records(model, subject)
+
+    def _follow(self, limit: int) -> None:
+        if self.subject.capabilities.has("entities.changes"):
+            model = self.run(walk_changes(self.model, limit=limit))
+            subject = self.run(walk_changes(self.subject, limit=limit))
+            assert _by_key(model) == _by_key(subject)
 
     def _query(self, plan: QueryPlan, bounds: tuple[str | None, str | None]) -> None:
         low, high = sorted(bounds) if None not in bounds else bounds  # type: ignore[type-var]  # both are text
