@@ -195,6 +195,10 @@ class VectorIndex(Port, Protocol):
     - A query sees every write whose token it names; local adapters see every write that returned before.
     - One upsert or delete call is all or nothing where the capability ``vectors.atomic`` is native.
     - Closing and opening again keeps everything where durability is ``disk``.
+
+    Features that an adapter may claim: ``vectors.exact`` (``exact=True`` is answered, and ties at the end of a result
+    go by id), ``vectors.at_least`` (tokens are honoured), ``vectors.atomic``, and ``vectors.delete_count`` (deletes
+    tell how many items went).
     """
 
     @property

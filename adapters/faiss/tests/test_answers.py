@@ -20,6 +20,7 @@ from storycore_faiss.postings import NumberColumn, Postings
 from storycore_faiss.shelf import Shelf
 from storycore_faiss.truth import Row
 
+from storycore.errors import InvalidArgument
 from storycore.filters import F
 from storycore.memory.vectors import score
 from storycore.ports.filters import Compare, Filter, Not, evaluate
@@ -99,6 +100,37 @@ async def test_a_score_that_overflows_single_precision_is_still_exact(tmp_path: 
         [matches] = await index.query([VectorQuery(values=array("f", [3e30, 1e30]), top_k=3)])
         assert [match.id for match in matches] == ["i399", "i398", "i397"]
         assert matches[0].score == pytest.approx(3e30 * 4e32 - 1e60, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        np.arange(1, 5, dtype=np.float32),
+        np.arange(1, 5, dtype=np.float64),
+        np.arange(1, 5),
+        np.arange(1, 9, dtype=np.float32)[:4],
+        np.repeat(np.arange(1, 5, dtype=np.float32), 2)[::2],
+        list(np.arange(1, 5, dtype=np.float32)),
+    ],
+    ids=["float32", "float64", "int64", "a slice", "every second", "a list of scalars"],
+)
+async def test_arrays_of_numpy_are_vectors(given: Any, tmp_path: Path) -> None:
+    """A one-dimensional array of any number type is kept as float32, and nobody shares its memory."""
+    harness = Harness(PortName.VECTORS, "faiss", {"dimension": 4}, tmp_path)
+    async with await harness.started() as index:
+        await index.upsert([VectorItem("a", given)])
+        given[0] = 9
+        [stored] = await index.fetch(["a"])
+        assert stored.values == array("f", [1, 2, 3, 4])
+
+
+@pytest.mark.parametrize("given", [np.ones((1, 4)), np.ones(4) == 1, np.array(["1"] * 4), np.ones(4, complex)])
+async def test_other_arrays_are_refused(given: Any, tmp_path: Path) -> None:
+    """Matrices, truth values, texts and complex numbers are no vectors."""
+    harness = Harness(PortName.VECTORS, "faiss", {"dimension": 4}, tmp_path)
+    async with await harness.started() as index:
+        with pytest.raises(InvalidArgument):
+            await index.upsert([VectorItem("a", given)])
 
 
 def _postings(rows: Sequence[Mapping[str, Any]]) -> Postings:
