@@ -116,6 +116,7 @@ def test_the_version_is_told(storycore: Storycore) -> None:
         (("config", "--profil", "x"), "--profile"),
         (("config", "--profile", "memry"), "Did you mean 'memory'?"),
         (("config", "--profile", "no/such.toml"), "There is no configuration file"),
+        (("config", "--dir", ""), "the path of a folder"),
         (("search",), "QUERY"),
         (("search", "x", "--profile", "memory", "--where", "{"), "--where is not JSON"),
         (("search", "x", "--profile", "memory", "--where", "[]"), "--where is a JSON object"),

@@ -140,6 +140,15 @@ def test_ingest_keeps_what_vanished_in_bulk_until_told(storycore: Storycore, doc
     assert (told.status, len(told.json["report"]["removed"])) == (0, 2)
 
 
+def test_ingest_that_reaches_no_index_has_failed(storycore: Storycore, docs: Path, tmp_path: Path) -> None:
+    """A damaged index: status 1, each document is named with the reason."""
+    storycore("init")
+    (tmp_path / "data" / "vectors.db").write_bytes(b"this is no database" * 1000)
+    ran = storycore("ingest", str(docs), "--json")
+    assert ran.status == 1
+    assert ran.json.get("error") or len(ran.json["report"]["failed"]) == 3
+
+
 def test_ingest_of_nothing_is_an_error(storycore: Storycore, tmp_path: Path) -> None:
     """A path that does not exist is named."""
     storycore("init")
@@ -157,7 +166,8 @@ def populated(storycore: Storycore, docs: Path) -> Storycore:
 
 def test_get_shows_one_entity(populated: Storycore) -> None:
     """By kind and id, as JSON and as text; an unknown id is not found, an unknown kind a mistake."""
-    assert populated("get", "user", "demo-ada", "--json").json["item"]["username"] == "ada"
+    ada = populated("get", "user", "demo-ada", "--json").json["item"]
+    assert (ada["username"], ada["stories_created"], ada["stories_published"]) == ("ada", 4, 1)
     assert "ada@example.com" in populated("get", "user", "demo-ada").out
     missing = populated("get", "user", "nobody")
     assert (missing.status, "'nobody'" in missing.err) == (1, True)
@@ -229,8 +239,17 @@ def test_health_tells_of_every_port(populated: Storycore, tmp_path: Path) -> Non
 
 
 def test_stats_tell_sizes_and_counts(populated: Storycore) -> None:
-    """The index's size and the cache's counts, as JSON and as text."""
-    assert populated("stats", "--json").json["vectors"]["total"] >= 3
+    """The index's size, and where everything is, as JSON and as text."""
+    document = populated("stats", "--json").json
+    assert document["vectors"]["total"] >= 3
+    assert {place["port"]: bool(place["size_bytes"]) for place in document["places"]} == {
+        "entities": True,
+        "cache": True,
+        "vectors": True,
+        "blobs": True,
+        "events": True,
+        "embedder": False,
+    }
     assert "vectors.total" in populated("stats").out
 
 
@@ -243,6 +262,14 @@ def test_doctor_finds_what_is_wrong(populated: Storycore, storycore: Storycore) 
     assert (fresh.status, "storycore init" in cures) == (1, True)
     missing = storycore("doctor", "--profile", "aws", "--json")
     assert (missing.status, "pip install" in json.dumps(missing.json)) == (1, True)
+
+
+def test_doctor_finds_an_index_of_another_model(populated: Storycore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index that was made with another embedder is not said to agree with it."""
+    monkeypatch.setenv("STORYCORE__EMBEDDER__DIMENSION", "64")
+    ran = populated("doctor", "--json")
+    found = {each["check"]: each["state"] for each in ran.json["findings"]}
+    assert (ran.status, found["health.vectors"], found.get("embedding")) == (1, "failed", None)
 
 
 def test_doctor_reports_a_wrong_setting(storycore: Storycore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -25,13 +24,13 @@ class Common:
 
     as_json: bool = False
     profile: str | None = None
-    dir: Path | None = None
+    dir: str | None = None
 
     def load(self) -> Profile:
         """The profile that was asked for."""
         from storycore.profiles import load
 
-        return load(self.profile, overrides={"dir": self.dir} if self.dir else None)
+        return load(self.profile, overrides=None if self.dir is None else {"dir": self.dir})
 
     def open(self) -> Opening:
         """The store that was asked for, to be entered."""
@@ -44,15 +43,13 @@ def common_options(function: F) -> F:
     """Add ``--json``, ``--profile`` and ``--dir``, handed over together as the first argument."""
 
     @functools.wraps(function)
-    def wrapper(*, as_json: bool, profile: str | None, folder: Path | None, **options: Any) -> Any:
+    def wrapper(*, as_json: bool, profile: str | None, folder: str | None, **options: Any) -> Any:
         return function(Common(as_json, profile, folder), **options)
 
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document."),
         click.option("--profile", metavar="NAME", help="A profile's name, or the path of a storycore.toml."),
-        click.option(
-            "--dir", "folder", type=click.Path(path_type=Path), help="The folder that holds the data of a local layer."
-        ),
+        click.option("--dir", "folder", metavar="FOLDER", help="The folder that holds the data of a local layer."),
     ):
         wrapper = option(wrapper)
     return wrapper  # type: ignore[return-value]  # the options change the signature that click sees, not the caller's

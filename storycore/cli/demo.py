@@ -50,4 +50,4 @@ async def _demo(common: Common, docs: Path | None) -> Demonstration:
 def _options(common: Common) -> str:
     """What was said on the command line, to be said again."""
     given = [("--profile", common.profile), ("--dir", common.dir)]
-    return "".join(f" {name} {shlex.quote(str(value))}" for name, value in given if value)
+    return "".join(f" {name} {shlex.quote(value)}" for name, value in given if value is not None)

@@ -30,9 +30,8 @@ def ingest(common: Common, path: Path, dry_run: bool, yes: bool) -> int:
     """Bring the index in step with PATH, a document or a folder of documents.
 
     Only what has changed is embedded, so running it again is cheap, and after an interrupt it goes on where it
-    stopped. Exit status 3 when some documents could not be read or removed; the others are done.
+    stopped. Exit status 3 when some documents could not be read or removed; the others are done. 1 when none was.
     """
-    from storycore.cli.failures import PARTIAL
     from storycore.cli.output import print_json
 
     found = asyncio.run(_plan(common, path) if dry_run else _ingest(common, path, force=yes))
@@ -40,6 +39,14 @@ def ingest(common: Common, path: Path, dry_run: bool, yes: bool) -> int:
         print_json({"dry_run": dry_run, "path": path, "report": found})
     else:
         _show(found, dry_run=dry_run)
+    return _status(found)
+
+
+def _status(found: Plan) -> int:
+    from storycore.cli.failures import FAILED, PARTIAL
+
+    if found.failed and not found.documents:
+        return FAILED
     return PARTIAL if found.failed or found.skipped or _withheld(found) else 0
 
 

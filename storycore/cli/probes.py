@@ -88,18 +88,17 @@ def _adapters(profile: Profile) -> Iterator[Finding]:
             yield Finding(f"adapter.{name}", State.OK, adapter.summary or "installed")
 
 
-def _settings(profile: Profile) -> Iterator[Finding]:
+def _settings(profile: Profile) -> list[Finding]:
     plugins = Plugins()
+    wrong: list[Finding] = []
     for port in PortName:
         settings = profile.port(port)
         try:
             resolve(settings, plugins.adapter(settings.adapter), port, plugins=plugins)
         except StorycoreError as exc:
-            yield Finding(
-                f"settings.{port}", State.FAILED, exc.message, "`storycore config --origin` shows its origin."
-            )
-        else:
-            yield Finding(f"settings.{port}", State.OK, f"{settings.adapter} can be opened with what is set")
+            cure = "`storycore config --origin` shows where it was set."
+            wrong.append(Finding(f"settings.{port}", State.FAILED, exc.message, cure))
+    return wrong or [Finding("settings", State.OK, "every adapter takes what is set for it")]
 
 
 def _folder(profile: Profile) -> Iterator[Finding]:
@@ -139,17 +138,14 @@ async def _store(opening: Opening) -> AsyncIterator[Finding]:
     try:
         async with opening as store:
             yield Finding("requires", State.OK, f"{len(store.profile.requires)} required capabilities are there")
-            async for finding in _health(store):
-                yield finding
-            yield _embedding(store)
+            health = await store.health()
+            for name, each in health.items():
+                state = State.OK if each.ok else State.FAILED
+                yield Finding(f"health.{name}", state, each.detail or "answers")
+            if health[PortName.VECTORS].ok and health[PortName.EMBEDDER].ok:
+                yield _embedding(store)
     except StorycoreError as exc:
         yield Finding("open", State.FAILED, exc.message, getattr(exc, "cure", ""))
-
-
-async def _health(store: Store) -> AsyncIterator[Finding]:
-    for name, health in (await store.health()).items():
-        state = State.OK if health.ok else State.FAILED
-        yield Finding(f"health.{name}", state, health.detail or "answers")
 
 
 def _embedding(store: Store) -> Finding:

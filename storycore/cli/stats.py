@@ -1,4 +1,4 @@
-"""``storycore stats``: what is stored, and how the cache does."""
+"""``storycore stats``: what is stored where, and how the cache does."""
 
 from __future__ import annotations
 
@@ -16,23 +16,27 @@ __all__ = ["stats"]
 @click.command()
 @common_options
 def stats(common: Common) -> None:
-    """Show what is stored and how the cache does."""
+    """Show what is stored where, and how the cache does; counts begin when the command does."""
     from rich.markup import escape
 
     from storycore.cli.output import print_json, show, table
+    from storycore.cli.places import places_table
 
     found = asyncio.run(_stats(common))
     if common.as_json:
         return print_json(found)
     made = table("what", "value")
-    for path, value in _flat(found, ""):
-        made.add_row(escape(path), escape(str(value)))
-    return show(made)
+    for path, value in _flat({name: value for name, value in found.items() if name != "places"}, ""):
+        if value or path.startswith("vectors."):
+            made.add_row(escape(path), escape(str(value)))
+    return show(places_table(found["places"]), "", made)
 
 
 async def _stats(common: Common) -> dict[str, Any]:
+    from storycore.cli.places import places
+
     async with common.open() as store:
-        return await store.stats()
+        return {**await store.stats(), "places": places(store)}
 
 
 def _flat(value: object, path: str) -> Iterator[tuple[str, object]]:

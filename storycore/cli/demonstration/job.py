@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storycore.cli.demonstration.outcome import Answer, Demonstration, Ingested
-from storycore.cli.demonstration.places import places
 from storycore.cli.demonstration.questions import questions_of
 from storycore.cli.demonstration.samples import READER, WRITER
 from storycore.cli.demonstration.stories import tell_stories
+from storycore.cli.places import places
 from storycore.corpus import QUESTIONS, richmond
 
 if TYPE_CHECKING:

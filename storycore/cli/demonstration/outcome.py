@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from storycore.cli.places import Place
     from storycore.search import Hit
 
-__all__ = ["Answer", "Demonstration", "Ingested", "Listed", "Place", "Read", "Stories"]
+__all__ = ["Answer", "Demonstration", "Ingested", "Listed", "Read", "Stories"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,16 +83,6 @@ class Stories:
     exported: str
     listings: Sequence[Listed]
     reads: Sequence[Read]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a port keeps its data, and how much."""
-
-    port: str
-    adapter: str
-    place: str
-    size_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,12 +43,15 @@ async def _save(store: Store) -> dict[str, int]:
         await store.templates.save(template)
     stories = samples.stories()
     await store.stories.save_batch(stories)
-    await store.users.update_stats(samples.WRITER, {"stories_created": 4, "total_words": 40})
+    mine = [story for story in stories if story.user_id == samples.WRITER]
+    words = sum(story.word_count for story in mine)
+    await store.users.update_stats(samples.WRITER, {"stories_created": len(mine), "total_words": words})
     return {"users": len(users), "sessions": len(sessions), "templates": len(templates), "stories": len(stories)}
 
 
 async def _publish(store: Store) -> Story:
     story = await store.stories.update_status(samples.PUBLISHED, StoryStatus.PUBLISHED)
+    await store.users.update_stats(story.user_id, {"stories_published": 1})
     await store.events.track("story_published", user_id=story.user_id, properties={"story_id": story.story_id})
     return story
 

@@ -9,13 +9,14 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.rule import Rule
 
-from storycore.cli.output import console, human_bytes, table
+from storycore.cli.output import console, table
 from storycore.cli.passages import passage
+from storycore.cli.places import places_table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from storycore.cli.demonstration.outcome import Answer, Demonstration, Ingested, Place, Stories
+    from storycore.cli.demonstration.outcome import Answer, Demonstration, Ingested, Stories
 
 __all__ = ["tell"]
 
@@ -28,7 +29,7 @@ def tell(outcome: Demonstration) -> None:
         ("documents", _ingested(outcome.ingested)),
         (search, _answers(outcome.answers)),
         ("users, sessions, templates, stories", _stories(outcome.stories)),
-        ("what is where", _places(outcome.places)),
+        ("what is where", [places_table(outcome.places)]),
     ]
     out = console()
     for number, (title, lines) in enumerate(chapters, 1):
@@ -75,14 +76,6 @@ def _stories(done: Stories) -> list[RenderableType]:
         made,
         f"The same story read twice: {', then '.join(reads)}.",
     ]
-
-
-def _places(places: Sequence[Place]) -> list[RenderableType]:
-    made = table("port", "adapter", "size", "place")
-    for each in places:
-        size = "" if each.size_bytes is None else human_bytes(each.size_bytes)
-        made.add_row(each.port, each.adapter, size, escape(each.place or "in this process"))
-    return [made]
 
 
 def _indented(lines: Sequence[str]) -> list[RenderableType]:
