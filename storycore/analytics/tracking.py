@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import JsonValue
 
 from storycore.errors import InvalidArgument
 from storycore.ports.environment import Environment
-from storycore.ports.events import Emitted, Event, EventPage, EventSink, Offset
+from storycore.ports.events import Emitted, Event, EventPage, EventSink, Offset, StoredEvent
 
 __all__ = ["API_CALL", "Tracker"]
+
+_RECENT = 10_000
 
 API_CALL = "api_call"
 """The type of the events that ``track_api_call`` writes."""
@@ -88,3 +91,34 @@ class Tracker:
     ) -> EventPage:
         """Recorded events in the order in which they were recorded; the arguments are those of ``EventSink.read``."""
         return await self.sink.read(after, types=types, subject=user_id, since=since, until=until, limit=limit)
+
+    async def recent(
+        self,
+        limit: int = 50,
+        *,
+        types: Sequence[str] = (),
+        user_id: str | None = None,
+        within: timedelta = timedelta(hours=24),
+    ) -> list[StoredEvent]:
+        """The last recorded events of a period, newest first.
+
+        Args:
+            limit: how many at most, 1 to 10 000.
+            types: only these types; empty: all.
+            user_id: only about this one; ``None``: all.
+            within: how far back an event's own instant may lie; the log is read from there on.
+
+        Raises:
+            InvalidArgument: the limit is out of range.
+        """
+        if not 1 <= limit <= _RECENT:
+            raise InvalidArgument(f"limit is {limit}, expected 1 to {_RECENT}.")
+        latest: deque[StoredEvent] = deque(maxlen=limit)
+        since = self._env.clock.now() - within
+        after: Offset | None = None
+        while True:
+            page = await self.read(after, types=types, user_id=user_id, since=since, limit=_RECENT)
+            latest.extend(page.events)
+            if len(page.events) < _RECENT:
+                return list(reversed(latest))
+            after = page.next
