@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from storycore.corpus import richmond
 from storycore.ingestion import Chunked, Document, IngestionConfig, Piece
 from storycore.ingestion.chunkers import builtin_chunkers, chunker_fingerprint, content_type_of, pick_chunker
-from storycore.ingestion.documents import make_chunks
+from storycore.ingestion.documents import digest, make_chunks
 from storycore.ingestion.markdown import front_matter
 from storycore.ingestion.markdown_blocks import blocks
 
@@ -223,7 +223,7 @@ def test_each_part_of_a_large_table_repeats_the_head() -> None:
     rows = [f"| {1800 + i} | something happened |\n" for i in range(12)]
     parts = texts_of(head + "".join(rows), "text/markdown")
     assert len(parts) > 2
-    assert all(part.startswith(head) for part in parts)
+    assert all(part.startswith(head) and len(part) <= SMALL.chunk_chars for part in parts)
     assert [row.strip() for row in rows] == [line for part in parts for line in part.split("\n")[2:]]
 
 
@@ -414,6 +414,12 @@ def test_ids_differ_between_documents_and_models() -> None:
     """The same words in another document, or for another model, are another chunk."""
     assert dict.fromkeys(set(_chunks(["a"])) & set(_chunks(["a"], uri="b.md"))) == {}
     assert set(_chunks(["a"])).isdisjoint(_chunks(["a"], model="n"))
+
+
+def test_identities_are_made_of_framed_parts() -> None:
+    """Where one part ends and the next begins makes a difference."""
+    assert digest(["ab", "c"]) != digest(["a", "bc"])
+    assert digest(["ab", ""]) != digest(["ab"])
 
 
 def test_blank_pieces_of_a_foreign_chunker_are_dropped() -> None:

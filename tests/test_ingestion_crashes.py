@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storycore.errors import Unavailable
-from storycore.ingestion import Chunk, IngestionConfig, Pipeline
+from storycore.errors import NotFound, Unavailable
+from storycore.ingestion import Chunk, IngestionConfig, Pipeline, Report
 from storycore.layers.checks import checked
 from storycore.memory.config import MemoryConfig, MemoryVectorConfig
 from storycore.memory.embedder import MemoryEmbedder
@@ -124,11 +124,19 @@ class World:
         for name, text in files.items():
             (self.root / name).write_text(text)
 
-    async def run(self, fuse: Fuse | None = None) -> Any:
+    async def run(self, fuse: Fuse | None = None) -> Report:
         """Run over the folder, to the end or to the fuse's point."""
+        return await self._pipeline(fuse or Fuse()).run(self.root, max_delete_fraction=1)
+
+    async def update(self, name: str) -> None:
+        """Bring one file up to date, if it was ever heard of."""
+        with suppress(NotFound):
+            await self._pipeline(Fuse()).update(self.root / name)
+
+    def _pipeline(self, fuse: Fuse) -> Pipeline:
         ports = (self.entities, self.vectors, self.embedder, self.words)
-        entities, vectors, embedder, words = (Fused(port, fuse or Fuse()) for port in ports)
-        pipeline = Pipeline(
+        entities, vectors, embedder, words = (Fused(port, fuse) for port in ports)
+        return Pipeline(
             entities=entities,  # type: ignore[arg-type]  # as the port, with a fuse
             vectors=vectors,  # type: ignore[arg-type]
             embedder=embedder,  # type: ignore[arg-type]
@@ -136,7 +144,6 @@ class World:
             chunk_sink=words,  # type: ignore[arg-type]
             config=CONFIG,
         )
-        return await pipeline.run(self.root, max_delete_fraction=1)
 
     async def state(self) -> tuple[object, object]:
         """Index and sink."""
@@ -196,6 +203,26 @@ async def test_a_crash_at_any_point_of_the_first_run_is_made_good(tmp_path: Path
                 await world.run(Fuse(at))
             world.write(AFTER)
             await _converges(world)
+
+
+@pytest.mark.parametrize("single", [False, True], ids=["whole run", "single files"])
+async def test_files_that_go_back_after_a_crash_are_not_taken_for_unchanged(tmp_path: Path, single: bool) -> None:
+    """The old content is what the state says, but not what the interrupted run left behind."""
+    points = await _points(tmp_path / "docs")
+    for at in range(1, points + 1, 2):
+        async with World(tmp_path / "docs") as world:
+            world.write(BEFORE)
+            await world.run()
+            expected = await world.state()
+            world.write(AFTER)
+            with pytest.raises(Crash):
+                await world.run(Fuse(at))
+            world.write(BEFORE)
+            for name in {**BEFORE, **AFTER} if single else ():
+                await world.update(name)
+            if not single:
+                await world.run()
+            assert expected == await world.state()
 
 
 async def test_a_refusal_at_any_point_fails_one_document_or_the_run(tmp_path: Path) -> None:

@@ -537,10 +537,15 @@ async def test_what_is_no_file_is_not_opened(place: Place) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
 async def test_names_that_are_not_unicode_are_reported(place: Place) -> None:
     """A name that cannot be written down is a failure of that file, and nothing is removed meanwhile."""
-    place.write("good.txt", CANAL)
+    for name in ("good.txt", "gone.txt"):
+        place.write(name, f"{name}\n\n{CANAL}")
+    await place.run()
+    (place.root / "gone.txt").unlink()
     Path(os.fsdecode(os.fsencode(place.root) + b"/b\xffd.txt")).write_text("text")
-    report = await place.run()
-    assert (report.added, [(f.uri, f.stage) for f in report.failed]) == (["good.txt"], [("'b\\udcffd.txt'", "list")])
+    report = await place.run(max_delete_fraction=1)
+    assert [(failure.uri, failure.stage) for failure in report.failed] == [("'b\\udcffd.txt'", "list")]
+    assert (report.unchanged, report.withheld, report.removed) == (["good.txt"], ["gone.txt"], [])
+    assert "could not be read" in report.withheld_reason
 
 
 async def test_a_file_that_vanishes_meanwhile_is_passed_over(place: Place) -> None:

@@ -55,12 +55,19 @@ class EmbeddingQueue:
         return await asyncio.gather(*(waiting.vector for waiting in mine))
 
     def _send(self) -> None:
-        while self._free and self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(self._batch_size, len(self._waiting)))]
+        while self._free and (batch := self._next_batch()):
             self._free -= 1
-            task = asyncio.get_running_loop().create_task(self._call([w for w in batch if not w.vector.done()]))
+            task = asyncio.get_running_loop().create_task(self._call(batch))
             self._tasks.add(task)
             task.add_done_callback(self._done)
+
+    def _next_batch(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        while self._waiting and len(batch) < self._batch_size:
+            waiting = self._waiting.popleft()
+            if not waiting.vector.done():  # else its caller has gone
+                batch.append(waiting)
+        return batch
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

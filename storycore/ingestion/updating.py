@@ -130,6 +130,7 @@ async def remove_document(uri: str, *, states: SourceStates, targets: Targets) -
     """
     with _stage("state"):
         loaded = await states.load(uri)
+        await states.begin(uri, {**loaded.chunks, **(loaded.intended or {})}, loaded)
     ids = sorted(loaded.possible)
     await targets.delete(ids)
     with _stage("state"):
