@@ -20,6 +20,8 @@ __all__ = ["DatabaseFile"]
 
 _CACHE_KIB = 32 * 1024
 _MAPPED_BYTES = 256 * 1024 * 1024
+_LARGEST_IDLE_LOG = 64 * 1024 * 1024
+_OWNER_ALONE = 0o600
 _PAUSE_SECONDS = 0.01
 
 
@@ -62,6 +64,7 @@ class DatabaseFile:
         if actions and not dry_run:
             with translating(self.path):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
+                self.path.touch(mode=_OWNER_ALONE, exist_ok=True)
                 with closing(self._connect("rwc")) as connection:
                     self._patiently(lambda: connection.execute("PRAGMA journal_mode = WAL").fetchone())
                     self._create(connection, feed_id)
@@ -74,16 +77,15 @@ class DatabaseFile:
             return self.path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
 
     def _missing(self) -> list[str]:
-        actions = [] if self.path.parent.is_dir() else [f"create the folder {self.path.parent}"]
         with translating(self.path):
-            exists = self.path.exists()
-        if exists:
-            try:
-                self.reader().close()
-            except NotProvisioned:
-                return [*actions, f"create the tables in {self.path}"]
-            return actions
-        return [*actions, f"create the database {self.path}"]
+            actions = [] if self.path.parent.is_dir() else [f"create the folder {self.path.parent}"]
+            if not self.path.exists():
+                return [*actions, f"create the database {self.path}"]
+        try:
+            self.reader().close()
+        except NotProvisioned:
+            return [*actions, f"create the tables in {self.path}"]
+        return actions
 
     def _open(self, tune: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
         with translating(self.path):
@@ -114,6 +116,7 @@ class DatabaseFile:
     def _tune_writer(self, connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA synchronous = {self.durability.value}")
         connection.execute("PRAGMA fullfsync = ON")
+        connection.execute(f"PRAGMA journal_size_limit = {_LARGEST_IDLE_LOG}")
 
     def _recognise(self, connection: sqlite3.Connection) -> None:
         owner = connection.execute("PRAGMA application_id").fetchone()[0]

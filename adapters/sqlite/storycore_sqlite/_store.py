@@ -38,6 +38,7 @@ class SqliteStore(Lifecycle):
         self._config = config
         self._env = env
         self._file = DatabaseFile.of(config)
+        self._opening = asyncio.Lock()
         self._info = AdapterInfo("sqlite", version("storycore-sqlite"), str(config.path))
         is_durable = config.durability is DurabilityMode.FULL
         self._guarantees = Guarantees(Durability.DISK if is_durable else Durability.PROCESS, multi_process=True)
@@ -49,21 +50,10 @@ class SqliteStore(Lifecycle):
 
     async def open(self) -> None:
         """Connect; the file must exist."""
-        if self._opened:
-            return
-        self._writer = Lane("storycore-sqlite writer", self._file.writer, commit_together)
-        self._reader = Lane("storycore-sqlite reader", self._file.reader, run_each)
-        async with AsyncExitStack() as undo:
-            await self._reader.start()
-            undo.push_async_callback(self._reader.close)
-            self._inline = await self._reader.run(lambda _: self._file.reader(waiting=False))
-            undo.callback(self._inline.close)
-            await self._writer.start()
-            undo.pop_all()
-        self._natives = (self._inline,)
-        self._process = this_process()
-        self._owner = self._process.pid
-        self._opened = True
+        async with self._opening:
+            if not self._opened:
+                await self._connect()
+                self._opened = True
 
     async def ensure(self, *, dry_run: bool = False) -> Provision:
         """Make the folder, the file and its tables where they are missing."""
@@ -97,6 +87,20 @@ class SqliteStore(Lifecycle):
             self._inline.close()
             await self._writer.close()
             await self._reader.close()
+
+    async def _connect(self) -> None:
+        self._process = this_process()
+        self._owner = self._process.pid
+        self._writer = Lane("storycore-sqlite writer", self._file.writer, commit_together)
+        self._reader = Lane("storycore-sqlite reader", self._file.reader, run_each)
+        async with AsyncExitStack() as undo:
+            await self._reader.start()
+            undo.push_async_callback(self._reader.close)
+            self._inline = await self._reader.run(lambda _: self._file.reader(waiting=False))
+            undo.callback(self._inline.close)
+            await self._writer.start()
+            undo.pop_all()
+        self._natives = (self._inline,)
 
     async def _write(self, unit: Callable[[sqlite3.Connection], T]) -> T:
         """Run a unit in the writer's next transaction; returns after its commit."""

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -63,6 +64,27 @@ async def test_ensure_says_what_it_makes(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     assert planned == await store_at(path).ensure()
     assert path.exists()
+
+
+async def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+    """Neither the file nor its log can be read by other users of the machine."""
+    path = tmp_path / "x.db"
+    store = store_at(path)
+    await store.ensure()
+    async with store:
+        await store.write([Put(key=HERE, kind="k")])
+        assert {0o600} == {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+
+
+async def test_opening_twice_at_once_opens_once(tmp_path: Path) -> None:
+    """Tasks that open one store at the same moment share what the first one opened."""
+    store = store_at(tmp_path / "x.db")
+    await store.ensure()
+    before = threading.active_count()
+    await asyncio.gather(*(store.open() for _ in range(5)))
+    assert threading.active_count() == before + 2
+    await store.close()
+    assert threading.active_count() == before
 
 
 async def test_many_may_ensure_at_once(tmp_path: Path) -> None:
