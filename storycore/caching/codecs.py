@@ -12,7 +12,14 @@ from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 import orjson
-from pydantic import BaseModel, PydanticInvalidForJsonSchema, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    PydanticInvalidForJsonSchema,
+    PydanticUserError,
+    TypeAdapter,
+    ValidationError,
+)
 
 from storycore.errors import ConfigError
 
@@ -21,6 +28,8 @@ __all__ = ["Codec", "JsonCodec", "Unfit"]
 T = TypeVar("T")
 
 _IMMUTABLE = (bool, int, float, complex, str, bytes, type(None), Decimal, UUID, datetime, date, time, timedelta)
+
+_LOSSLESS = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants")
 
 
 class Unfit(Exception):
@@ -75,7 +84,7 @@ class JsonCodec(Generic[T]):
 
     def __init__(self, kind: Any, *, share: bool | None = None) -> None:  # any type form, also unions and Annotated
         try:
-            self._adapter: TypeAdapter[T] = TypeAdapter(kind)
+            self._adapter: TypeAdapter[T] = _adapter_of(kind)
         except (PydanticUserError, TypeError) as exc:
             raise ConfigError(
                 f"Values of the type {kind!r} cannot be cached, because pydantic does not know how to read them; "
@@ -132,6 +141,15 @@ def is_immutable(kind: Any) -> bool:
             is_immutable(field.annotation) for field in kind.model_fields.values()
         )
     return kind in _IMMUTABLE or issubclass(kind, enum.Enum)
+
+
+def _adapter_of(kind: Any) -> TypeAdapter[Any]:
+    try:
+        return TypeAdapter(kind, config=_LOSSLESS)
+    except PydanticUserError as exc:
+        if exc.code != "type-adapter-config-unused":
+            raise
+        return TypeAdapter(kind)  # models and the like have a config of their own
 
 
 def _schema_hash(adapter: TypeAdapter[Any], kind: Any) -> bytes:

@@ -1,0 +1,292 @@
+"""Whatever comes between, a value that was loaded before an invalidation is not served after it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from storycore.caching import CachedEntities, Caching, Region
+from storycore.layers.checks import checked
+from storycore.memory.cache import MemoryCache
+from storycore.memory.config import MemoryCacheConfig, MemoryConfig
+from storycore.memory.entities import open_entities
+from storycore.ports.cache import Acquired, Cache, Fill
+from storycore.ports.capabilities import Capabilities, Guarantees
+from storycore.ports.entities import Key, Put
+from storycore.ports.environment import Environment
+from storycore.ports.lifecycle import PortName
+from storycore.testing.clock import ManualClock
+
+POINTS = range(40)
+"""More turns of the event loop than a whole read through the slow cache takes."""
+
+
+class SlowCache(MemoryCache):
+    """A cache that takes turns of the event loop before and after each step, as a network does."""
+
+    def __init__(self, env: Environment, *, is_shared: bool = True) -> None:
+        super().__init__(MemoryCacheConfig(), env)
+        self._is_shared = is_shared
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(guarantees=Guarantees(multi_process=self._is_shared))
+
+    async def get(self, keys: Sequence[str]) -> list[bytes | None]:
+        return await _slowly(super().get, keys)
+
+    async def acquire(self, keys: Sequence[str], *, lease: timedelta, refresh: bool = False) -> list[Acquired]:
+        await asyncio.sleep(0)
+        found = await super().acquire(keys, lease=lease, refresh=refresh)
+        await asyncio.sleep(0)
+        return found
+
+    async def fill(self, fills: Sequence[Fill]) -> list[bool]:
+        return await _slowly(super().fill, fills)
+
+    async def invalidate(self, keys: Sequence[str]) -> int:
+        return await _slowly(super().invalidate, keys)
+
+    async def counters(self, names: Sequence[str]) -> list[int]:
+        return await _slowly(super().counters, names)
+
+    async def bump(self, names: Sequence[str]) -> list[int]:
+        return await _slowly(super().bump, names)
+
+
+async def _slowly(call: Callable[..., Awaitable[object]], given: Sequence[object]) -> Any:
+    for _ in range(2):
+        await asyncio.sleep(0)
+    found = await call(given)
+    await asyncio.sleep(0)
+    return found
+
+
+class Source:
+    """A number that changes; loading it takes turns of the event loop after it was read."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.loads = 0
+
+    async def load(self, name: str) -> int:
+        self.loads += 1
+        found = self.version
+        for _ in range(4):
+            await asyncio.sleep(0)
+        return found
+
+
+@asynccontextmanager
+async def slow_port(*, is_shared: bool = True) -> AsyncIterator[tuple[Cache, Environment]]:
+    env = Environment(clock=ManualClock(), random=random.Random(3))
+    port = checked(PortName.CACHE, SlowCache(env, is_shared=is_shared))
+    async with port:
+        yield port, env
+
+
+def region_of(caching: Caching) -> Region[int]:
+    return caching.region("number:{name}", int, ttl=60, tags=("all",), lease=timedelta(seconds=1))
+
+
+async def turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("how", ["key", "tag", "clear", "put"])
+@pytest.mark.parametrize("is_shared", [True, False])
+async def test_an_invalidation_at_any_point_of_a_load_wins(how: str, is_shared: bool) -> None:
+    """After it has returned, every read gives the newest value, from either tier."""
+    for point in POINTS:
+        async with slow_port(is_shared=is_shared) as (port, env):
+            caching, source = Caching(port, env), Source()
+            region = region_of(caching)
+            reader = asyncio.create_task(region.get_or_load(name="n", load=source.load))
+            await turns(point)
+            source.version = 1
+            assert await _spoil(caching, region, how)
+            assert await region.get_or_load(name="n", load=source.load) == 1, point
+            await reader
+            assert await region.get_or_load(name="n", load=source.load) == 1, point
+            caching.clear_l1()
+            assert await region.get_or_load(name="n", load=source.load) == 1, point
+            await caching.close()
+
+
+@pytest.mark.parametrize("how", ["key", "tag", "clear", "put"])
+async def test_an_invalidation_by_another_process_at_any_point_wins(how: str) -> None:
+    """The other process's memory may lag for its ``l1_ttl``; the shared tier never does."""
+    for point in POINTS:
+        async with slow_port() as (port, env):
+            mine, theirs, source = Caching(port, env, l1_ttl=0), Caching(port, env), Source()
+            region, other = region_of(mine), region_of(theirs)
+            reader = asyncio.create_task(region.get_or_load(name="n", load=source.load))
+            await turns(point)
+            source.version = 1
+            assert await _spoil(theirs, other, how)
+            assert await region.get_or_load(name="n", load=source.load) == 1, point
+            await reader
+            assert await region.get_or_load(name="n", load=source.load) == 1, point
+            await mine.close()
+            await theirs.close()
+
+
+async def test_a_copy_in_memory_lives_at_most_its_l1_ttl() -> None:
+    """What another process invalidated is served from memory for 5 seconds at most."""
+    async with slow_port() as (port, env):
+        mine, theirs, source = Caching(port, env), Caching(port, env), Source()
+        region = region_of(mine)
+        assert await region.get_or_load(name="n", load=source.load) == 0
+        source.version = 1
+        await region_of(theirs).invalidate(name="n")
+        clock = env.clock
+        assert isinstance(clock, ManualClock)
+        clock.advance(timedelta(seconds=5) - timedelta(microseconds=1))
+        assert await region.get_or_load(name="n", load=source.load) == 0
+        clock.advance(timedelta(microseconds=1))
+        assert await region.get_or_load(name="n", load=source.load) == 1
+
+
+async def test_an_unshared_port_lets_memory_keep_the_full_ttl() -> None:
+    """Where no other process can invalidate, copies live as long as their values."""
+    async with slow_port(is_shared=False) as (port, env):
+        region, source = region_of(Caching(port, env)), Source()
+        await region.get_or_load(name="n", load=source.load)
+        clock = env.clock
+        assert isinstance(clock, ManualClock)
+        clock.advance(53)
+        entry = await region.entry(name="n")
+        assert entry is not None
+        assert (entry.tier, entry.age) == ("memory", timedelta(seconds=53))
+
+
+async def test_a_thousand_readers_of_two_processes_load_once() -> None:
+    """In a process they share one flight; the other process waits for the lease and finds the value."""
+    async with slow_port() as (port, env):
+        one, two, source = Caching(port, env), Caching(port, env), Source()
+        readers = [region_of(c).get_or_load(name="n", load=source.load) for c in (one, two) for _ in range(500)]
+        assert await asyncio.gather(*readers) == [0] * 1000
+        assert source.loads == 1
+        assert one.stats().total.joined == 499
+        assert (two.stats().total.shared_hits, two.stats().total.waited) == (500, 1)
+
+
+async def test_a_cancelled_leader_does_not_cancel_the_joiners() -> None:
+    """The load goes on for those who still wait; when nobody does, it ends and its lease is free."""
+    async with slow_port() as (port, env):
+        region, source = region_of(Caching(port, env)), Source()
+        leader = asyncio.create_task(region.get_or_load(name="n", load=source.load))
+        joiners = [asyncio.create_task(region.get_or_load(name="n", load=source.load)) for _ in range(3)]
+        await turns(12)
+        leader.cancel()
+        assert await asyncio.gather(*joiners) == [0, 0, 0]
+        assert leader.cancelled()
+        assert source.loads == 1
+
+
+async def test_when_every_reader_is_cancelled_so_is_the_load() -> None:
+    """The lease is given back, so that the next reader need not wait."""
+    async with slow_port() as (port, env):
+        region, started = region_of(Caching(port, env)), asyncio.Event()
+        ended = asyncio.Event()
+
+        async def hang(name: str) -> int:
+            started.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+            return 1
+
+        readers = [asyncio.create_task(region.get_or_load(name="n", load=hang)) for _ in range(2)]
+        await started.wait()
+        for reader in readers:
+            reader.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)
+        await ended.wait()
+        await turns(10)
+        assert (await port.acquire([region.key(name="n")], lease=timedelta(seconds=1)))[0].lease is not None
+
+
+async def test_a_waiting_reader_loads_for_himself_after_the_leases_time() -> None:
+    """A process that died while loading keeps nobody waiting longer, and what is loaded meanwhile is not kept."""
+    async with slow_port() as (port, env):
+        caching, source = Caching(port, env), Source()
+        region = caching.region("n:{name}", int, ttl=60, lease=timedelta(milliseconds=20))
+        await port.acquire([region.key(name="n")], lease=timedelta(seconds=60))
+        assert await region.get_or_load(name="n", load=source.load) == 0
+        assert (region.stats().waited, region.stats().fills) == (1, 0)
+        assert await region.entry(name="n") is None
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@given(seed=st.integers(0, 10_000))
+def test_readers_and_writers_in_any_order(seed: int) -> None:
+    """Processes read, and invalidate by key and tag, at random moments; no read is older than it may be."""
+    asyncio.run(_torture(random.Random(seed)))
+
+
+async def _torture(luck: random.Random) -> None:
+    async with slow_port() as (port, env):
+        cachings = [Caching(port, env, l1_ttl=0), Caching(port, env, l1_ttl=0), Caching(port, env)]
+        regions, source, floor = [region_of(caching) for caching in cachings], Source(), [0]
+
+        async def write() -> None:
+            for _ in range(8):
+                await turns(luck.randrange(12))
+                source.version += 1
+                version, who = source.version, luck.randrange(3)
+                await _spoil(cachings[who], regions[who], luck.choice(["key", "tag"]))
+                floor[0] = max(floor[0], version)
+
+        async def read(who: int) -> None:
+            for _ in range(12):
+                await turns(luck.randrange(6))
+                oldest = floor[0]
+                found = await regions[who].get_or_load(name="n", load=source.load)
+                assert found is not None
+                assert found >= oldest
+
+        await asyncio.gather(write(), *(read(who) for who in (0, 0, 1, 1, 1)))
+        for caching in cachings:
+            await caching.close()
+
+
+async def test_a_write_through_cached_entities_at_any_point_of_a_read_wins() -> None:
+    """A reader of this process never gets an older record than a returned write left."""
+    for point in POINTS:
+        async with slow_port() as (port, env), checked(PortName.ENTITIES, open_entities(MemoryConfig(), env)) as inner:
+            caching = Caching(port, env)
+            store, key = CachedEntities(inner, caching), Key("p", "s")
+            await store.write([Put(key=key, kind="k", body=b"old")])
+            reader = asyncio.create_task(store.get([key], consistent=False))
+            await turns(point)
+            await store.write([Put(key=key, kind="k", body=b"new")])
+            for keys in ([key], [key, Key("p", "absent")]):
+                record = (await store.get(keys, consistent=False))[0]
+                assert record is not None
+                assert record.body == b"new", point
+            await reader
+            record = (await store.get([key], consistent=False))[0]
+            assert record is not None
+            assert record.body == b"new", point
+            await caching.close()
+
+
+async def _spoil(caching: Caching, region: Region[int], how: str) -> bool:
+    if how == "tag":
+        return await caching.invalidate_tags("all")
+    if how == "clear":
+        return await caching.clear()
+    if how == "put":
+        return await region.put(1, name="n")
+    return await region.invalidate(name="n")
