@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from storycore.errors import AccessDenied, Corrupt, StorageFull, StorycoreError, Unavailable
+from storycore.errors import AccessDenied, Corrupt, Effect, StorageFull, StorycoreError, Unavailable
 
 __all__ = ["APPLICATION", "LAYOUT", "SCHEMA", "connect", "reading", "translating", "writing"]
 
@@ -61,7 +61,8 @@ def translating(path: Path) -> Iterator[None]:
     except sqlite3.Error as exc:
         code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         kind, what = _ERRORS.get(code, (Corrupt, "does not have the tables of this adapter; restore it from a backup"))
-        raise kind(f"The vector index {path} {what} (SQLite: {exc}).") from exc
+        effect = Effect.UNKNOWN if code == sqlite3.SQLITE_IOERR else None
+        raise kind(f"The vector index {path} {what} (SQLite: {exc}).", effect=effect) from exc
     except OSError as exc:
         kind, what = _OS_ERRORS.get(exc.errno, (Unavailable, "cannot be made; check the path"))
         raise kind(f"The vector index {path} {what} ({exc.strerror}).") from exc
