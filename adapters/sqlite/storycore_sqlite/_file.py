@@ -70,6 +70,13 @@ class DatabaseFile:
                     self._create(connection, feed_id)
         return actions
 
+    def identity(self) -> int | None:
+        """The number of the file on its disk; ``None`` when it is gone."""
+        try:
+            return self.path.stat().st_ino
+        except OSError:
+            return None
+
     def size_bytes(self) -> int:
         """The size of the file and its write-ahead log."""
         wal = self.path.with_name(f"{self.path.name}-wal")

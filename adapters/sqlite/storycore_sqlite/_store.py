@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from importlib.metadata import version
@@ -17,7 +17,7 @@ from storycore.ports.environment import Clock, Environment
 from storycore.ports.lifecycle import AdapterInfo, Health, Lifecycle, Provision
 from storycore_sqlite._errors import is_waiting, translated
 from storycore_sqlite._file import DatabaseFile
-from storycore_sqlite._lanes import Lane, commit_together, run_each
+from storycore_sqlite._lanes import Lane, Outcome, Unit, commit_together, run_each
 from storycore_sqlite._process import this_process
 from storycore_sqlite.config import DurabilityMode, SqliteConfig
 
@@ -91,7 +91,7 @@ class SqliteStore(Lifecycle):
     async def _connect(self) -> None:
         self._process = this_process()
         self._owner = self._process.pid
-        self._writer = Lane("storycore-sqlite writer", self._file.writer, commit_together)
+        self._writer = Lane("storycore-sqlite writer", self._open_writer, self._commit)
         self._reader = Lane("storycore-sqlite reader", self._file.reader, run_each)
         async with AsyncExitStack() as undo:
             await self._reader.start()
@@ -101,6 +101,18 @@ class SqliteStore(Lifecycle):
             await self._writer.start()
             undo.pop_all()
         self._natives = (self._inline,)
+
+    def _open_writer(self) -> sqlite3.Connection:
+        connection = self._file.writer()
+        self._identity = self._file.identity()
+        return connection
+
+    def _commit(self, connection: sqlite3.Connection, units: Sequence[Unit]) -> list[Outcome]:
+        """Commit units, but not into a file that nobody will find again: SQLite would not notice."""
+        if self._file.identity() == self._identity:
+            return commit_together(connection, units)
+        text = f"The database {self._config.path} was removed or replaced while it was open; open the store again."
+        return [Outcome(error=Unavailable(text)) for _ in units]
 
     async def _write(self, unit: Callable[[sqlite3.Connection], T]) -> T:
         """Run a unit in the writer's next transaction; returns after its commit."""

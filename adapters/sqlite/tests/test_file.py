@@ -185,6 +185,22 @@ async def test_a_lost_table_is_not_provisioned(tmp_path: Path) -> None:
             await store.get([HERE])
 
 
+@pytest.mark.parametrize("is_replaced", [False, True])
+async def test_a_file_that_was_taken_away_takes_no_more_writes(tmp_path: Path, is_replaced: bool) -> None:
+    """SQLite would write on into a file that nobody can find; the store refuses instead."""
+    path = tmp_path / "x.db"
+    await filled(path, 1)
+    if is_replaced:
+        await filled(tmp_path / "other.db", 1)
+    async with store_at(path) as store:
+        for file in tmp_path.glob("x.db*"):
+            file.unlink()
+        if is_replaced:
+            (tmp_path / "other.db").rename(path)
+        with pytest.raises(Unavailable, match="removed or replaced"):
+            await store.write([Put(key=HERE, kind="k")])
+
+
 async def test_entities_and_events_share_a_file(tmp_path: Path) -> None:
     """Both ports are provisioned by either, and write side by side."""
     path = tmp_path / "x.db"
