@@ -195,8 +195,7 @@ class Folder:
             except (FileNotFoundError, NotADirectoryError):
                 return False
             with translating(f"bring the deletion of blob {key!r} to the disk", effect=Effect.UNKNOWN):
-                sync_folder(path.parent)
-            self._prune(path.parent)
+                self._sync_nearest(self._pruned(path.parent))
             return True
 
     def _path(self, key: str) -> Path:
@@ -247,7 +246,7 @@ class Folder:
 
     def _settle(self, folder: Path) -> None:
         """Bring a new name to the disk, and the folders above it unless this object has done so before."""
-        sync_folder(folder)
+        self._sync_nearest(folder)
         above = [folder, *folder.parents]
         fresh = [one for one in above[: above.index(self.blobs)] if one not in self._settled]
         for one in fresh:
@@ -257,14 +256,26 @@ class Folder:
             self._settled.clear()
         self._settled.update(fresh)
 
-    def _prune(self, folder: Path) -> None:
+    def _pruned(self, folder: Path) -> Path:
+        """Remove a folder and those above it as long as they are empty; returns the one that stays."""
         while folder != self.blobs:
             self._settled.discard(folder)
             try:
                 folder.rmdir()
             except OSError:  # not empty, or removed by somebody else
-                return
+                break
             folder = folder.parent
+        return folder
+
+    def _sync_nearest(self, folder: Path) -> None:
+        """Bring a folder's names to the disk; where others have removed it meanwhile, the removal."""
+        while True:
+            try:
+                return sync_folder(folder)
+            except FileNotFoundError:
+                if folder == self.blobs:
+                    raise
+                folder = folder.parent
 
     def _mark(self) -> None:
         draft = self._drafts / self._new_id()
