@@ -255,7 +255,6 @@ CAUGHT_BY_AGREEMENT = [
     LeasesNeverEnd,
     LeasesAreNotExclusive,
     ExpiresAnInstantLate,
-    TouchRevives,
     EmptyValuesAreMisses,
 ]
 

@@ -58,4 +58,4 @@ class CacheSuite(LifecycleSuite, CacheValues, CacheLeases, CacheCounters, CacheL
     @pytest.mark.asyncio
     async def test_it_agrees_with_the_reference(self, harness: Harness) -> None:
         """Any calls of several clients have the same results, and the same errors, as on the memory adapter."""
-        await run_machine(machine_for(harness), examples=40, steps=25)
+        await run_machine(machine_for(harness), examples=25, steps=25)
