@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 
 from storycore.layers.checks import checked
 from storycore.memory.config import MemoryVectorConfig
@@ -32,7 +33,7 @@ async def test_a_large_call_lets_others_have_their_turn() -> None:
 
     async with checked(PortName.VECTORS, open_vectors(MemoryVectorConfig(dimension=8), Environment())) as index:
         other = asyncio.create_task(count())
-        await index.upsert([VectorItem(f"i{n}", [1.0] * 8) for n in range(1000)])
+        await index.upsert([VectorItem(f"i{n}", array("f", [1.0] * 8)) for n in range(1000)])
         done.set()
         await other
     assert turns >= 20

@@ -7,7 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from storycore.errors import ConfigError, PluginError, StorycoreError, Unavailable
 from storycore.ports.capabilities import Capabilities, Durability, Guarantees, Support
@@ -53,6 +53,13 @@ _FEATURES: Final = {
 }
 
 
+class _Live(NamedTuple):
+    """What an open index works with."""
+
+    lanes: Lanes
+    engine: Engine
+
+
 def open_vectors(config: FaissConfig, env: Environment) -> FaissVectorIndex:
     """The vector index in ``config.path``, not yet open.
 
@@ -74,8 +81,7 @@ class FaissVectorIndex(Lifecycle):
     def __init__(self, config: FaissConfig, spec: IndexSpec) -> None:
         self._config = config
         self._spec = spec
-        self._lanes: Lanes | None = None
-        self._engine: Engine | None = None
+        self._live: _Live | None = None
         self._info = AdapterInfo("faiss", version("storycore-faiss"), str(config.path))
 
     @property
@@ -113,8 +119,7 @@ class FaissVectorIndex(Lifecycle):
         if self._opened:  # another task was faster
             await lanes.close()
             return
-        self._lanes, self._engine, self._spec = lanes, engine, spec
-        self._natives, self._opened = (sql,), True
+        self._live, self._spec, self._natives, self._opened = _Live(lanes, engine), spec, (sql,), True
 
     async def ensure(self, *, dry_run: bool = False) -> Provision:
         """Make the file with its tables, if it is missing."""
@@ -133,10 +138,9 @@ class FaissVectorIndex(Lifecycle):
 
     async def close(self) -> None:
         """Let running calls finish, then close the file."""
-        lanes, self._lanes, self._opened, self._natives = self._lanes, None, False, ()
-        if lanes is not None:
-            await lanes.close()
-            self._engine = None
+        live, self._live, self._opened, self._natives = self._live, None, False, ()
+        if live is not None:
+            await live.lanes.close()
 
     async def upsert(self, items: Sequence[VectorItem], *, namespace: str = DEFAULT_NAMESPACE) -> Upserted:
         """Replace or add whole items in one transaction; the last of equal ids wins."""
@@ -169,7 +173,7 @@ class FaissVectorIndex(Lifecycle):
     ) -> Deleted:
         """Remove items by ids, by filter, or all, in one transaction."""
         if where is not None:
-            engine = self._running()
+            engine = self._running().engine
             count, state = await self._write_raw(lambda sql: engine.remove(sql, namespace, where))
         elif ids is not None:
             count, state = await self._write(lambda truth: truth.remove_ids(namespace, ids))
@@ -214,8 +218,7 @@ class FaissVectorIndex(Lifecycle):
 
     async def optimize(self) -> Optimized:
         """Drop dead rows from memory, and give free pages of the file back."""
-        engine = self._running()
-        return await self._write_raw(engine.optimize)
+        return await self._write_raw(self._running().engine.optimize)
 
     async def _write(self, work: Callable[[Truth], T]) -> T:
         def transaction(sql: sqlite3.Connection) -> T:
@@ -232,20 +235,16 @@ class FaissVectorIndex(Lifecycle):
         return await self._search(view)
 
     async def _write_raw(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        self._running()
-        assert self._lanes is not None
-        return await self._lanes.write(self._translated(work))
+        return await self._running().lanes.write(self._translated(work))
 
     async def _search(self, work: Callable[[Engine, sqlite3.Connection], T]) -> T:
-        engine = self._running()
-        assert self._lanes is not None
-        return await self._lanes.search(self._translated(lambda sql: work(engine, sql)))
+        live = self._running()
+        return await live.lanes.search(self._translated(lambda sql: work(live.engine, sql)))
 
-    def _running(self) -> Engine:
-        self._require_open()
-        if self._engine is None:
-            raise Unavailable("The vector index is closing.")
-        return self._engine
+    def _running(self) -> _Live:
+        if self._live is None:
+            raise Unavailable(f"The vector index {self._config.path} is not open; use it inside `async with`.")
+        return self._live
 
     def _translated(self, work: Callable[[sqlite3.Connection], T]) -> Callable[[sqlite3.Connection], T]:
         def job(sql: sqlite3.Connection) -> T:
