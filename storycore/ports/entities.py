@@ -275,6 +275,7 @@ class EntityStore(Port, Protocol):
       and transactions alike. ``Put(when=ABSENT)`` over it creates.
     - Versions grow with every write of a key, also across delete and re-create.
     - A failed write leaves no trace. A returned write is durable to the degree that the capabilities state.
+    - Changing a mapping that was handed in or out changes nothing in the store.
     - Reads by key and queries of the table see every write that returned before they began.
     - An index lists a record exactly under its present index key, at once or after the lag that the adapter states.
     - Index order is (index sort key, pk, sk); a query of the table is in sort-key order; ``reverse`` is its mirror.
@@ -291,10 +292,11 @@ class EntityStore(Port, Protocol):
         """Apply writes; the result has one entry per write, in order.
 
         Args:
-            writes: each key at most once. With ``atomic`` at most 100 (DynamoDB: TransactWriteItems).
+            writes: each key at most once. With ``atomic`` at most 100 and 4 MiB (DynamoDB: TransactWriteItems).
             atomic: all or nothing; conditions are judged against the state before the call.
             token: makes an atomic write idempotent for 10 minutes: the same token with the same writes returns the
-                first result without writing again; with other writes it is an ``InvalidArgument``.
+                first result without writing again; with other writes it is an ``InvalidArgument``. 1 to 36 ASCII
+                characters; a refused write does not use it up.
 
         Raises:
             AlreadyExists, NotFound, VersionConflict: the only write's condition failed.
@@ -332,6 +334,7 @@ class EntityStore(Port, Protocol):
     async def expire(self, now: datetime, *, budget: int = 1000) -> int:
         """Physically remove up to ``budget`` records that expired at or before ``now``; returns how many.
 
-        Each is told in the feed once, as ``expire``. Never needed for correctness, only for space.
+        Each is told in the feed once, as ``expire``. Never needed for correctness, only for space. A record that is
+        live by the store's clock stays, whatever ``now`` is.
         """
         ...
