@@ -227,6 +227,16 @@ async def test_bounds_limit_the_first_part_that_is_not_given(store: EntityStore)
     assert await years(year=2, prefix="a") == [2]
 
 
+async def test_empty_text_is_the_least(store: EntityStore) -> None:
+    """Nothing lies below it, and an index whose only sort-key part is empty does not list the instance."""
+    plain = entity(Book, kind="book", key=KEY, indexes=[Index("by_title", slot=2, pk=("titles",), sk=(part.title,))])
+    books: Repository[Book] = over(store, plain)
+    await books.save_batch([Book(book_id="a", title=""), Book(book_id="b", title="x"), Book(book_id="c", title="\x00")])
+    assert [book.book_id async for book in books.by_title.iterate(low="")] == ["c", "b"]
+    assert (await books.by_title.page(high="")).items == []
+    assert (await books.by_title.page(title="")).items == []
+
+
 async def test_a_prefix_is_text_of_the_part_not_of_the_key(store: EntityStore) -> None:
     """Separators inside text do not matter; dates have text too; an empty prefix is none."""
     books = await filled(store, ("a", "a#b", "a b", "ab", "b"))

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from storycore.entities.stamps import forget, stamp, stamp_of
+from storycore.entities.stamps import stamp, stamp_of
 from storycore.ports.conditions import Version
 from storycore.ports.entities import Key
 
@@ -136,11 +136,3 @@ def test_a_stamp_belongs_to_its_key() -> None:
     plain = Plain()
     stamp(plain, KEY, Version(5))
     assert stamp_of(plain, Key("a", "c")) is None
-
-
-def test_a_stamp_can_be_forgotten() -> None:
-    """Then the instance is as if it had never been stored, and keeps its set fields."""
-    plain = Plain(x=3)
-    stamp(plain, KEY, Version(5))
-    forget(plain)
-    assert (stamp_of(plain, KEY), plain.model_fields_set) == (None, {"x"})

@@ -373,13 +373,13 @@ async def test_ingested_pieces_become_contents(store: Repositories) -> None:
     """Again and again without an error; removed by id, whether there or not."""
     sink = store.chunk_sink
     await sink.save([Piece("p1"), Piece("p2", ordinal=1)])
-    await sink.save([Piece("p1", text="other")])
+    await sink.save([Piece("p1", text="old"), Piece("p1", text="other")])
     found = (await store.contents.by_source("a.md")).items
     assert [(piece.content_id, piece.text, piece.embedding_id) for piece in found] == [
         ("p1", "other", "p1"),
         ("p2", "words", "p2"),
     ]
-    await sink.delete(["p1", "p2", "p3"])
+    await sink.delete(["p1", "p2", "p1", "p3"])
     assert (await store.contents.by_source("a.md")).items == []
     with pytest.raises(InvalidArgument, match="cannot be kept"):
         await sink.save([Piece("p1", source="x" * 501)])

@@ -14,13 +14,16 @@ from uuid import UUID
 
 from storycore.errors import InvalidKey
 
-__all__ = ["KeyPart", "Range", "encode", "encode_part", "escape", "starting_with", "successor", "under"]
+__all__ = ["BELOW_ALL", "KeyPart", "Range", "encode", "encode_part", "escape", "starting_with", "successor", "under"]
 
 KeyPart: TypeAlias = str | int | bool | datetime | date | UUID
 """What a key part may be. No float (its text has no order) and no ``None`` (absence is not a value)."""
 
 Range: TypeAlias = tuple[str | None, str | None]
 """Key text from the first (inclusive) to the second (exclusive); ``None``: without bound."""
+
+BELOW_ALL = "!"
+"""Less than any key text that is not empty."""
 
 _SEPARATOR = "#"
 _BEHIND_SEPARATOR = chr(ord(_SEPARATOR) + 1)

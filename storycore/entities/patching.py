@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
+from storycore.entities.annotations import plain_types
 from storycore.entities.codec import problems
 from storycore.entities.declaration import Entity
 from storycore.entities.filtering import check_filter
@@ -114,7 +115,7 @@ def _is_unchecked(model: type[BaseModel], name: str, amount: object) -> bool:
     if any(name in found.info.fields or "*" in found.info.fields for found in decorators.field_validators.values()):
         return False
     info = model.model_fields[name]
-    kinds = int if info.annotation is int else (int, Decimal)
+    kinds = (int, Decimal) if plain_types(info.annotation) == {Decimal} else int
     if isinstance(amount, bool) or not isinstance(amount, kinds):
         return False
     return all(isinstance(bound, _LOWER_BOUNDS) and amount >= 0 for bound in info.metadata)

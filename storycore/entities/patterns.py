@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from storycore.entities.key_types import KeyType
-from storycore.entities.keys import KeyPart, Range, encode, escape, starting_with, under
+from storycore.entities.keys import BELOW_ALL, KeyPart, Range, encode, escape, starting_with, under
 from storycore.entities.names import did_you_mean
 from storycore.entities.templates import Part, Template
 from storycore.errors import InvalidArgument, InvalidKey
@@ -125,7 +125,7 @@ class Pattern:
         if not bounds.is_open:
             raise InvalidArgument(f"All sort-key parts of {self._title} are given; leave out low, high and prefix.")
         text = encode(whole)
-        return text, under(whole)[0]
+        return text or None, under(whole)[0]
 
     def _beginning(self, field: str, leading: list[KeyPart], bounds: Bounds) -> Range:
         if bounds.low is not None or bounds.high is not None:
@@ -141,7 +141,7 @@ class Pattern:
         if bounds.low is not None:
             low = encode([*leading, kind.part(field, bounds.low)])
         if bounds.high is not None:
-            high = encode([*leading, kind.part(field, bounds.high)])
+            high = encode([*leading, kind.part(field, bounds.high)]) or BELOW_ALL
         if low is not None and high is not None and low > high:
             raise InvalidArgument(f"low lies above high for {field!r}; exchange them, and use reverse for the order.")
         return low or None, high

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from storycore.ports.conditions import Version
 from storycore.ports.entities import Key
 
-__all__ = ["forget", "stamp", "stamp_of"]
+__all__ = ["stamp", "stamp_of"]
 
 
 class _Stamped(set[str]):
@@ -36,8 +36,3 @@ def stamp_of(instance: BaseModel, key: Key) -> Version | None:
     """The remembered version, if it is one of ``key``; a copy that was given another id has none."""
     carrier = instance.model_fields_set
     return carrier.version if isinstance(carrier, _Stamped) and carrier.key == key else None
-
-
-def forget(instance: BaseModel) -> None:
-    """Make ``instance`` as if it had never been stored."""
-    object.__setattr__(instance, "__pydantic_fields_set__", set(instance.model_fields_set))

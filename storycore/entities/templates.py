@@ -58,8 +58,8 @@ class Index:
         slot: which of the store's overloaded indexes keeps it, 1 to 8; once per entity.
         pk: the partition.
         sk: the order within the partition.
-        when: instances for which it is false are not listed; nor are those where a part is ``None``. It should look
-            at nothing but the instance.
+        when: instances for which it is false are not listed; nor are those where a part is ``None``, or where the only
+            part is empty text. It should look at nothing but the instance.
     """
 
     name: str

@@ -51,17 +51,18 @@ class ContentSink:
         self._contents = contents
 
     async def save(self, chunks: Sequence[Piece]) -> None:
-        """Replace or add; the same pieces may come again.
+        """Replace or add; the same pieces may come again, and of one id in a call the last counts.
 
         Raises:
             InvalidArgument: a piece cannot be a content.
             PartialFailure: some could not be stored, the others are.
         """
-        await self._contents.save_batch([_content(chunk) for chunk in chunks])
+        latest = {chunk.id: chunk for chunk in chunks}
+        await self._contents.save_batch([_content(chunk) for chunk in latest.values()])
 
     async def delete(self, ids: Sequence[str]) -> None:
         """Remove; unknown ids are no error."""
-        await self._contents.repository.delete_batch(ids)
+        await self._contents.repository.delete_batch(dict.fromkeys(ids))
 
 
 def _content(piece: Piece) -> Content:
