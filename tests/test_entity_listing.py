@@ -58,13 +58,15 @@ class Label(BaseModel):
     year: int = 2000
 
 
+KEY = Key(pk=("book", part.book_id), sk=("book",))
+BY_TITLE = Index("by_title", slot=2, pk=("titles",), sk=(part.title, part.bought))
 BOOK = entity(
     Book,
     kind="book",
-    key=Key(pk=("book", part.book_id), sk=("book",)),
+    key=KEY,
     indexes=[
         Index("by_shelf", slot=1, pk=("shelf", part.shelf), sk=("x", part.year, part.title)),
-        Index("by_title", slot=2, pk=("titles",), sk=(part.title, part.bought)),
+        BY_TITLE,
         Index("by_day", slot=3, pk=("days",), sk=(part.bought,)),
     ],
     promoted=("book_id", "title", "subtitle", "tags"),
@@ -366,10 +368,6 @@ async def test_summaries_of_an_older_layout_are_read_whole(store: EntityStore) -
         Spine(book_id="old", title="a", subtitle="kept", tags=set(), stars=3)
     ]
     assert choppy.gets == 1
-
-
-KEY = Key(pk=("book", part.book_id), sk=("book",))
-BY_TITLE = Index("by_title", slot=2, pk=("titles",), sk=(part.title, part.bought))
 
 
 async def test_a_filter_compares_dates_and_enumerations_as_json(store: EntityStore) -> None:
