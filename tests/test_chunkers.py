@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from textwrap import dedent
 
@@ -175,6 +176,33 @@ def test_broken_markup_is_still_cut(page: str) -> None:
     for piece in cut(page, "text/html").pieces:
         assert 0 <= piece.start < piece.end <= len(page)
         assert piece.text.encode().strip() != b""
+
+
+HOSTILE = {
+    "nested fences": "     ```x\n" * 10_000,
+    "open fences": "```x\n" * 30_000,
+    "a heading of spaces": "# a" + " " * 200_000 + "b\n",
+    "underlines": "a\n===\n" * 30_000,
+    "one line": "word " * 60_000,
+    "one word": "x" * 300_000,
+    "blank lines": " \n" * 100_000,
+    "full stops": ". " * 100_000,
+    "rules": "|---" * 50_000 + "\n" + "|---" * 50_000,
+    "pipes": "|\n" * 100_000,
+    "tags": "<b>" * 60_000,
+    "open tag": "<a " + "b" * 200_000,
+    "blocks": "<p>x" * 30_000,
+    "lists": "[" * 900 + "]" * 900,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_texts_take_no_more_than_their_length(name: str) -> None:
+    """No format takes time that grows with the square of the text: minutes for these, if it did."""
+    began = time.perf_counter()
+    for content_type in (*VERBATIM, "text/html"):
+        assert all(len(text) <= SMALL.chunk_chars for text in texts_of(HOSTILE[name], content_type))
+    assert time.perf_counter() - began < 20
 
 
 # Markdown

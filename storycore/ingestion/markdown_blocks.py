@@ -17,6 +17,9 @@ _UNDERLINE = re.compile(r" {0,3}(=+|-{2,})[ \t]*$")
 _LIST_OR_QUOTE = re.compile(r"[ \t]*(?:[-*+>]|\d+[.)])(?:[ \t]|$)")
 _TABLE_RULE = re.compile(r"(?=[^\n]*\|)[ \t]*\|?(?:[ \t]*:?-+:?[ \t]*\|)*[ \t]*(?::?-+:?)?[ \t]*$")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+_NESTED_LINES = 100
+"""A fence as deep as in a list counts only when it ends within so many lines: it may be a line of indented code."""
+_HEADING_CHARS = 1000
 _EMPHASIS = re.compile(r"(?<!\w)[*_`]+(?=\w)|(?<=\w)[*_`]+(?!\w)")
 
 Kind: TypeAlias = Literal["heading", "prose", "fence", "table"]
@@ -82,7 +85,7 @@ def _found(lines: Sequence[_Line], at: int) -> _Found:
 
 def _heading(lines: Sequence[_Line], at: int) -> _Found | None:
     line = lines[at].text
-    if marked := _HEADING.match(line):
+    if marked := _HEADING.match(line[:_HEADING_CHARS]):
         return _Found("heading", at + 1, len(marked[1]), _plain(marked[2] or ""))
     if at + 1 == len(lines) or not line.strip() or _LIST_OR_QUOTE.match(line):
         return None
@@ -95,12 +98,12 @@ def _fence_end(lines: Sequence[_Line], at: int) -> int:
     opening = _FENCE.match(lines[at].text)
     if not opening or (opening[2][0] == "`" and "`" in opening[3]):
         return 0
-    for stop in range(at + 1, len(lines)):
+    nested = len(opening[1]) > 3 or "\t" in opening[1]
+    for stop in range(at + 1, min(len(lines), at + _NESTED_LINES) if nested else len(lines)):
         closing = _FENCE.match(lines[stop].text)
         if closing and closing[2].startswith(opening[2]) and not closing[3].strip():
             return stop + 1
-    indented = len(opening[1]) > 3 or "\t" in opening[1]
-    return 0 if indented else len(lines)
+    return 0 if nested else len(lines)
 
 
 def _table_end(lines: Sequence[_Line], at: int) -> int:
@@ -123,7 +126,9 @@ def _prose_end(lines: Sequence[_Line], at: int) -> int:
 
 def _interrupts(lines: Sequence[_Line], at: int) -> bool:
     line = lines[at].text
-    return bool(_HEADING.match(line) or _fence_end(lines, at) or ("|" in line and _table_end(lines, at)))
+    return bool(
+        _HEADING.match(line[:_HEADING_CHARS]) or _fence_end(lines, at) or ("|" in line and _table_end(lines, at))
+    )
 
 
 def _behind_blank(lines: Sequence[_Line], at: int) -> int:

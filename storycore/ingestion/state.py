@@ -157,10 +157,7 @@ class SourceStates:
 
 def chunk_marks(chunks: Iterable[Chunk]) -> dict[str, bytes]:
     """The ids of ``chunks`` with their marks, which differ when anything but the embedded text differs."""
-    return {
-        chunk.id: bytes.fromhex(digest(f"{key}={value!r}" for key, value in chunk.metadata.items()))[:_MARK_BYTES]
-        for chunk in chunks
-    }
+    return {chunk.id: bytes.fromhex(digest([repr(chunk.metadata)]))[:_MARK_BYTES] for chunk in chunks}
 
 
 def _unless_changed(version: Version | None) -> Condition:
