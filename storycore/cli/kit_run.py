@@ -58,19 +58,23 @@ def prove(port: PortName, adapter: str, options: Mapping[str, object]) -> dict[s
         StorycoreError: the run ended without a report; the message holds the end of what it printed.
     """
     with tempfile.TemporaryDirectory(prefix="storycore-kit-", ignore_cleanup_errors=True) as folder:
-        place = Path(folder)
-        module, suite = SUITES[port]
-        test = _TEST.format(module=module, suite=suite, adapter=adapter, port=str(port), options=dict(options))
-        (place / "test_conformance.py").write_text(test, encoding="utf-8")
-        (place / "pytest.ini").write_text(_SETTINGS, encoding="utf-8")
-        done = _pytest(place)
-        report = place / "report.json"
-        if done.returncode not in _PYTEST_RAN or not report.exists():
-            raise StorycoreError(
-                f"The kit could not run to its end (exit status {done.returncode}):\n{done.stdout[-_TAIL_CHARS:]}"
-            )
-        content: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
-        return _flat(content, port, adapter)
+        return _flat(_ran(port, adapter, options, Path(folder)), port, adapter)
+
+
+def _ran(port: PortName, adapter: str, options: Mapping[str, object], place: Path) -> dict[str, Any]:
+    """Write the test, run it, and return what the report plugin wrote."""
+    module, suite = SUITES[port]
+    test = _TEST.format(module=module, suite=suite, adapter=adapter, port=str(port), options=dict(options))
+    (place / "test_conformance.py").write_text(test, encoding="utf-8")
+    (place / "pytest.ini").write_text(_SETTINGS, encoding="utf-8")
+    done = _pytest(place)
+    report = place / "report.json"
+    if done.returncode not in _PYTEST_RAN or not report.exists():
+        raise StorycoreError(
+            f"The kit could not run to its end (exit status {done.returncode}):\n{done.stdout[-_TAIL_CHARS:]}"
+        )
+    content: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+    return content
 
 
 def _pytest(place: Path) -> subprocess.CompletedProcess[str]:
