@@ -180,6 +180,26 @@ async def test_a_load_from_before_a_failed_invalidation_is_not_filled(bench: Ben
     assert bench.region.stats().refused == 1
 
 
+async def test_nobody_joins_an_older_load_while_the_tier_is_down(bench: Bench) -> None:
+    """A reader who comes after an invalidation in this process loads anew, although no lease was there to die."""
+    bench.port.broken = frozenset(_OPERATIONS)
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    async def load(k: int) -> int:
+        started.set()
+        await go_on.wait()
+        return 0
+
+    reader = asyncio.create_task(bench.region.get_or_load(k=1, load=load))
+    await started.wait()
+    bench.version = 1
+    await bench.region.invalidate(k=1)
+    later = asyncio.create_task(bench.read())
+    await asyncio.sleep(0.01)
+    go_on.set()
+    assert (await later, await reader) == (1, 0)
+
+
 async def test_a_put_that_fails_leaves_no_older_value(bench: Bench) -> None:
     """The key is invalidated instead, at once or when the tier answers again."""
     await bench.read()

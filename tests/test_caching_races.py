@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -18,22 +18,25 @@ from storycore.layers.checks import checked
 from storycore.memory.cache import MemoryCache
 from storycore.memory.config import MemoryCacheConfig, MemoryConfig
 from storycore.memory.entities import open_entities
-from storycore.ports.cache import Acquired, Cache, Fill
+from storycore.ports.cache import Acquired, Cache, CacheItem, Fill
 from storycore.ports.capabilities import Capabilities, Guarantees
 from storycore.ports.entities import Key, Put
 from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import PortName
 from storycore.testing.clock import ManualClock
 
-POINTS = range(40)
+R = TypeVar("R")
+
+POINTS = range(60)
 """More turns of the event loop than a whole read through the slow cache takes."""
 
 
 class SlowCache(MemoryCache):
-    """A cache that takes turns of the event loop before and after each step, as a network does."""
+    """A cache that takes some turns of the event loop before and after each step, as a network does."""
 
-    def __init__(self, env: Environment, *, is_shared: bool = True) -> None:
+    def __init__(self, env: Environment, luck: random.Random | None, *, is_shared: bool) -> None:
         super().__init__(MemoryCacheConfig(), env)
+        self._luck = luck
         self._is_shared = is_shared
 
     @property
@@ -41,33 +44,34 @@ class SlowCache(MemoryCache):
         return Capabilities(guarantees=Guarantees(multi_process=self._is_shared))
 
     async def get(self, keys: Sequence[str]) -> list[bytes | None]:
-        return await _slowly(super().get, keys)
+        return await self._slowly(lambda: MemoryCache.get(self, keys))
 
     async def acquire(self, keys: Sequence[str], *, lease: timedelta, refresh: bool = False) -> list[Acquired]:
-        await asyncio.sleep(0)
-        found = await super().acquire(keys, lease=lease, refresh=refresh)
-        await asyncio.sleep(0)
-        return found
+        return await self._slowly(lambda: MemoryCache.acquire(self, keys, lease=lease, refresh=refresh))
 
     async def fill(self, fills: Sequence[Fill]) -> list[bool]:
-        return await _slowly(super().fill, fills)
+        return await self._slowly(lambda: MemoryCache.fill(self, fills))
+
+    async def put(self, items: Sequence[CacheItem]) -> None:
+        await self._slowly(lambda: MemoryCache.put(self, items))
 
     async def invalidate(self, keys: Sequence[str]) -> int:
-        return await _slowly(super().invalidate, keys)
+        return await self._slowly(lambda: MemoryCache.invalidate(self, keys))
 
     async def counters(self, names: Sequence[str]) -> list[int]:
-        return await _slowly(super().counters, names)
+        return await self._slowly(lambda: MemoryCache.counters(self, names))
 
     async def bump(self, names: Sequence[str]) -> list[int]:
-        return await _slowly(super().bump, names)
+        return await self._slowly(lambda: MemoryCache.bump(self, names))
 
+    async def clear(self, prefix: str = "") -> int:
+        return await self._slowly(lambda: MemoryCache.clear(self, prefix))
 
-async def _slowly(call: Callable[..., Awaitable[object]], given: Sequence[object]) -> Any:
-    for _ in range(2):
-        await asyncio.sleep(0)
-    found = await call(given)
-    await asyncio.sleep(0)
-    return found
+    async def _slowly(self, step: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        await turns(1 if self._luck is None else self._luck.choice((0, 1, 2, 5)))
+        found = await step()
+        await turns(1 if self._luck is None else self._luck.choice((0, 1, 2, 12)))
+        return found
 
 
 class Source:
@@ -80,15 +84,14 @@ class Source:
     async def load(self, name: str) -> int:
         self.loads += 1
         found = self.version
-        for _ in range(4):
-            await asyncio.sleep(0)
+        await turns(15)
         return found
 
 
 @asynccontextmanager
-async def slow_port(*, is_shared: bool = True) -> AsyncIterator[tuple[Cache, Environment]]:
+async def slow_port(seed: int | None = None, *, is_shared: bool = True) -> AsyncIterator[tuple[Cache, Environment]]:
     env = Environment(clock=ManualClock(), random=random.Random(3))
-    port = checked(PortName.CACHE, SlowCache(env, is_shared=is_shared))
+    port = checked(PortName.CACHE, SlowCache(env, None if seed is None else random.Random(seed), is_shared=is_shared))
     async with port:
         yield port, env
 
@@ -103,19 +106,24 @@ async def turns(count: int) -> None:
 
 
 @pytest.mark.parametrize("how", ["key", "tag", "clear", "put"])
-@pytest.mark.parametrize("is_shared", [True, False])
-async def test_an_invalidation_at_any_point_of_a_load_wins(how: str, is_shared: bool) -> None:
-    """After it has returned, every read gives the newest value, from either tier."""
+@pytest.mark.parametrize("is_stored", [True, False])
+async def test_an_invalidation_at_any_point_of_a_read_wins(how: str, is_stored: bool) -> None:
+    """After it has returned, every read gives the newest value, from either tier, also one that joins a load."""
     for point in POINTS:
-        async with slow_port(is_shared=is_shared) as (port, env):
+        async with slow_port(point, is_shared=False) as (port, env):
             caching, source = Caching(port, env), Source()
             region = region_of(caching)
-            reader = asyncio.create_task(region.get_or_load(name="n", load=source.load))
-            await turns(point)
-            source.version = 1
-            assert await _spoil(caching, region, how)
+            if is_stored:
+                await region.get_or_load(name="n", load=source.load)
+                caching.clear_l1()
+            spoiler = asyncio.create_task(_after(0, _spoil_source(source, caching, region, how)))
+            readers = [
+                asyncio.create_task(_after(turn, region.get_or_load(name="n", load=source.load)))
+                for turn in (0, point % 20, point % 31)
+            ]
+            assert await spoiler
             assert await region.get_or_load(name="n", load=source.load) == 1, point
-            await reader
+            await asyncio.gather(*readers)
             assert await region.get_or_load(name="n", load=source.load) == 1, point
             caching.clear_l1()
             assert await region.get_or_load(name="n", load=source.load) == 1, point
@@ -123,18 +131,22 @@ async def test_an_invalidation_at_any_point_of_a_load_wins(how: str, is_shared: 
 
 
 @pytest.mark.parametrize("how", ["key", "tag", "clear", "put"])
-async def test_an_invalidation_by_another_process_at_any_point_wins(how: str) -> None:
-    """The other process's memory may lag for its ``l1_ttl``; the shared tier never does."""
+@pytest.mark.parametrize("memory", [0, "auto"])
+async def test_an_invalidation_by_another_process_at_any_point_wins(how: str, memory: Any) -> None:
+    """A reader who comes after it never joins an older load; memory may lag, if it is used, by its ``l1_ttl``."""
     for point in POINTS:
-        async with slow_port() as (port, env):
-            mine, theirs, source = Caching(port, env, l1_ttl=0), Caching(port, env), Source()
+        async with slow_port(point) as (port, env):
+            mine, theirs, source = Caching(port, env, l1_ttl=memory), Caching(port, env), Source()
             region, other = region_of(mine), region_of(theirs)
             reader = asyncio.create_task(region.get_or_load(name="n", load=source.load))
             await turns(point)
-            source.version = 1
-            assert await _spoil(theirs, other, how)
-            assert await region.get_or_load(name="n", load=source.load) == 1, point
+            assert await _spoil_source(source, theirs, other, how)
+            if memory == 0:
+                assert await region.get_or_load(name="n", load=source.load) == 1, point
             await reader
+            if memory != 0:
+                assert isinstance(env.clock, ManualClock)
+                env.clock.advance(5)
             assert await region.get_or_load(name="n", load=source.load) == 1, point
             await mine.close()
             await theirs.close()
@@ -186,7 +198,7 @@ async def test_a_cancelled_leader_does_not_cancel_the_joiners() -> None:
         region, source = region_of(Caching(port, env)), Source()
         leader = asyncio.create_task(region.get_or_load(name="n", load=source.load))
         joiners = [asyncio.create_task(region.get_or_load(name="n", load=source.load)) for _ in range(3)]
-        await turns(12)
+        await turns(3)
         leader.cancel()
         assert await asyncio.gather(*joiners) == [0, 0, 0]
         assert leader.cancelled()
@@ -232,11 +244,11 @@ async def test_a_waiting_reader_loads_for_himself_after_the_leases_time() -> Non
 @given(seed=st.integers(0, 10_000))
 def test_readers_and_writers_in_any_order(seed: int) -> None:
     """Processes read, and invalidate by key and tag, at random moments; no read is older than it may be."""
-    asyncio.run(_torture(random.Random(seed)))
+    asyncio.run(_torture(seed, random.Random(seed)))
 
 
-async def _torture(luck: random.Random) -> None:
-    async with slow_port() as (port, env):
+async def _torture(seed: int, luck: random.Random) -> None:
+    async with slow_port(seed) as (port, env):
         cachings = [Caching(port, env, l1_ttl=0), Caching(port, env, l1_ttl=0), Caching(port, env)]
         regions, source, floor = [region_of(caching) for caching in cachings], Source(), [0]
 
@@ -264,7 +276,10 @@ async def _torture(luck: random.Random) -> None:
 async def test_a_write_through_cached_entities_at_any_point_of_a_read_wins() -> None:
     """A reader of this process never gets an older record than a returned write left."""
     for point in POINTS:
-        async with slow_port() as (port, env), checked(PortName.ENTITIES, open_entities(MemoryConfig(), env)) as inner:
+        async with (
+            slow_port(point) as (port, env),
+            checked(PortName.ENTITIES, open_entities(MemoryConfig(), env)) as inner,
+        ):
             caching = Caching(port, env)
             store, key = CachedEntities(inner, caching), Key("p", "s")
             await store.write([Put(key=key, kind="k", body=b"old")])
@@ -280,6 +295,16 @@ async def test_a_write_through_cached_entities_at_any_point_of_a_read_wins() -> 
             assert record is not None
             assert record.body == b"new", point
             await caching.close()
+
+
+async def _after(count: int, work: Coroutine[Any, Any, R]) -> R:
+    await turns(count)
+    return await work
+
+
+async def _spoil_source(source: Source, caching: Caching, region: Region[int], how: str) -> bool:
+    source.version = 1
+    return await _spoil(caching, region, how)
 
 
 async def _spoil(caching: Caching, region: Region[int], how: str) -> bool:
