@@ -8,6 +8,8 @@ A key's segments (between its slashes) become folders and the last one a file. `
 - A folder's name ends in ``+``, which no file's name does: the keys ``a`` and ``a/b`` do not meet.
 - An empty segment is ``%``. A dot at either end of a segment, and the first letter of a device name (``con``), is
   written as ``%xx``: no ``..``, nothing hidden, nothing that Windows takes for a device or shortens.
+- Behind the 32nd slash the rest of a key is one segment, in which a slash is ``%2f``: programs that walk folders are
+  not made for a thousand of them.
 - A segment whose name is too long for a file system is cut: folders ending in ``~`` hold its first parts. Where it is
   cut depends only on what stands before the cut, so the order of keys can still be read from the folders.
 """
@@ -26,13 +28,14 @@ PART: Final = "~"
 
 _PLAIN: Final = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_.,=@")
 _CUT: Final = 180
+_LEVELS: Final = 32
 _DEVICE: Final = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.DOTALL)
 _TOKEN: Final = re.compile(r"%([0-9a-f]{2})|\^([a-z])|([a-z0-9_.,=@-])")
 
 
 def path_of(key: str) -> tuple[str, ...]:
     """The names of the folders and of the file that hold ``key``, from the root down."""
-    *folders, last = key.encode().split(b"/")
+    *folders, last = key.encode().split(b"/", _LEVELS)
     path: list[str] = []
     for segment in folders:
         *parts, rest = _cut(segment)
@@ -42,14 +45,20 @@ def path_of(key: str) -> tuple[str, ...]:
     return (*path, *(_encoded(part) + PART for part in parts), _encoded(rest))
 
 
-def decoded(name: str) -> bytes | None:
-    """The part of the key that a name stands for; with its slash for a folder of a whole segment.
+def decoded(name: str, above: bytes = b"") -> bytes | None:
+    """The part of a key that a name stands for; with its slash for a folder of a whole segment.
 
-    ``None`` for a name that no key has: something else has put it there.
+    Args:
+        name: of a file or folder.
+        above: the part of the key that the folders above stand for.
+
+    ``None`` for a name that no key has there: something else has put it.
     """
     stem = name[:-1] if name.endswith((FOLDER, PART)) else name
     part = b"" if stem == "%" else _bytes(stem)
     if part is None or _encoded(part) != stem or _cut(part) != ([part, b""] if name.endswith(PART) else [part]):
+        return None
+    if name.endswith(FOLDER) if above.count(b"/") >= _LEVELS else b"/" in part:
         return None
     return part + b"/" if name.endswith(FOLDER) else part
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -18,6 +19,7 @@ class Threads:
     def __init__(self, count: int) -> None:
         self._count = count
         self._pool: ThreadPoolExecutor | None = None
+        self._pid = os.getpid()
 
     async def run(
         self,
@@ -32,8 +34,8 @@ class Threads:
             on_cancel: tells a running call at once that nobody wants it any more.
             undo: takes the result that nobody will see.
         """
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._count, "storycore-files")
+        if self._pool is None or self._pid != os.getpid():  # threads do not follow a process into its fork
+            self._pool, self._pid = ThreadPoolExecutor(self._count, "storycore-files"), os.getpid()
         future = asyncio.get_running_loop().run_in_executor(self._pool, call)
         try:
             return await asyncio.shield(future)

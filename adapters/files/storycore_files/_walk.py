@@ -67,7 +67,7 @@ def _inside(folder: Place) -> list[Place]:
 
 
 def _place(folder: Place, entry: os.DirEntry[str]) -> Place | None:
-    part = decoded(entry.name)
+    part = decoded(entry.name, folder.key)
     is_folder = entry.name.endswith((FOLDER, PART))
     if part is None or not (entry.is_dir if is_folder else entry.is_file)(follow_symlinks=False):
         return None

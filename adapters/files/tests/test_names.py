@@ -18,15 +18,26 @@ KEYS = st.one_of(
     .map("/".join)
     .filter(bool),
     st.text("ab/.-", min_size=1, max_size=500),
+    st.text("/a", min_size=20, max_size=60),
 )
 MODEST = settings(max_examples=200, deadline=None, derandomize=True, database=None)
 DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE | re.DOTALL)
 
 
 def key_of(path: tuple[str, ...]) -> str:
-    parts = [decoded(name) for name in path]
-    assert None not in parts
-    return b"".join(part for part in parts if part is not None).decode()
+    key = b""
+    for name in path:
+        part = decoded(name, key)
+        assert part is not None, name
+        key += part
+    return key.decode()
+
+
+def parts_of(key: str) -> list[bytes]:
+    parts: list[bytes] = []
+    for name in path_of(key):
+        parts.append(decoded(name, b"".join(parts)) or b"")
+    return parts
 
 
 @MODEST
@@ -62,7 +73,7 @@ def test_no_two_keys_meet(one: str, two: str) -> None:
 @given(st.lists(KEYS, max_size=12))
 def test_the_order_of_keys_can_be_read_from_the_folders(keys: list[str]) -> None:
     """Comparing paths name by name, decoded, is comparing keys byte by byte."""
-    by_path = sorted(set(keys), key=lambda key: [decoded(name) or b"" for name in path_of(key)])
+    by_path = sorted(set(keys), key=parts_of)
     assert by_path == sorted(set(keys), key=str.encode)
 
 
@@ -75,13 +86,41 @@ def test_plain_keys_stay_readable() -> None:
     assert path_of("a//b") == ("a+", "%+", "b")
 
 
+def test_folders_are_not_too_deep() -> None:
+    """Behind the 32nd slash a key is one name, and that is the only place where a name holds a slash."""
+    assert path_of("a/" * 33 + "b") == ("a+",) * 32 + ("a%2fb",)
+    assert (decoded("a%2fb", b"a/" * 31), decoded("a%2fb", b"a/" * 32)) == (None, b"a/b")
+    assert (decoded("a+", b"a/" * 31), decoded("a+", b"a/" * 32)) == (b"a/", None)
+    assert len(path_of("/" * 1024)) < 60
+
+
 def test_the_longest_keys_have_paths_that_a_system_takes() -> None:
     """With a root of up to 900 bytes no path exceeds the 4096 bytes of Linux."""
     assert max(len("/".join(path_of(key))) for key in [*ODD_KEYS, "é" * 512, "/" * 1024, "\x01" * 1024]) < 3190
 
 
 @pytest.mark.parametrize(
-    "name", ["", "+", "~", ".ds_store", "A", "é", "%6", "%61", "%2E", "^1", "a^", "a b", "%%", "con", "..", "a.", "a~"]
+    "name",
+    [
+        "",
+        "+",
+        "~",
+        ".ds_store",
+        "A",
+        "é",
+        "%6",
+        "%61",
+        "%2E",
+        "^1",
+        "a^",
+        "a b",
+        "%%",
+        "con",
+        "..",
+        "a.",
+        "a~",
+        "a%2fb",
+    ],
 )
 def test_a_foreign_name_is_no_key(name: str) -> None:
     """What this adapter does not write is not taken for a blob, least of all a second name for one."""
