@@ -356,14 +356,13 @@ def test_rows_of_a_table_are_lines() -> None:
 
 def test_each_record_of_a_list_is_a_piece() -> None:
     """Records are rendered as lines, named by their name, with the span of their source."""
-    text = (
-        '{"title": "Places", "type": "data", "rows": [{"name": "The Fan", "known_for": ["trees", "cafés"]}, {"id": 7}]}'
-    )
+    row = '{"name": "The Fan", "known_for": ["trees", "cafés"]}'
+    text = f'{{"title": "Places", "source_type": "news", "rows": [{row}, {{"id": 7}}]}}'
     found = cut(text, "application/json")
-    assert (found.title, found.source_type) == ("Places", "data")
+    assert (found.title, found.source_type) == ("Places", "news")
     first, second = found.pieces
     assert (first.text, first.section) == ("name: The Fan\nknown for: trees, cafés", "rows > The Fan")
-    assert text[first.start : first.end] == '{"name": "The Fan", "known_for": ["trees", "cafés"]}'
+    assert row == text[first.start : first.end]
     assert (second.text, second.section) == ("id: 7", "rows > 7")
 
 

@@ -614,7 +614,11 @@ async def test_a_run_over_a_file_is_an_update(place: Place) -> None:
 async def test_a_file_that_settings_leave_out_is_not_updated(place: Place) -> None:
     """A single file follows the same rules as a run."""
     path = place.write(".secret/a.txt", CANAL)
+    link = place.root / "link.txt"
+    link.symlink_to(path)
     await place.pipeline().run(place.root)
+    assert (await place.pipeline().plan(link)).skipped == [("link.txt", "symbolic link")]
+    assert (await place.pipeline().update(link)).skipped == [("link.txt", "symbolic link")]
     report = await place.pipeline().update(path)
     assert (report.skipped, await place.sources()) == ([(".secret/a.txt", "left out by the settings")], {})
 

@@ -166,7 +166,7 @@ def make_chunks(document: Document, chunked: Chunked, *, place: Sequence[str], m
                 title=title,
                 section=section,
                 content_type=document.content_type,
-                source_type=chunked.source_type or _source_type(document.content_type),
+                source_type=_shortened(chunked.source_type) or _source_type(document.content_type),
             )
         )
         repeats[content] += 1

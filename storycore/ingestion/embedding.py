@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -41,7 +41,9 @@ class EmbeddingQueue:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        """Drop what is under way; the callers have all been answered, or have gone."""
+        """Drop what waits and what is under way; the callers have all been answered, or have gone."""
+        _fail(self._waiting, None)
+        self._waiting.clear()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -94,7 +96,7 @@ class EmbeddingQueue:
             _fail(batch, exc)
 
 
-def _fail(batch: Sequence[_Waiting], exc: BaseException | None) -> None:
+def _fail(batch: Iterable[_Waiting], exc: BaseException | None) -> None:
     for waiting in batch:
         if waiting.vector.done():
             continue

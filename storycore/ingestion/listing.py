@@ -11,7 +11,7 @@ from pathlib import Path
 from storycore.ingestion.config import IngestionConfig
 from storycore.ingestion.reports import Failure, Skipped
 
-__all__ = ["Listing", "SourceFile", "left_out", "list_files"]
+__all__ = ["Listing", "SourceFile", "left_out", "list_files", "reason_to_skip"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,13 @@ def left_out(uri: str, config: IngestionConfig) -> bool:
         return True
     paths = ["/".join(names[: depth + 1]) for depth in range(len(names))]
     return any(fnmatchcase(path, pattern) for path in paths for pattern in config.exclude)
+
+
+def reason_to_skip(file: SourceFile, config: IngestionConfig) -> str:
+    """Why a walk would pass over a file, ``""`` when it would not."""
+    if left_out(file.uri, config):
+        return "left out by the settings"
+    return "symbolic link" if file.path.is_symlink() and not config.follow_symlinks else ""
 
 
 def _is_text(name: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +15,7 @@ from storycore.ingestion.config import IngestionConfig
 from storycore.ingestion.documents import Chunker, ChunkSink
 from storycore.ingestion.embedding import EmbeddingQueue
 from storycore.ingestion.examining import Examiner
-from storycore.ingestion.listing import Listing, SourceFile, left_out, list_files
+from storycore.ingestion.listing import Listing, SourceFile, list_files, reason_to_skip
 from storycore.ingestion.reports import Plan, Progress, Report, Skipped
 from storycore.ingestion.roots import Root, Roots
 from storycore.ingestion.running import Planner, Run, side_by_side
@@ -31,7 +32,6 @@ P = TypeVar("P", bound=Plan)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _EMBED_CALLS = 4
-_LEFT_OUT = "left out by the settings"
 
 
 class Pipeline:
@@ -127,6 +127,7 @@ class Pipeline:
             raise InvalidArgument(f"max_delete_fraction is a number from 0 to 1, not {max_delete_fraction!r}.")
         if await asyncio.to_thread(Path(root).is_file):
             return await self.update(root, progress=progress)
+        began = self._env.clock.now()
         folder = await self._roots.folder(root, root_id)
         await self._roots.remember(folder)
         states = self._states(folder)
@@ -141,6 +142,7 @@ class Pipeline:
             run.total = len(listing.files) + len(gone)
             await self._for_each_file(listing, known, run.bring)
             await side_by_side(gone, run.remove, self._config.concurrency)
+        report.seconds = self._seconds_since(began)
         return _in_order(report)
 
     async def update(self, path: str | Path, *, progress: Callable[[Progress], None] | None = None) -> Report:
@@ -157,8 +159,8 @@ class Pipeline:
             if known is None:
                 raise NotFound(f"There is no file {str(path)!r}, and none of that name was ingested.")
             return await self._single(folder, lambda run: run.remove(uri), progress)
-        if left_out(uri, self._config):
-            return Report(skipped=[Skipped(uri, _LEFT_OUT)])
+        if reason := await asyncio.to_thread(reason_to_skip, file, self._config):
+            return Report(skipped=[Skipped(uri, reason)])
         await self._roots.remember(folder)
         return await self._single(folder, lambda run: run.bring(file, known), progress)
 
@@ -184,20 +186,24 @@ class Pipeline:
 
     async def _plan_file(self, path: str | Path) -> Plan:
         folder, uri = await self._roots.holding(path)
-        if left_out(uri, self._config):
-            return Plan(skipped=[Skipped(uri, _LEFT_OUT)])
+        file = SourceFile(uri, folder.path / uri)
+        if reason := await asyncio.to_thread(reason_to_skip, file, self._config):
+            return Plan(skipped=[Skipped(uri, reason)])
         states, plan = self._states(folder), Plan()
-        planner = Planner(self._examiner(folder), states, plan)
-        await planner.look(SourceFile(uri, folder.path / uri), (await states.load(uri)).short)
+        await Planner(self._examiner(folder), states, plan).look(file, (await states.load(uri)).short)
         return plan
 
     async def _single(
         self, root: Root, work: Callable[[Run], Awaitable[None]], progress: Callable[[Progress], None] | None = None
     ) -> Report:
-        report = Report()
+        report, began = Report(), self._env.clock.now()
         async with self._queue() as queue:
             await work(Run(self._examiner(root), self._states(root), self._targets, queue, report, progress))
+        report.seconds = self._seconds_since(began)
         return report
+
+    def _seconds_since(self, began: datetime) -> float:
+        return (self._env.clock.now() - began).total_seconds()
 
     async def _for_each_file(
         self, listing: Listing, known: Mapping[str, Known], work: Callable[[SourceFile, Known | None], Awaitable[None]]

@@ -15,7 +15,7 @@ __all__ = ["JsonChunker", "JsonLinesChunker"]
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NAMES = ("title", "name", "label", "event", "question", "id", "key")
 _DECODER = json.JSONDecoder()
-_HEAD = ("title", "type")
+_HEAD = ("title", "source_type")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class JsonChunker:
             raise ValueError(f"not JSON: more text behind the value at character {end}")
         pieces = list(_pieces(text, _Value(value, start, end), "", self.chunk_chars))
         facts = value if isinstance(value, dict) else {}
-        return Chunked(pieces, _text_of(facts, "title"), _text_of(facts, "type"))
+        return Chunked(pieces, _text_of(facts, "title"), _text_of(facts, "source_type"))
 
 
 @dataclass(frozen=True, slots=True)

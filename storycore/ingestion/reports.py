@@ -97,7 +97,9 @@ class Report(Plan):
         withheld: documents that are gone but were not removed: too many at once, folders that could not be read, or
             removal was not wanted.
         withheld_reason: which of these, and the cure; ``""`` when nothing was withheld.
+        seconds: how long it took.
     """
 
     withheld: list[str] = field(default_factory=list)
     withheld_reason: str = ""
+    seconds: float = 0.0
