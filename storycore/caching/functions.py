@@ -75,8 +75,9 @@ class CachedFunction(_Cached[P, R]):
 
     async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Remove this call's result everywhere; whether the shared tier confirmed it (see ``Region.invalidate``)."""
-        self._slot(args, kwargs).policy.counts.invalidations += 1
-        return await self._tiers.invalidate([self._slot(args, kwargs).key])
+        slot = self._slot(args, kwargs)
+        slot.policy.counts.invalidations += 1
+        return await self._tiers.invalidate([slot.key])
 
 
 class CachedSyncFunction(_Cached[P, R]):
