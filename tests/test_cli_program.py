@@ -62,7 +62,7 @@ def storycore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 def process(arguments: Sequence[str], cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run a command line in a process of its own."""
     command = [sys.executable, "-m", "storycore", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, **options)
+    return subprocess.run(command, cwd=cwd, capture_output=True, encoding="utf-8", check=False, **options)
 
 
 def plugin(place: Path, module: str, source: str) -> None:
@@ -188,6 +188,18 @@ def test_a_reader_that_leaves_causes_no_noise(tmp_path: Path) -> None:
     )
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_terminal_without_unicode_is_no_obstacle(tmp_path: Path) -> None:
+    """Text is shown with what the encoding has; JSON is UTF-8 anyway; errors with odd names are told too."""
+    environ = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    folder = "dätä…🚂"
+    text = process(["config", "--profile", "local", "--dir", folder], tmp_path, env=environ)
+    assert (text.returncode, "?t?" in text.stdout) == (0, True)
+    document = process(["config", "--profile", "local", "--dir", folder, "--json"], tmp_path, env=environ)
+    assert json.loads(document.stdout)["settings"]["dir"] == str(tmp_path / folder)
+    wrong = process(["config", "--profile", folder, "--json"], tmp_path, env=environ)
+    assert (wrong.returncode, folder in json.loads(wrong.stdout)["error"]["message"]) == (2, True)
 
 
 def test_config_shows_settings_and_origins_but_no_secret(storycore: Storycore, monkeypatch: pytest.MonkeyPatch) -> None:

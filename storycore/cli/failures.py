@@ -45,7 +45,7 @@ def told(error: BaseException, *, as_json: bool) -> int:
 def _say(details: dict[str, object], status: int, *, as_json: bool) -> int:
     click.echo(f"error: {details['message']}" if status != INTERRUPTED else details["message"], err=True)
     if as_json:
-        click.echo(json.dumps({"error": details}, ensure_ascii=False, indent=2))
+        click.echo(json.dumps({"error": details}, indent=2))
     return status
 
 

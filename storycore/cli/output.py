@@ -32,9 +32,11 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def print_json(value: object) -> None:
-    """Print one JSON document; models, dataclasses, paths, sets and decimals included."""
-    options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
-    sys.stdout.write(orjson.dumps(value, default=plain, option=options).decode() + "\n")
+    """Print one JSON document in UTF-8, whatever the terminal's encoding; models, paths, sets and decimals included."""
+    options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
+    sys.stdout.flush()
+    sys.stdout.buffer.write(orjson.dumps(value, default=plain, option=options))
+    sys.stdout.buffer.flush()
 
 
 def plain(value: object) -> object:
