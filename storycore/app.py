@@ -69,6 +69,7 @@ class Store:
         self._plugins = plugins
         self._run = run
 
+        self._configs = {port: self._config(port) for port in PortName}
         self.ports = {port: self._port(port) for port in PortName}
         self.vectors = cast(VectorIndex, self.ports[PortName.VECTORS])
         self.blobs = cast(BlobStore, self.ports[PortName.BLOBS])
@@ -199,13 +200,16 @@ class Store:
 
     # the wiring
 
+    def _config(self, port: PortName) -> BaseModel:
+        settings = self.profile.port(port)
+        return resolve(settings, self._plugins.adapter(settings.adapter), port, plugins=self._plugins)
+
     def _port(self, port: PortName) -> Deferred:
         return Deferred(port, lambda: self._build(port))
 
     def _build(self, port: PortName) -> Port:
-        settings = self.profile.port(port)
-        adapter = self._plugins.adapter(settings.adapter)
-        config = resolve(settings, adapter, port, plugins=self._plugins)
+        adapter = self._plugins.adapter(self.profile.port(port).adapter)
+        config = self._configs[port]
         if port is PortName.VECTORS:
             config = self._fitted_to_embedder(config)
         inner: Port = adapter.opener(port)(config, self.env)
@@ -373,6 +377,4 @@ def _assemble(profile: Profile, extra: Sequence[object], env: Environment, run: 
         plugins.load(name)
     if (missing := missing_adapters(profile, plugins)) is not None:
         raise missing
-    for name in profile.adapter_names():
-        plugins.adapter(name)
     return Store(profile, plugins, env, run=run)

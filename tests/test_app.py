@@ -133,6 +133,13 @@ def test_an_unknown_profile_comes_with_the_nearest_name(name: str) -> None:
         storycore.open(name)
 
 
+@pytest.mark.parametrize("option", ["durabilty", "pathh"])
+async def test_an_unknown_setting_of_an_adapter_is_refused_when_the_store_opens(tmp_path: Path, option: str) -> None:
+    opening = storycore.open("local", dir=tmp_path, overrides={**LIGHT, "entities": {option: "full"}})
+    with pytest.raises(ConfigError, match=f"entities.{option}.*Did you mean"):
+        await opening.__aenter__()
+
+
 async def test_layers_of_a_profile_stand_around_its_port() -> None:
     overrides = {"blobs": {"adapter": "memory", "layers": [{"use": "readonly"}]}}
     async with storycore.open("memory", overrides=overrides) as store:
