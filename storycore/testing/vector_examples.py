@@ -9,7 +9,7 @@ from typing import Any
 
 from storycore.errors import InvalidArgument, InvalidFilter, InvalidKey, TooLarge
 from storycore.filters import F
-from storycore.ports.filters import And, Compare, Eq, Filter, In, MetadataValue, Not, Or
+from storycore.ports.filters import And, Compare, Eq, Filter, In, MetadataValue, Not, Or, Scalar
 from storycore.ports.vectors import Match, VectorIndex, VectorItem, VectorQuery
 
 __all__ = [
@@ -178,7 +178,7 @@ FILTERS: dict[str, Filter] = {
     "deep": ~(~((F.x > 0) | ~F.y.exists()) & (F.x.not_in(["a"]) | (F.y != "a"))),
 }
 
-_LEAVES = [-3.5, 0, 1, 1.0, 2, 7, True, False, "", "1", "a", "b", "z" * 100]
+_LEAVES: list[Scalar] = [-3.5, 0, 1, 1.0, 2, 7, True, False, "", "1", "a", "b", "z" * 100]
 
 
 def random_filter(chance: random.Random, depth: int = 4) -> Filter:
