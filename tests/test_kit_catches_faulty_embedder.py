@@ -223,7 +223,7 @@ class BlocksTheLoop(MemoryEmbedder):
     """Waits for its work in the event loop."""
 
     async def embed(self, texts: Sequence[str], *, purpose: Purpose) -> list[Vector]:
-        time.sleep(0.002 * len(texts))
+        time.sleep(0.005 * len(texts))
         return await super().embed(texts, purpose=purpose)
 
 

@@ -15,6 +15,7 @@ import random
 import time
 from array import array
 from collections.abc import AsyncIterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,7 +26,6 @@ from storycore.errors import InvalidArgument
 from storycore.plugins import Adapter
 from storycore.ports.embeddings import Embedder, Purpose
 from storycore.ports.lifecycle import PortName
-from storycore.ports.vectors import Vector
 from storycore.testing.embedding_examples import BLANK, PARAPHRASES, TEXTS, WRONG_CALLS, closeness, farthest
 from storycore.testing.harness import Harness
 from storycore.testing.lifecycle import LifecycleSuite
@@ -231,28 +231,30 @@ class EmbedderSuite(LifecycleSuite):
 
     @pytest.mark.asyncio
     async def test_the_event_loop_goes_on_meanwhile(self, store: Embedder) -> None:
-        """Other tasks run while texts are embedded."""
-        turns, elapsed, count = 0, 0.0, 4
+        """Other tasks get their turns while texts are embedded: most of the time, in one of three attempts at least."""
+        gap, elapsed, count = 0.0, 0.0, 1
         while elapsed < 0.2 and count <= 4096:
-            turns, elapsed = await _turns_during(store, [f"{i} {TEXTS['a long text'][:800]}" for i in range(count)])
             count *= 4
-        assert turns >= 5 or elapsed < 0.2
+            gap, elapsed = await _longest_gap(store, count)
+        for _ in range(2):
+            if gap > elapsed / 2:
+                gap, elapsed = await _longest_gap(store, count)
+        assert elapsed < 0.2 or gap <= elapsed / 2
 
 
-async def _turns_during(store: Embedder, texts: list[str]) -> tuple[int, float]:
-    """How often another task gets its turn while ``texts`` are embedded, and how long that takes in seconds."""
-    turns = 0
+async def _longest_gap(store: Embedder, count: int) -> tuple[float, float]:
+    """How long another task waits for its turn at most while ``count`` texts are embedded, and how long that takes."""
+    texts = [f"{i} {TEXTS['a long text'][:800]}" for i in range(count)]
+    turns = [time.perf_counter()]
 
-    async def count() -> None:
-        nonlocal turns
+    async def take_turns() -> None:
         while True:
             await asyncio.sleep(0.001)
-            turns += 1
+            turns.append(time.perf_counter())
 
-    counting = asyncio.create_task(count())
-    began = time.perf_counter()
-    vectors: list[Vector] = await store.embed(texts, purpose="document")
-    elapsed = time.perf_counter() - began
-    counting.cancel()
-    assert len(texts) == len(vectors)
-    return turns, elapsed
+    other = asyncio.create_task(take_turns())
+    vectors = await store.embed(texts, purpose="document")
+    turns.append(time.perf_counter())
+    other.cancel()
+    assert count == len(vectors)
+    return max(after - before for before, after in pairwise(turns)), turns[-1] - turns[0]
