@@ -258,6 +258,15 @@ def test_a_plugin_may_bring_a_command(storycore: Storycore, tmp_path: Path, monk
     assert [storycore(name).status for name in ("lost", "odd")] == [2, 2]
 
 
+def test_conformance_without_the_kit_says_what_to_install(
+    storycore: Storycore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kit is an extra; its absence is one line with the cure."""
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+    ran = storycore("conformance", "cache", "--adapter", "memory")
+    assert (ran.status, "pip install 'storycore[testing]'" in ran.err) == (2, True)
+
+
 def test_conformance_tells_what_was_proved(storycore: Storycore) -> None:
     """Status 0, and a document that names adapter, port, versions and every sentence."""
     ran = storycore("conformance", "embeddings", "--adapter", "memory", "--json")
@@ -284,7 +293,9 @@ def test_conformance_fails_for_an_adapter_that_breaks_its_word(
         "@hookimpl\n"
         "def storycore_adapters():\n"
         "    ports = {PortName.EMBEDDER: 'acme_faulty:open_embedder'}\n"
-        "    return [Adapter(name='acme_faulty', ports=ports, config=MemoryEmbedderConfig, distribution='acme_faulty')]\n"
+        "    return [Adapter(\n"
+        "        name='acme_faulty', ports=ports, config=MemoryEmbedderConfig, distribution='acme_faulty'\n"
+        "    )]\n"
         "def open_embedder(config, env):\n"
         "    from storycore.memory.embedder import open_embedder\n"
         "    made = open_embedder(config, env)\n"

@@ -188,6 +188,8 @@ def test_list_chooses_the_index_by_the_values(populated: Storycore) -> None:
     names = [item["name"] for item in populated("list", "template", "--json").json["items"]]
     assert names == sorted(names)
     assert "demo-ada" in populated("list", "user", "role=registered").out
+    content = populated("list", "content", "source=river.md", "--json").json["items"][0]["content_id"]
+    assert content in populated("list", "content", "source=river.md").out
 
 
 def test_list_goes_on_with_a_cursor(populated: Storycore) -> None:

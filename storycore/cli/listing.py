@@ -105,6 +105,7 @@ def _show(kind: str, page: Page[Any]) -> None:
         return show("None.")
     columns = _columns(kind, page.items[0])
     made = table(*columns)
+    made.columns[0].no_wrap = True  # an id that is cut in two cannot be copied
     for item in page.items:
         plain = item.model_dump(mode="json")
         made.add_row(*(escape("" if plain[name] is None else str(plain[name])) for name in columns))
