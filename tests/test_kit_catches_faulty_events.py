@@ -324,7 +324,7 @@ async def test_the_machine_catches(fault: type[Faulty], tmp_path: Path) -> None:
     """The comparison with the reference alone finds the fault."""
     machine = machine_for(Harness(PortName.EVENTS, adapter_of(fault), {}, tmp_path))
     with pytest.raises(Exception, match=r".*"):  # an assertion, or an error that the reference did not raise
-        await run_machine(machine, examples=40, steps=20, shrink=False)
+        await run_machine(machine, examples=400, steps=20, shrink=False)
 
 
 @pytest.mark.parametrize("test", sorted(set(CAUGHT_BY.values())))
