@@ -13,6 +13,7 @@ import pytest
 
 import storycore
 from storycore.errors import InvalidArgument, NotFound, Unavailable
+from storycore.ports.conditions import ANY
 from storycore.story import Story, StoryStatus, User
 
 
@@ -51,6 +52,43 @@ def test_an_entity_declaration_gets_its_repository() -> None:
         repository = store.repository("user")
         repository.put(user())
         assert repository.get(user_id="ada").username == "ada"
+
+
+def test_a_sync_function_is_cached_in_both_tiers_and_invalidated() -> None:
+    calls: list[str] = []
+    with storycore.open_sync("memory") as store:
+
+        @store.cache.cached("weather:{city}", ttl=300)
+        def weather(city: str) -> str:
+            calls.append(city)
+            return f"sunny in {city}"
+
+        assert [weather("Richmond"), weather("Richmond")] == ["sunny in Richmond"] * 2
+        store.cache.clear_l1()
+        assert (weather("Richmond"), calls) == ("sunny in Richmond", ["Richmond"])
+        weather.invalidate("Richmond")
+        weather("Richmond")
+        assert calls == ["Richmond"] * 2
+
+
+def test_a_typed_region_loads_once() -> None:
+    loaded: list[str] = []
+
+    async def load(user_id: str) -> User:
+        loaded.append(user_id)
+        return user(user_id)
+
+    with storycore.open_sync("memory") as store:
+        region = store.cache.region("user:{user_id}", User, ttl=60)
+        assert [region.get_or_load(user_id="ada", load=load).username for _ in range(2)] == ["ada", "ada"]
+        assert loaded == ["ada"]
+
+
+def test_blobs_are_read_in_a_with_block() -> None:
+    with storycore.open_sync("memory") as store:
+        store.blobs.put("a", b"12345", when=ANY)
+        with store.blobs.get("a") as reader:
+            assert b"".join(reader) == b"12345"
 
 
 async def test_it_refuses_to_block_a_running_loop() -> None:
