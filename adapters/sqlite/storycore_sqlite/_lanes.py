@@ -1,8 +1,8 @@
 """Lanes: one thread with one connection each, fed by the event loop.
 
 The loop gathers the units of one tick into one hand-over; the writer runs everything that has queued in one
-transaction, so that many durable writes share one flush to disk (measured: 11 times the rate of one commit each with 64
-tasks). A unit's caller hears of it only after the commit.
+transaction, so that many durable writes share one flush to disk (`benchmarks/entities_sqlite.py` shows what it saves).
+A unit's caller hears of it only after the commit.
 """
 
 from __future__ import annotations
