@@ -348,7 +348,7 @@ class PrefixesRepeat(Faulty):
         self, prefix: str = "", *, delimiter: str | None = None, after: str | None = None, limit: int = 1000
     ) -> BlobPage:
         page = await super().entries(prefix, delimiter=delimiter, after=after, limit=limit)
-        if delimiter and after and after.endswith(delimiter) and after not in self._blobs:
+        if delimiter and after and after.endswith(delimiter):
             return replace(page, prefixes=[after, *page.prefixes][:limit])
         return page
 
