@@ -279,6 +279,12 @@ def test_conformance_tells_what_was_proved(storycore: Storycore) -> None:
     assert {each["feature"] for each in report["not_claimed"]} >= {"semantic"}
 
 
+def test_conformance_refuses_one_place_for_all_tests(storycore: Storycore, tmp_path: Path) -> None:
+    """A file that every test would find as the one before has left it proves nothing."""
+    ran = storycore("conformance", "entities", "--url", f"sqlite:///{tmp_path}/store.db")
+    assert (ran.status, "sqlite:///{path}/data/store.db" in ran.err) == (2, True)
+
+
 def test_conformance_fails_for_an_adapter_that_breaks_its_word(
     tmp_path: Path,
 ) -> None:

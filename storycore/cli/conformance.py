@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,6 +10,7 @@ import click
 from storycore.cli.common import Common, common_options
 
 if TYPE_CHECKING:
+    from storycore.plugins import Adapter
     from storycore.ports.lifecycle import PortName
 
 __all__ = ["conformance"]
@@ -37,6 +39,7 @@ def conformance(common: Common, port: str, adapter: str | None, url: str | None)
     chosen = _adapter(adapter, url)
     spec = Plugins().adapter(chosen)
     options = stated_options(PortSettings(adapter=chosen, url=url or ""), spec, name)
+    _demand_places(spec, options)
     with console(stderr=True).status(f"Proving {name} of {chosen} …"):
         report = prove(name, chosen, options)
     if common.as_json:
@@ -55,6 +58,18 @@ def _port(name: str) -> PortName:
     if name not in names:
         raise InvalidArgument(f"There is no port {name!r}. {did_you_mean(name, names)}")
     return names[name]
+
+
+def _demand_places(spec: Adapter, options: Mapping[str, object]) -> None:
+    """Refuse one place for all tests where the adapter wants a fresh one for each."""
+    from storycore.errors import InvalidArgument
+
+    for name, usual in spec.conformance.items():
+        if "{path}" in str(usual) and "{path}" not in str(options.get(name, usual)):
+            raise InvalidArgument(
+                f"Each test needs a place of its own, so the {name} in the URL must have {{path}} in it, "
+                f"for example {spec.name}:///{usual}; set TMPDIR to choose the disk."
+            )
 
 
 def _adapter(adapter: str | None, url: str | None) -> str:
