@@ -38,8 +38,9 @@ class Pipeline:
     """Brings the documents of folders into a vector index.
 
     After a run the index is a function of the files and the settings alone, whatever was interrupted before: a second
-    run embeds nothing, a change embeds only new chunks, a removed file takes its chunks along. One run at a time per
-    pipeline and folder; of two, the slower one reports its documents as failed.
+    run embeds nothing, a change embeds only new chunks, a removed file takes its chunks along. Of two runs over a
+    folder at the same time, the one that is overtaken leaves a document to the other; where the file has changed
+    between them it reports it as failed, and the next run puts it in order.
 
     Args:
         entities: keeps the state: a small record per document.

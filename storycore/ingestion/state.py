@@ -133,9 +133,14 @@ class SourceStates:
         else:
             await self._store.write([state, Delete(key=self._intent_key(uri), when=Matches(note))], atomic=True)
 
-    async def forget(self, uri: str) -> None:
-        """Drop the document and its note."""
-        await self._store.write([Delete(key=self._state_key(uri)), Delete(key=self._intent_key(uri))], atomic=True)
+    async def forget(self, uri: str, loaded: Loaded, note: Version | None) -> None:
+        """Drop the document and its note.
+
+        Raises:
+            ConditionFailed: someone else changed the same document.
+        """
+        state = Delete(key=self._state_key(uri), when=_unless_changed(loaded.version))
+        await self._store.write([state, Delete(key=self._intent_key(uri), when=_unless_changed(note))], atomic=True)
 
     async def _records(self) -> AsyncIterator[Record]:
         after = None

@@ -6,16 +6,16 @@ Every step may be repeated. The note names all chunks that the steps can leave b
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
-from storycore.errors import StorycoreError
+from storycore.errors import ConditionFailed, StorycoreError
 from storycore.ingestion.documents import Chunk, ChunkSink
 from storycore.ingestion.embedding import EmbeddingQueue
 from storycore.ingestion.reports import Stage
-from storycore.ingestion.state import SourceStates, chunk_marks
+from storycore.ingestion.state import Chunks, Loaded, SourceStates, chunk_marks
 from storycore.ports.vectors import Vector, VectorIndex, VectorItem
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ __all__ = ["Counts", "StageFailed", "Targets", "remove_document", "update_docume
 
 T = TypeVar("T")
 
+_OVERTAKEN = "another run is changing it at the same time; run again when that one has ended"
 _BATCH = 100
 """Vectors per call (Pinecone: at most 1000 vectors or 2 MB an upsert; 100 with text stay below it)."""
 
@@ -36,6 +37,10 @@ class StageFailed(Exception):
         super().__init__(error)
         self.stage: Stage = stage
         self.error = error
+
+
+class Overtaken(StageFailed):
+    """Another run changed the same document meanwhile. Stays inside this module."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,8 @@ async def update_document(
 ) -> Counts:
     """Make the index hold exactly ``chunks`` for the document ``uri``.
 
+    Where another run is at the same document, it is left to that run if both want the same.
+
     Args:
         verify: trust nothing but the index itself about what it holds.
 
@@ -106,6 +113,30 @@ async def update_document(
     """
     with _stage("state"):
         loaded = await states.load(uri)
+    try:
+        return await _attempt(
+            uri, fingerprint, chunks, loaded, states=states, targets=targets, queue=queue, verify=verify
+        )
+    except Overtaken:
+        with _stage("state"):
+            now = await states.load(uri)
+        if (marks := chunk_marks(chunks)) == (now.chunks if now.intended is None else now.intended):
+            return Counts(kept=len(chunks))
+        await _withdraw(uri, marks, now, states, targets)
+        raise
+
+
+async def _attempt(
+    uri: str,
+    fingerprint: str,
+    chunks: Sequence[Chunk],
+    loaded: Loaded,
+    *,
+    states: SourceStates,
+    targets: Targets,
+    queue: EmbeddingQueue,
+    verify: bool,
+) -> Counts:
     marks = chunk_marks(chunks)
     trusted = loaded.chunks if not verify and loaded.intended is None else {}
     todo = [chunk for chunk in chunks if trusted.get(chunk.id) != marks[chunk.id]]
@@ -130,12 +161,27 @@ async def remove_document(uri: str, *, states: SourceStates, targets: Targets) -
     """
     with _stage("state"):
         loaded = await states.load(uri)
-        await states.begin(uri, {**loaded.chunks, **(loaded.intended or {})}, loaded)
+        note = await states.begin(uri, {**loaded.chunks, **(loaded.intended or {})}, loaded)
     ids = sorted(loaded.possible)
     await targets.delete(ids)
-    with _stage("state"):
-        await states.forget(uri)
+    try:
+        with _stage("state"):
+            await states.forget(uri, loaded, note)
+    except Overtaken:
+        with _stage("state"):
+            now = await states.load(uri)
+        await _withdraw(uri, {}, now, states, targets)
+        raise
     return Counts(deleted=len(ids))
+
+
+async def _withdraw(uri: str, mine: Chunks, now: Loaded, states: SourceStates, targets: Targets) -> None:
+    """Leave the document to the run that was faster: take away what only this run wrote, and have the next run look
+    into the index for what this run may have deleted."""
+    await targets.delete([id_ for id_ in mine if id_ not in now.possible])
+    if now.short is not None:
+        with _stage("state"), suppress(ConditionFailed):
+            await states.begin(uri, now.chunks if now.intended is None else now.intended, now)
 
 
 async def _index(
@@ -156,6 +202,8 @@ async def _index(
 def _stage(stage: Stage) -> Iterator[None]:
     try:
         yield
+    except ConditionFailed as exc:
+        raise Overtaken(stage, _OVERTAKEN) from exc
     except StorycoreError as exc:
         raise StageFailed(stage, exc.message) from exc
 
