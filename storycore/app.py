@@ -33,7 +33,7 @@ from storycore.ports.events import EventSink
 from storycore.ports.filters import Filter
 from storycore.ports.lifecycle import Health, Port, PortName
 from storycore.ports.vectors import VectorIndex
-from storycore.profiles import Profile, load, missing_adapters, resolve
+from storycore.profiles import Profile, load, missing_adapters, resolve, revealed
 from storycore.search import Hit, Search
 from storycore.story import repositories
 from storycore.sync import SyncStore
@@ -255,7 +255,8 @@ class Store:
         return {kind: chunker for given in self._plugins.hook.storycore_chunkers() for kind, chunker in given.items()}
 
     def _cursor_key(self) -> bytes:
-        return hashlib.blake2b(self.profile.namespace.encode(), person=b"storycore cursor").digest()
+        secret = revealed(self.profile.cursor_key, path="cursor_key", plugins=self._plugins)
+        return hashlib.blake2b(str(secret or self.profile.namespace).encode(), person=b"storycore cursor").digest()
 
     # opening and closing
 

@@ -18,6 +18,7 @@ from storycore.errors import (
     AdapterNotFound,
     ConfigError,
     InvalidArgument,
+    InvalidCursor,
     NotFound,
     NotProvisioned,
     SchemaMismatch,
@@ -145,6 +146,38 @@ async def test_layers_of_a_profile_stand_around_its_port() -> None:
     async with storycore.open("memory", overrides=overrides) as store:
         with pytest.raises(AccessDenied):
             await store.blobs.put("a", b"1", when=ANY)
+
+
+async def test_layers_in_a_file_are_named_with_their_settings(tmp_path: Path) -> None:
+    (tmp_path / "storycore.toml").write_text(
+        'default = "memory"\n[profile.memory]\n'
+        'blobs = {url = "memory://", layers = ["readonly", {use = "retry", attempts = 3}, "timeout"]}\n'
+    )
+    async with storycore.open(tmp_path / "storycore.toml") as store:
+        assert await store.blobs.head("a") is None
+        with pytest.raises(AccessDenied):
+            await store.blobs.delete(["a"])
+
+
+def test_a_secret_that_is_not_there_is_named_when_the_store_opens() -> None:
+    with pytest.raises(ConfigError, match="STORY_CURSOR_KEY"):
+        storycore.open_sync("memory", overrides={"cursor_key": "secret://env/STORY_CURSOR_KEY"})
+
+
+async def test_a_cursor_is_good_under_its_key_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def first_cursor(**overrides: object) -> str:
+        async with storycore.open("memory", overrides=overrides) as store:
+            await store.init()
+            for number in range(3):
+                await store.stories.save(Story(story_id=f"s{number}", user_id="ada", session_id="x", content="w"))
+            return str((await store.stories.by_user("ada", limit=1)).cursor)
+
+    monkeypatch.setenv("STORY_CURSOR_KEY", "a secret of the application")
+    cursor = await first_cursor(cursor_key="secret://env/STORY_CURSOR_KEY")
+    async with storycore.open("memory") as store:
+        await store.init()
+        with pytest.raises(InvalidCursor):
+            await store.stories.by_user("ada", limit=1, cursor=cursor)
 
 
 @pytest.mark.parametrize(

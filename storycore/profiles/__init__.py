@@ -8,6 +8,7 @@ from __future__ import annotations
 from storycore.profiles.describing import Setting, describe
 from storycore.profiles.loading import load
 from storycore.profiles.resolving import missing_adapters, resolve, stated_options
+from storycore.profiles.secrets import revealed
 from storycore.profiles.settings import CachingSettings, LayerSettings, PortSettings, Profile
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "load",
     "missing_adapters",
     "resolve",
+    "revealed",
     "stated_options",
 ]

@@ -29,6 +29,7 @@ class Setting(NamedTuple):
 def describe(profile: Profile) -> list[Setting]:
     """Every setting of a profile, secrets hidden, in the order of the ports."""
     lines: list[tuple[str, object]] = [("dir", str(profile.dir)), ("namespace", profile.namespace)]
+    lines += [("cursor_key", profile.cursor_key)] if profile.cursor_key else []
     for port in PortName:
         lines += _port(port, profile.port(port))
     lines += [("requires", list(profile.requires)), ("plugins", list(profile.plugins))]

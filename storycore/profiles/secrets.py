@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["revealed"]
 
 
-def revealed(value: object, *, path: str, environ: Mapping[str, str], plugins: Plugins | None = None) -> object:
+def revealed(
+    value: object, *, path: str, environ: Mapping[str, str] | None = None, plugins: Plugins | None = None
+) -> object:
     """The value with every reference in it replaced by the secret; containers are gone through.
 
     ``secret://env/NAME`` is an environment variable, ``secret://file/PATH`` the text of a file without its last line
@@ -34,7 +37,7 @@ def revealed(value: object, *, path: str, environ: Mapping[str, str], plugins: P
         return value
     place, _, name = value.removeprefix(REFERENCE).partition("/")
     if place == "env":
-        return _from_environment(name, path, environ)
+        return _from_environment(name, path, os.environ if environ is None else environ)
     if place == "file":
         return _from_file(name, path)
     return _from_plugins(value, path, plugins)

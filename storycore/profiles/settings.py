@@ -79,6 +79,8 @@ class Profile(BaseModel):
         name: of the profile.
         dir: the folder of a local layer, absolute; ``{dir}`` in a setting stands for it.
         namespace: keeps several applications apart in one cache or index.
+        cursor_key: signs the cursors of listings; a secret, or a reference to one. ``""`` derives it from the
+            namespace, which guards against mistakes, but not against somebody who wants to forge a cursor.
         requires: capabilities that are checked when the store opens, for example ``"guarantees.durability>=disk"``.
         plugins: entry points that are loaded although no port uses their adapter.
         caching: how reads are cached above the ports.
@@ -90,6 +92,7 @@ class Profile(BaseModel):
     name: str
     dir: Path
     namespace: str = Field(default="default", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    cursor_key: str = Field(default="", repr=False)
     entities: PortSettings
     cache: PortSettings
     vectors: PortSettings

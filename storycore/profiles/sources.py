@@ -18,7 +18,7 @@ Table = Mapping[str, object]
 _PORTS = frozenset(str(port) for port in PortName)
 _NAMING = ("url", "adapter")
 
-SETTINGS = frozenset({"dir", "namespace", "requires", "plugins", "caching"}) | _PORTS
+SETTINGS = frozenset({"dir", "namespace", "cursor_key", "requires", "plugins", "caching"}) | _PORTS
 """The settings of a profile, apart from ``extends``."""
 
 
@@ -105,7 +105,8 @@ def _merge_table(result: Merged, name: str, table: Table, origin: str) -> None:
 def _shape(name: str) -> Callable[[object, str, Path], object]:
     if name in _PORTS:
         return _port
-    return {"dir": _dir, "namespace": _text, "requires": _names, "plugins": _names, "caching": _caching}[name]
+    shapes = {"dir": _dir, "namespace": _text, "cursor_key": _text, "requires": _names, "plugins": _names}
+    return {**shapes, "caching": _caching}[name]
 
 
 def _port(value: object, where: str, _folder: Path) -> object:
@@ -124,7 +125,7 @@ def _port(value: object, where: str, _folder: Path) -> object:
 
 def _layers(value: object, where: str) -> tuple[object, ...]:
     if not isinstance(value, (list, tuple)):
-        raise _wrong(where, 'a list such as ["retry", {use = "timeout", read = 0.8}]')
+        raise _wrong(where, 'a list such as ["retry", {use = "timeout", read_seconds = 0.8}]')
     return tuple(_layer(item, f"{where}[{place}]") for place, item in enumerate(value))
 
 
