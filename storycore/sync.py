@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import inspect
 import os
@@ -13,12 +14,13 @@ from dataclasses import is_dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import BaseModel
 
-from storycore.errors import InvalidArgument, Unavailable
+from storycore.errors import Effect, InvalidArgument, Unavailable
 
 if TYPE_CHECKING:
     from storycore.app import Opening, Store
@@ -40,15 +42,14 @@ class _LoopThread:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self._loop = asyncio.new_event_loop()
+        self._guard = threading.Lock()
+        self._is_ending = False
         self._thread = threading.Thread(target=self._serve, name="storycore-sync", daemon=True)
         self._thread.start()
 
     def run(self, coroutine: Coroutine[Any, Any, T], *, timeout: float | None = None) -> T:
         """Run a coroutine to its end and give its result; an interrupt of the waiting thread cancels it."""
-        if not self._thread.is_alive():
-            coroutine.close()
-            raise Unavailable("The store is closed; open it again with storycore.open_sync().")
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        future = self._begin(coroutine)
         try:
             return future.result(timeout)
         except BaseException:
@@ -56,16 +57,29 @@ class _LoopThread:
             raise
 
     def stop(self) -> None:
-        """End the loop and its thread."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(_CLOSE_SECONDS)
+        """End the loop and its thread; whoever still waits for a coroutine hears that it was cancelled."""
+        if not self._thread.is_alive():
+            return
+        with self._guard:
+            if not self._is_ending:
+                self._is_ending = True
+                self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_CLOSE_SECONDS)
+
+    def _begin(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        if self._thread.is_alive():  # asked first, for in a forked child the lock may have been left locked
+            with self._guard:
+                if not self._is_ending:
+                    return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        coroutine.close()
+        raise Unavailable("The store is closed; open it again with storycore.open_sync().")
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_forever()
         finally:
+            self._loop.run_until_complete(_cancel_all_others())
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
 
@@ -92,7 +106,12 @@ class _Session:
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the store's loop."""
         _refuse_running_loop(coroutine)
-        return self._thread.run(coroutine)
+        try:
+            return self._thread.run(coroutine)
+        except concurrent.futures.CancelledError as exc:
+            if not self._closed:
+                raise
+            raise Unavailable("The store was closed during the call; open it again.", effect=Effect.UNKNOWN) from exc
 
     def resolve(self, path: Sequence[str]) -> Any:  # an attribute of the store, of whatever type
         """The async object at ``path`` below the store, of this process."""
@@ -223,6 +242,14 @@ def _refuse_running_loop(coroutine: Coroutine[Any, Any, Any] | None = None) -> N
 
 async def _await(awaitable: Awaitable[T]) -> T:
     return await awaitable
+
+
+async def _cancel_all_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    if others:
+        await asyncio.wait(others, timeout=_CLOSE_SECONDS)
 
 
 async def _next(walk: Any) -> Any:  # an async iterator of anything

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 import storycore
-from storycore.errors import InvalidArgument, NotFound, Unavailable
+from storycore.errors import Effect, InvalidArgument, NotFound, Unavailable
 from storycore.ports.conditions import ANY
 from storycore.story import Story, StoryStatus, User
+from storycore.sync import SyncStore
 
 
 def user(name: str = "ada") -> User:
@@ -97,8 +100,6 @@ async def test_it_refuses_to_block_a_running_loop() -> None:
 
 
 def test_a_store_that_was_opened_before_the_loop_refuses_inside_it() -> None:
-    import asyncio
-
     with storycore.open_sync("memory") as store:
 
         async def inside() -> None:
@@ -125,6 +126,50 @@ def test_a_closed_store_says_so() -> None:
     store.close()
     with pytest.raises(Unavailable, match="open it again"):
         store.users.get("ada")
+
+
+def test_a_call_that_is_under_way_when_the_store_closes_ends() -> None:
+    begun, told = threading.Event(), []
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"first"
+        begun.set()
+        await asyncio.sleep(60)
+
+    def upload() -> None:
+        try:
+            store.blobs.put("a", endless(), when=ANY)
+        except Unavailable as exc:
+            told.append((exc.message, exc.effect))
+
+    store = storycore.open_sync("memory")
+    thread = threading.Thread(target=upload, daemon=True)
+    thread.start()
+    assert begun.wait(10)
+    store.close()
+    thread.join(10)
+    assert told == [("The store was closed during the call; open it again.", Effect.UNKNOWN)]
+
+
+def test_calls_that_race_with_closing_never_hang() -> None:
+    told: list[type[BaseException]] = []
+
+    def read(store: SyncStore) -> None:
+        try:
+            while True:
+                store.users.find("ada")
+        except BaseException as exc:
+            told.append(type(exc))
+
+    for _ in range(10):
+        store = storycore.open_sync("memory")
+        threads = [threading.Thread(target=read, args=(store,), daemon=True) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        store.close()
+        for thread in threads:
+            thread.join(10)
+    assert told == [Unavailable] * 30
 
 
 def test_a_wrong_profile_leaves_no_thread_behind() -> None:
