@@ -104,7 +104,7 @@ def _if_dead(path: Path, act: Callable[[], None]) -> bool:
             return False
         act()
         return True
-    except PermissionError:  # the folder is read-only, or Windows keeps what is open
+    except (FileNotFoundError, PermissionError):  # moved since it was opened; read-only; Windows keeps what is open
         return False
     finally:
         os.close(fd)

@@ -30,7 +30,7 @@ from storycore.errors import (
 )
 from storycore.ports.blobs import BlobCondition, BlobInfo, BlobMatches
 from storycore.ports.conditions import ABSENT, ANY, PRESENT
-from storycore_files._disk import open_inside, require_inside, sync_file, sync_folder, write_all
+from storycore_files._disk import open_inside, require_inside, sync_folder
 from storycore_files._draft import Draft, left_over, remove_left_over
 from storycore_files._faults import translating
 from storycore_files._locks import exclusive
@@ -278,14 +278,12 @@ class Folder:
                 folder = folder.parent
 
     def _mark(self) -> None:
-        draft = self._drafts / self._new_id()
-        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        draft = Draft(self._drafts, self._new_id)  # locked, so that nobody who opens meanwhile takes it for left over
         try:
-            write_all(fd, json.dumps(_LAYOUT).encode() + b"\n")
-            sync_file(fd)
+            draft.finish(json.dumps(_LAYOUT).encode() + b"\n")
+            draft.move(self._marker)
         finally:
-            os.close(fd)
-        draft.replace(self._marker)
+            draft.discard()
 
 
 def _content(fd: int, info: BlobInfo) -> Iterator[bytes]:

@@ -9,8 +9,11 @@ import resource
 import shutil
 import stat
 import tempfile
+import threading
 import tracemalloc
+import uuid
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from storycore_files._faults import translating
+from storycore_files._folder import Folder
 
 from storycore.errors import (
     AccessDenied,
@@ -263,6 +267,24 @@ async def test_a_root_behind_a_link_is_fine(tmp_path: Path) -> None:
     assert await content_of(store, "a/b") == b"x"
     assert store.native(Path) == tmp_path / "disk"
     await store.close()
+
+
+def test_one_folder_may_be_made_by_many_at_once(tmp_path: Path) -> None:
+    """Whoever comes first makes it, and nobody takes what another has just begun for left over."""
+
+    def make(root: Path, start: threading.Barrier) -> None:
+        folder = Folder(root, lambda: uuid.uuid4().hex)
+        start.wait()
+        folder.missing()
+        folder.provision()
+        folder.verify()
+
+    with ThreadPoolExecutor(8) as threads:
+        for number in range(20):
+            root, start = tmp_path / str(number), threading.Barrier(8)
+            for made in [threads.submit(make, root, start) for _ in range(8)]:
+                made.result()
+            assert drafts(root) == []
 
 
 async def test_deleting_the_last_blob_removes_its_folders(store: Any, root: Path) -> None:
