@@ -188,9 +188,21 @@ async def test_a_second_run_does_nothing(place: Place) -> None:
     calls, before = len(place.counting.calls), await place.items()
     os.utime(path, (1, 1))
     report = await place.run()
-    assert (report.unchanged, report.chunks_embedded, report.chunks_deleted) == (["empty.md", "river.md"], 0, 0)
+    assert (report.unchanged, report.chunks_embedded, report.chunks_deleted) == (["river.md"], 0, 0)
     assert (calls, before) == (len(place.counting.calls), await place.items())
     assert report.skipped == [("empty.md", "empty")]
+
+
+async def test_a_file_that_was_emptied_is_skipped_and_leaves_nothing(place: Place) -> None:
+    """It counts once, as what holds no document; its chunks go, and come back with its text."""
+    place.write("river.md", RIVER)
+    await place.run()
+    place.write("river.md", "")
+    report = await place.run()
+    assert (report.skipped, report.documents, await place.items()) == ([("river.md", "empty")], 0, {})
+    assert report.chunks_deleted > 0
+    place.write("river.md", RIVER)
+    assert (await place.run()).changed == ["river.md"]
 
 
 async def test_only_new_chunks_are_embedded_after_an_edit(place: Place) -> None:
@@ -437,6 +449,7 @@ async def test_what_holds_no_text_is_named_and_the_rest_goes_on(place: Place) ->
     report = await place.pipeline(SMALL.model_copy(update={"max_file_bytes": 2000})).run(place.root)
     assert {name: reason for name, (_, reason) in BAD_FILES.items()} == dict(report.skipped)
     assert (await place.sources(), report.failed) == ({"good.txt": 1}, [])
+    assert (report.added, report.documents) == (["good.txt"], 1)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le+bom", "utf-16-be+bom"])

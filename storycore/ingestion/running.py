@@ -131,6 +131,7 @@ def _classified(plan: Plan, uri: str, known: Known | None, found: Found) -> Outc
     chunks = len(found.chunks) if found.chunks is not None else known.chunks if known else 0
     if not chunks:
         plan.skipped.append(Skipped(uri, _EMPTY))
+        return "skipped"
     if not found.changed:
         plan.unchanged.append(uri)
         return "unchanged"
