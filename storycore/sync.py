@@ -220,7 +220,14 @@ def _is_plain(value: object) -> bool:
     """Whether ``value`` is a result, and not an object of the store that has something to await."""
     if hasattr(value, "__aiter__") or hasattr(value, "__aenter__"):
         return False
-    return value is None or isinstance(value, (*_PLAIN, type, BaseException)) or is_dataclass(value)
+    if value is None or isinstance(value, (*_PLAIN, type, BaseException)) or is_dataclass(value):
+        return True
+    return not callable(value) and not _has_coroutines(type(value))
+
+
+@lru_cache(maxsize=256)
+def _has_coroutines(kind: type) -> bool:
+    return any(inspect.iscoroutinefunction(inspect.getattr_static(kind, name, None)) for name in dir(kind))
 
 
 def _by_path(session: _Session, path: tuple[str, ...]) -> SyncObject:

@@ -10,6 +10,7 @@ import textwrap
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -72,6 +73,21 @@ def test_a_sync_function_is_cached_in_both_tiers_and_invalidated() -> None:
         weather.invalidate("Richmond")
         weather("Richmond")
         assert calls == ["Richmond"] * 2
+
+
+def test_a_cached_result_of_any_type_comes_back_as_it_is() -> None:
+    with storycore.open_sync("memory") as store:
+
+        @store.cache.cached("id:{number}", ttl=300)
+        def identifier(number: int) -> UUID:
+            return UUID(int=number)
+
+        @store.cache.cached("digits:{number}", ttl=300)
+        def digits(number: int) -> frozenset[str]:
+            return frozenset(str(number))
+
+        assert [identifier(1), identifier(1)] == [UUID(int=1)] * 2
+        assert [digits(12), digits(12)] == [frozenset("12")] * 2
 
 
 def test_a_typed_region_loads_once() -> None:
