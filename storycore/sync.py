@@ -151,12 +151,22 @@ def _close_at_exit(session: _Session) -> None:
 
 
 class SyncObject:
-    """An object of the store without ``await``: calls run to their end, listings are plain iterators."""
+    """An object of the store without ``await``: calls run to their end, listings are plain iterators.
 
-    def __init__(self, session: _Session, find: Callable[[], Any], path: tuple[str, ...] | None = None) -> None:
+    As an attribute of a class it behaves as what it stands for does, so that a cached function can be a method.
+    """
+
+    def __init__(
+        self,
+        session: _Session,
+        find: Callable[[], Any],
+        path: tuple[str, ...] | None = None,
+        store: SyncStore | None = None,
+    ) -> None:
         self._session = session
         self._find = find
         self._path = path
+        self._store = store  # kept alive, for it is closed when nothing refers to it any more
 
     def __getattr__(self, name: str) -> Any:  # mirrors the async object's attribute
         if name.startswith("__") and name not in _FUNCTION_NAMES:
@@ -164,9 +174,16 @@ class SyncObject:
         value = getattr(self._find(), name)
         if _is_plain(value):
             return value
-        if self._path is not None:
-            return _by_path(self._session, (*self._path, name))
-        return SyncObject(self._session, lambda: getattr(self._find(), name))
+        if self._path is None:
+            return self._wrapped(lambda: getattr(self._find(), name))
+        path = (*self._path, name)
+        return self._wrapped(lambda: self._session.resolve(path), path)
+
+    def __get__(self, instance: object, owner: type | None = None) -> SyncObject:
+        found = self._find()
+        if instance is None or not hasattr(type(found), "__get__"):
+            return self
+        return self._wrapped(lambda: found.__get__(instance, owner))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         target = self._find()
@@ -189,14 +206,18 @@ class SyncObject:
     def _settle(self, value: Any) -> Any:
         if inspect.isawaitable(value):
             value = self._session.run(value if inspect.iscoroutine(value) else _await(value))
-        return value if _is_plain(value) else SyncObject(self._session, lambda: value)
+        return value if _is_plain(value) else self._wrapped(lambda: value)
+
+    def _wrapped(self, find: Callable[[], Any], path: tuple[str, ...] | None = None) -> SyncObject:
+        return SyncObject(self._session, find, path, self if isinstance(self, SyncStore) else self._store)
 
 
 class SyncStore(SyncObject):
     """A store without ``await``; made by ``storycore.open_sync``.
 
     It may be used from any thread. In a forked child it opens the store anew; in a thread that runs an event loop it
-    refuses to work, for it would block that loop. When the interpreter ends it is closed.
+    refuses to work, for it would block that loop. It is closed when neither it nor any object that it gave out is used
+    any more, and when the interpreter ends.
     """
 
     def __init__(self, opening: Callable[[Runner], Opening]) -> None:
@@ -222,16 +243,13 @@ def _is_plain(value: object) -> bool:
         return False
     if value is None or isinstance(value, (*_PLAIN, type, BaseException)) or is_dataclass(value):
         return True
-    return not callable(value) and not _has_coroutines(type(value))
+    kind: type[Any] = type(value)  # mypy takes the hash of type[object] for that of its instances
+    return not callable(value) and not _has_coroutines(kind)
 
 
 @lru_cache(maxsize=256)
 def _has_coroutines(kind: type) -> bool:
     return any(inspect.iscoroutinefunction(inspect.getattr_static(kind, name, None)) for name in dir(kind))
-
-
-def _by_path(session: _Session, path: tuple[str, ...]) -> SyncObject:
-    return SyncObject(session, lambda: session.resolve(path), path)
 
 
 def _refuse_running_loop(coroutine: Coroutine[Any, Any, Any] | None = None) -> None:

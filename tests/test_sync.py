@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -88,6 +89,25 @@ def test_a_cached_result_of_any_type_comes_back_as_it_is() -> None:
 
         assert [identifier(1), identifier(1)] == [UUID(int=1)] * 2
         assert [digits(12), digits(12)] == [frozenset("12")] * 2
+
+
+def test_a_cached_function_can_be_a_method() -> None:
+    with storycore.open_sync("memory") as store:
+
+        class Station:
+            users = store.users
+
+            @store.cache.cached("measured:{city}", ttl=300)
+            def measured(self, city: str) -> str:
+                return f"rain in {city}"
+
+            @store.cache.cached("forecast:{city}", ttl=300)
+            async def forecast(self, city: str) -> str:
+                return f"sunny in {city}"
+
+        station = Station()
+        assert (station.measured("Richmond"), station.forecast("Richmond")) == ("rain in Richmond", "sunny in Richmond")
+        assert station.users.find("ada") is None
 
 
 def test_a_typed_region_loads_once() -> None:
@@ -186,6 +206,18 @@ def test_calls_that_race_with_closing_never_hang() -> None:
         for thread in threads:
             thread.join(10)
     assert told == [Unavailable] * 30
+
+
+def test_a_store_stays_open_as_long_as_something_of_it_is_used() -> None:
+    before = threading.active_count()
+    users = storycore.open_sync("memory").users
+    find = users.find
+    del users
+    gc.collect()
+    assert find("ada") is None
+    del find
+    gc.collect()
+    assert threading.active_count() == before
 
 
 def test_a_wrong_profile_leaves_no_thread_behind() -> None:
