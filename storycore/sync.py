@@ -243,8 +243,7 @@ def _is_plain(value: object) -> bool:
         return False
     if value is None or isinstance(value, (*_PLAIN, type, BaseException)) or is_dataclass(value):
         return True
-    kind: type[Any] = type(value)  # mypy takes the hash of type[object] for that of its instances
-    return not callable(value) and not _has_coroutines(kind)
+    return not callable(value) and not _has_coroutines(type(value))  # type: ignore[arg-type]  # a type can be hashed
 
 
 @lru_cache(maxsize=256)

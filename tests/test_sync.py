@@ -91,6 +91,29 @@ def test_a_cached_result_of_any_type_comes_back_as_it_is() -> None:
         assert [digits(12), digits(12)] == [frozenset("12")] * 2
 
 
+def test_cached_functions_may_call_themselves_and_each_other() -> None:
+    with storycore.open_sync("memory") as store:
+
+        @store.cache.cached("fibonacci:{number}", ttl=300)
+        def fibonacci(number: int) -> int:
+            return number if number < 2 else int(fibonacci(number - 1) + fibonacci(number - 2))
+
+        assert fibonacci(60) == 1548008755920
+
+
+def test_whatever_a_cached_function_raises_reaches_its_caller() -> None:
+    with storycore.open_sync("memory") as store:
+
+        @store.cache.cached("first:{number}", ttl=300)
+        def first(number: int) -> int:
+            return 100 // number if number < 50 else next(iter(()))
+
+        with pytest.raises(ZeroDivisionError):
+            first(0)
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            first(50)
+
+
 def test_a_cached_function_can_be_a_method() -> None:
     with storycore.open_sync("memory") as store:
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import copy
 import functools
 import inspect
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, overload
 
@@ -83,7 +85,7 @@ class CachedFunction(_Cached[P, R]):
 class CachedSyncFunction(_Cached[P, R]):
     """A sync function.
 
-    With a ``run`` and outside of an event loop it goes through both tiers, and the function runs in a worker thread.
+    With a ``run`` and outside of an event loop it goes through both tiers, and each load runs in a thread of its own.
     Without one, or when called on an event loop, which must not wait, memory alone serves it: one call at a time per
     key in this process, copies live at most ``l1_ttl``, and other processes neither see nor invalidate them.
     """
@@ -111,7 +113,7 @@ class CachedSyncFunction(_Cached[P, R]):
         found = self._tiers.near.look(slot)
         if found is not None:
             return _value(slot.policy.count_hit(found))
-        return _value(self._run(self._tiers.fetch(slot, lambda: asyncio.to_thread(call))))
+        return _value(self._run(self._tiers.fetch(slot, lambda: _in_own_thread(call))))
 
     def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Remove this call's result from where this function keeps it (see ``Region.invalidate``).
@@ -239,6 +241,25 @@ def _on_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+async def _in_own_thread(call: Callable[[], R]) -> R:
+    """Run a call in a thread of its own: functions that call each other could wait for a place in a pool forever."""
+    outcome: Future[R] = Future()
+    run = contextvars.copy_context().run
+    threading.Thread(target=run, args=(_settle, outcome, call), name="storycore-cached", daemon=True).start()
+    return await asyncio.wrap_future(outcome)
+
+
+def _settle(outcome: Future[R], call: Callable[[], R]) -> None:
+    if not outcome.set_running_or_notify_cancel():
+        return
+    try:
+        outcome.set_result(call())
+    except StopIteration as exc:  # which no future can hold
+        outcome.set_exception(RuntimeError(f"The cached function raised {exc!r}."))
+    except BaseException as exc:  # belongs to the caller
+        outcome.set_exception(exc)
 
 
 def _value(answer: Answer[R]) -> R:
