@@ -117,6 +117,8 @@ def test_the_version_is_told(storycore: Storycore) -> None:
         (("config", "--profile", "memry"), "Did you mean 'memory'?"),
         (("config", "--profile", "no/such.toml"), "There is no configuration file"),
         (("config", "--dir", ""), "the path of a folder"),
+        (("config", "--dir", "~nobody-of-that-name/x"), "home folder"),
+        (("config", "--dir", "\udcff"), "valid Unicode"),
         (("search",), "QUERY"),
         (("search", "x", "--profile", "memory", "--where", "{"), "--where is not JSON"),
         (("search", "x", "--profile", "memory", "--where", "[]"), "--where is a JSON object"),

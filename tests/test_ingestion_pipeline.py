@@ -720,7 +720,7 @@ async def test_two_runs_at_the_same_time_end_in_one_state(place: Place) -> None:
     for i in range(12):
         place.write(f"{i}.txt", f"Document {i}\n\n{CANAL}")
     reports = await asyncio.gather(place.run(), place.run())
-    assert [[], []] == [report.failed for report in reports]
+    assert [report.failed for report in reports] == [[], []]
     final = await place.run()
     assert (final.failed, final.documents, len(await place.items())) == ([], 12, 12)
 

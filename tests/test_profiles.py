@@ -339,6 +339,8 @@ def test_an_adapter_may_read_its_urls_itself() -> None:
             "entities",
         ),
         ('[profile.dev]\nextends="memory"\ndir=3', "profile.dev.dir", None),
+        ('[profile.dev]\nextends="memory"\ndir="~nobody-of-that-name/x"', "profile.dev.dir", None),
+        ('[profile.dev]\nextends="memory"\ndir="a\\u0000b"', "profile.dev.dir", None),
         ('[profile.dev]\nextends="memory"\nrequires="x"', "profile.dev.requires", None),
         ('[profile.dev]\nextends="memory"\ncache=3', "profile.dev.cache", None),
         ('[profile.dev]\nextends="memory"\ncache="no url"', "cache", None),

@@ -153,9 +153,21 @@ def _table(value: object, where: str, expected: str) -> Table:
 
 
 def _dir(value: object, where: str, folder: Path) -> Path:
-    if not isinstance(value, (str, Path)) or not str(value).strip():
-        raise _wrong(where, "the path of a folder")
-    return Path(_absolute(Path(value).expanduser(), folder))
+    if not isinstance(value, (str, Path)) or not str(value).strip() or not _is_name(str(value)):
+        raise _wrong(where, "the path of a folder, in valid Unicode")
+    try:
+        return _absolute(Path(value).expanduser(), folder)
+    except RuntimeError as exc:  # "~" or "~name" of a user whom this machine does not know
+        raise ConfigError(f"{where}: the home folder in {str(value)!r} is not known here.", path=where) from exc
+
+
+def _is_name(text: str) -> bool:
+    """Whether a text can be a path that a URL can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
 
 
 def _absolute(path: Path, folder: Path) -> Path:
