@@ -120,6 +120,8 @@ def test_the_version_is_told(storycore: Storycore) -> None:
         (("config", "--dir", "~nobody-of-that-name/x"), "home folder"),
         (("config", "--dir", "\udcff"), "valid Unicode"),
         (("search",), "QUERY"),
+        (("ingest", ""), "The path is empty"),
+        (("demo", "--docs", ""), "The path is empty"),
         (("search", "x", "--profile", "memory", "--where", "{"), "--where is not JSON"),
         (("search", "x", "--profile", "memory", "--where", "[]"), "--where is a JSON object"),
         (("conformance", "entites", "--adapter", "memory"), "Did you mean 'entities'?"),
@@ -176,12 +178,16 @@ def test_a_defect_is_not_hidden() -> None:
         told(ZeroDivisionError("x"), as_json=False)
 
 
-def test_a_reader_that_leaves_causes_no_noise(tmp_path: Path) -> None:
-    """`storycore … | head -1` ends quietly."""
+@pytest.mark.parametrize(
+    ("arguments", "status", "lines"),
+    [(["config", "--profile", "memory"], 141, 0), (["config", "--profile", "memri", "--json"], 2, 1)],
+)
+def test_a_reader_that_leaves_causes_no_noise(tmp_path: Path, arguments: list[str], status: int, lines: int) -> None:
+    """`storycore … | head -1` ends quietly, and an error is told on stderr all the same."""
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
-        [sys.executable, "-m", "storycore", "config", "--profile", "memory"],
+        [sys.executable, "-m", "storycore", *arguments],
         cwd=tmp_path,
         stdout=writing,
         stderr=subprocess.PIPE,
@@ -189,7 +195,25 @@ def test_a_reader_that_leaves_causes_no_noise(tmp_path: Path) -> None:
         check=False,
     )
     os.close(writing)
-    assert (done.returncode, done.stderr) == (141, "")
+    assert (done.returncode, len(done.stderr.splitlines())) == (status, lines)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_result_that_cannot_be_written_is_one_error(tmp_path: Path, form: Sequence[str]) -> None:
+    """A full disk behind stdout is told on stderr, without a traceback."""
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "storycore", "config", "--profile", "memory", *form]
+        done = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes streams")
+@pytest.mark.parametrize("form", ["", "--json"])
+def test_closed_streams_are_no_obstacle(tmp_path: Path, form: str) -> None:
+    """What is told to nobody is told all the same."""
+    command = f'"{sys.executable}" -m storycore config --profile memory {form} <&- >&- 2>&-'
+    assert subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, check=False).returncode == 0
 
 
 def test_a_terminal_without_unicode_is_no_obstacle(tmp_path: Path) -> None:

@@ -13,9 +13,19 @@ if TYPE_CHECKING:
     from storycore.app import Opening
     from storycore.profiles import Profile
 
-__all__ = ["Common", "common_options"]
+__all__ = ["Common", "FilledPath", "common_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class FilledPath(click.Path):
+    """A path that is not empty: an unset variable of a shell must not stand for the working directory."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; click's own words where it is empty."""
+        if not value:
+            self.fail("The path is empty.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 @dataclass(frozen=True, slots=True)

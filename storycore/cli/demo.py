@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from storycore.cli.common import Common, common_options
+from storycore.cli.common import Common, FilledPath, common_options
 
 if TYPE_CHECKING:
     from storycore.cli.demonstration import Demonstration
@@ -19,7 +19,7 @@ __all__ = ["demo"]
 
 @click.command()
 @common_options
-@click.option("--docs", type=click.Path(path_type=Path), help="Your own documents instead of those on Richmond.")
+@click.option("--docs", type=FilledPath(path_type=Path), help="Your own documents instead of those on Richmond.")
 def demo(common: Common, docs: Path | None) -> int:
     """Show the whole thing at work on this machine: no service, no network, under a minute.
 

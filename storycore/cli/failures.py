@@ -45,7 +45,10 @@ def told(error: BaseException, *, as_json: bool) -> int:
 def _say(details: dict[str, object], status: int, *, as_json: bool) -> int:
     click.echo(f"error: {details['message']}" if status != INTERRUPTED else details["message"], err=True)
     if as_json:
-        click.echo(json.dumps({"error": details}, indent=2))
+        try:
+            click.echo(json.dumps({"error": details}, indent=2))
+        except OSError:  # whoever reads has gone, or the disk is full; stderr has been told
+            _silence()
     return status
 
 
@@ -68,8 +71,13 @@ def _usage_message(error: click.ClickException) -> str:
 
 
 def _reader_left() -> int:
-    """Whoever read our output has gone: say nothing more, not even at interpreter exit."""
+    """Whoever read our output has gone."""
+    _silence()
+    return _PIPE_CLOSED
+
+
+def _silence() -> None:
+    """Say nothing more on stdout, not even at interpreter exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
-    return _PIPE_CLOSED

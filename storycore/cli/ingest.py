@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from storycore.cli.common import Common, common_options
+from storycore.cli.common import Common, FilledPath, common_options
 
 if TYPE_CHECKING:
     from storycore.ingestion import Plan, Report
@@ -22,7 +22,7 @@ _CAUTIOUS = 0.2
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=FilledPath(path_type=Path))
 @common_options
 @click.option("--dry-run", is_flag=True, help="Only say what would be done; nothing is written.")
 @click.option("--yes", is_flag=True, help="Also remove when many documents are gone; else a fifth at most.")
