@@ -104,6 +104,16 @@ def test_ingest_then_search_finds_the_passage(storycore: Storycore, docs: Path) 
     assert "river.md" in storycore("search", "kayaks").out
 
 
+def test_no_document_steers_the_terminal(storycore: Storycore, docs: Path) -> None:
+    """Signs that a terminal would obey are shown as text, whether they come from a name or from what is in a file."""
+    (docs / "odd\x1b[31m.txt").write_text("\x1b]0;another title\x07Kayaks and [bold]canoes[/] on the rapids.\n")
+    (docs / "bad\x1b[2J.txt").write_bytes(b"\0")
+    storycore("init")
+    shown = storycore("ingest", str(docs)).out + storycore("search", "kayaks and canoes").out
+    assert all(text in shown for text in ("bad\\x1b[2J.txt", "odd\\x1b[31m.txt", "\\x07Kayaks and [bold]canoes[/]"))
+    assert not {"\x1b", "\x07"} & set(shown)
+
+
 def test_search_takes_filters_and_a_least_score(storycore: Storycore, docs: Path) -> None:
     """--where and --min-score narrow the result; nothing found is no failure; a wrong filter is a mistake."""
     storycore("init")

@@ -14,9 +14,8 @@ __all__ = ["config"]
 @click.option("--origin", is_flag=True, help="Also say where each value came from.")
 def config(common: Common, origin: bool) -> None:
     """Show the settings in force; secrets are hidden."""
-    from rich.markup import escape
 
-    from storycore.cli.output import print_json, show, table
+    from storycore.cli.output import escape, print_json, show, table
     from storycore.profiles import describe
 
     profile = common.load()

@@ -86,9 +86,7 @@ def _adapter(adapter: str | None, url: str | None) -> str:
 
 
 def _show(report: dict[str, Any]) -> None:
-    from rich.markup import escape
-
-    from storycore.cli.output import console
+    from storycore.cli.output import console, escape
 
     out = console()
     counts = report["counts"]

@@ -36,9 +36,7 @@ def doctor(common: Common) -> int:
 
 
 def _show(profile: str, found: list[Finding], *, well: bool) -> None:
-    from rich.markup import escape
-
-    from storycore.cli.output import show, table
+    from storycore.cli.output import escape, show, table
 
     made = table("", "check", "found", title=f"profile {profile}")
     for each in found:

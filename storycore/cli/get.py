@@ -18,9 +18,8 @@ __all__ = ["get"]
 @common_options
 def get(common: Common, kind: str, id_: str) -> None:
     """Show one entity. KIND is user, session, story, template, content, or a kind that a plugin declares."""
-    from rich.markup import escape
 
-    from storycore.cli.output import print_json, show, table
+    from storycore.cli.output import escape, print_json, show, table
 
     found = asyncio.run(_get(common, kind, id_))
     if common.as_json:

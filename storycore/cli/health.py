@@ -20,9 +20,8 @@ __all__ = ["health"]
 @click.option("--deep", is_flag=True, help="Also check the integrity of what is stored; may take long.")
 def health(common: Common, deep: bool) -> int:
     """Ask every port whether it can serve; exit status 1 when one cannot."""
-    from rich.markup import escape
 
-    from storycore.cli.output import print_json, show, table
+    from storycore.cli.output import escape, print_json, show, table
 
     found = asyncio.run(_health(common, deep=deep))
     well = all(each.ok for each in found.values())

@@ -78,7 +78,7 @@ def _show(found: Plan, *, dry_run: bool) -> None:
 
 def _troubles(found: Plan) -> list[str]:
     """What was not done and why, as lines of rich markup; long lists are cut."""
-    from rich.markup import escape
+    from storycore.cli.output import escape
 
     lines = [f"[red]failed[/] {escape(f.uri)}: {f.stage}: {escape(f.error)}" for f in found.failed]
     lines += [f"[yellow]skipped[/] {escape(s.uri)}: {escape(s.reason)}" for s in found.skipped]

@@ -35,9 +35,7 @@ async def _init(common: Common, *, dry_run: bool, warm: bool) -> tuple[Mapping[s
 
 
 def _show(actions: Mapping[str, Sequence[str]], warmed: int, *, dry_run: bool) -> None:
-    from rich.markup import escape
-
-    from storycore.cli.output import show
+    from storycore.cli.output import escape, show
 
     lines = [f"[bold]{port}[/]  {escape(action)}" for port, done in actions.items() for action in done]
     show(*(lines or ["Nothing is missing." if dry_run else "Nothing was missing."]))

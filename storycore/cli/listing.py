@@ -97,9 +97,7 @@ async def _walked(repository: Repository[Any], asked: _Listing) -> Page[Any]:
 
 
 def _show(kind: str, page: Page[Any]) -> None:
-    from rich.markup import escape
-
-    from storycore.cli.output import show, table
+    from storycore.cli.output import escape, show, table
 
     if not page.items:
         return show("None.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from decimal import Decimal
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-__all__ = ["console", "human_bytes", "plain", "print_json", "show", "table"]
+__all__ = ["console", "escape", "human_bytes", "plain", "print_json", "show", "table"]
 
 _STEP = 1024
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -57,6 +59,13 @@ def plain(value: object) -> object:
     if isinstance(value, (PurePath, Decimal)):
         return str(value)
     raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+def escape(text: str) -> str:
+    """A text that is shown as it is: no markup, and no signs that would steer the terminal (``\\x1b``)."""
+    from rich.markup import escape as without_markup
+
+    return without_markup(_CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text))
 
 
 def table(*columns: str, title: str | None = None) -> Table:

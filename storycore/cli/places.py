@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
-from storycore.cli.output import human_bytes, table
+from storycore.cli.output import escape, human_bytes, table
 
 if TYPE_CHECKING:
     from rich.table import Table

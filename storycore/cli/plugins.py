@@ -18,9 +18,8 @@ __all__ = ["plugins"]
 @common_options
 def plugins(common: Common) -> None:
     """Show the installed adapters, and why one does not work."""
-    from rich.markup import escape
 
-    from storycore.cli.output import print_json, show, table
+    from storycore.cli.output import escape, print_json, show, table
     from storycore.plugins import Plugins
 
     found = Plugins().found()
@@ -29,7 +28,7 @@ def plugins(common: Common) -> None:
     made = table("adapter", "version", "ports", "about")
     for each in found:
         ports = ", ".join(each.adapter.ports) if each.adapter else ""
-        about = each.adapter.summary if each.adapter else "[red]does not work, see below[/]"
+        about = escape(each.adapter.summary) if each.adapter else "[red]does not work, see below[/]"
         made.add_row(each.name, each.version, ports, about)
     return show(
         made, *(f"[red]{each.name} ({each.distribution}):[/] {escape(each.problem)}" for each in found if each.problem)

@@ -17,9 +17,8 @@ __all__ = ["stats"]
 @common_options
 def stats(common: Common) -> None:
     """Show what is stored where, and how the cache does; counts begin when the command does."""
-    from rich.markup import escape
 
-    from storycore.cli.output import print_json, show, table
+    from storycore.cli.output import escape, print_json, show, table
     from storycore.cli.places import places_table
 
     found = asyncio.run(_stats(common))

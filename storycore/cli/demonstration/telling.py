@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.padding import Padding
 from rich.rule import Rule
 
-from storycore.cli.output import console, table
+from storycore.cli.output import console, escape, table
 from storycore.cli.passages import passage
 from storycore.cli.places import places_table
 
