@@ -24,7 +24,7 @@ from storycore.layers.metrics import Metrics
 from storycore.layers.retry import Retrying, RetrySettings
 from storycore.layers.stack import interceptor, stacked
 from storycore.layers.timeout import Timeout, TimeoutSettings
-from storycore.memory.blobs import open_blobs
+from storycore.memory.blobs import MemoryBlobStore, open_blobs
 from storycore.memory.config import MemoryConfig
 from storycore.ports.conditions import ANY
 from storycore.ports.environment import Environment
@@ -177,6 +177,26 @@ async def test_a_deferred_port_is_built_and_opened_once_by_its_first_use() -> No
     await port.close()
     with pytest.raises(Unavailable, match="closed"):
         await _head(port)()
+
+
+class SlowToOpen(MemoryBlobStore):
+    """A store that takes its time to open."""
+
+    async def open(self) -> None:
+        await asyncio.sleep(0.01)
+        await super().open()
+
+
+async def test_a_deferred_port_that_closes_while_it_opens_ends_closed() -> None:
+    inner = SlowToOpen(Environment())
+    deferred = Deferred(PortName.BLOBS, lambda: inner)
+    first = asyncio.create_task(_head(deferred)())
+    await asyncio.sleep(0)
+    await deferred.close()
+    await asyncio.wait([first])
+    assert not (await inner.health()).ok
+    with pytest.raises(Unavailable, match="closed"):
+        await _head(deferred)()
 
 
 def _head(port: object) -> Callable[[], Awaitable[object]]:

@@ -46,24 +46,24 @@ class Deferred(Forward[Port]):
 
     async def open(self) -> None:
         """Open the port; a second call does nothing."""
-        if self._closed:
-            raise Unavailable(f"The store is closed, so {self.port} cannot be used; open the store again.")
-        if not self._is_open:
-            async with self._opening:
-                if not self._is_open:
-                    await self.inner.open()
-                    self._is_open = True
+        async with self._opening:
+            if self._closed:
+                raise Unavailable(f"The store is closed, so {self.port} cannot be used; open the store again.")
+            if not self._is_open:
+                await self.inner.open()
+                self._is_open = True
 
     async def ensure(self, *, dry_run: bool = False) -> Provision:
         """Create what is missing."""
         return await self.inner.ensure(dry_run=dry_run)
 
     async def close(self) -> None:
-        """Close the port if it was ever built."""
+        """Close the port if it was ever built; one that is just opening is closed once it is open."""
         self._closed = True
-        self._is_open = False
-        if self._built is not None:
-            await self._built.close()
+        async with self._opening:
+            self._is_open = False
+            if self._built is not None:
+                await self._built.close()
 
     def __getattr__(self, name: str) -> Any:  # what a port has beside operations
         if name.startswith("_"):
