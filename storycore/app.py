@@ -68,6 +68,7 @@ class Store:
         self.metrics = Metrics()
         self._plugins = plugins
         self._run = run
+        self._is_closed = False
 
         self._configs = {port: self._config(port) for port in PortName}
         self.ports = {port: self._port(port) for port in PortName}
@@ -270,16 +271,20 @@ class Store:
 
     async def close(self) -> None:
         """Close every port that was used; a second call does nothing."""
-        self._plugins.hook.storycore_closing(store=self)
-        await self.cache.close()
-        failures: list[Exception] = []
-        for port in reversed(self.ports.values()):
+        if self._is_closed:
+            return
+        self._is_closed = True
+        failures: list[BaseException] = []
+        for close in (self._tell_closing, self.cache.close, *(port.close for port in reversed(self.ports.values()))):
             try:
-                await port.close()
-            except Exception as exc:  # every port gets its close, then the first failure is told
+                await close()
+            except BaseException as exc:  # a plugin's error or a cancellation too: every port gets its close first
                 failures.append(exc)
         if failures:
             raise failures[0]
+
+    async def _tell_closing(self) -> None:
+        self._plugins.hook.storycore_closing(store=self)
 
     def _check(self, need: str) -> None:
         name = need.partition(".")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -268,6 +269,49 @@ async def test_a_plugin_without_packaging_takes_part_through_the_hooks() -> None
         with pytest.raises(AccessDenied):
             await store.events.track("feature_used")
     assert extension.seen == ["opened", "closing"]
+
+
+class Failing:
+    """A plugin that counts how often the store closes, and fails each time."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    @hookimpl
+    def storycore_closing(self, store: Store) -> None:
+        self.calls += 1
+        raise ValueError("the plugin's own mistake")
+
+
+async def test_every_port_is_closed_once_also_when_a_plugin_fails() -> None:
+    failing = Failing()
+    opening = storycore.open("memory", plugins=[failing])
+    store = await opening.__aenter__()
+    await store.users.find("ada")
+    with pytest.raises(ValueError, match="own mistake"):
+        await store.close()
+    await store.close()
+    assert failing.calls == 1
+    assert not (await store.ports[PortName.ENTITIES].inner.health()).ok
+
+
+async def test_a_cancelled_close_still_closes_every_port() -> None:
+    store = await storycore.open("memory").__aenter__()
+    await store.users.find("ada")
+    begun = asyncio.Event()
+
+    async def endless() -> str:
+        begun.set()
+        await asyncio.sleep(60)
+        return ""
+
+    loading = asyncio.create_task(store.cache.region("slow", str, ttl=60).get_or_load(load=endless))
+    await begun.wait()
+    closing = asyncio.create_task(store.close())
+    asyncio.get_running_loop().call_soon(closing.cancel)
+    await asyncio.wait([closing, loading])
+    assert closing.cancelled()
+    assert not (await store.ports[PortName.ENTITIES].inner.health()).ok
 
 
 async def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:
