@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -531,12 +532,32 @@ async def test_links_are_followed_only_when_wanted_and_never_in_circles(place: P
     (place.root / "link.txt").symlink_to(outside)
     (place.root / "gone.txt").symlink_to(tmp_path / "nothing")
     (place.root / "sub" / "loop").symlink_to(place.root)
+    (place.root / "self").symlink_to(place.root / "self")
     report = await place.run()
-    reasons = {"link.txt": "symbolic link", "gone.txt": "symbolic link to nothing", "sub/loop": "symbolic link"}
+    nowhere = dict.fromkeys(("gone.txt", "self"), "symbolic link to nothing")
+    reasons = {"link.txt": "symbolic link", "sub/loop": "symbolic link", **nowhere}
     assert (["sub/a.txt"], reasons) == (report.added, dict(report.skipped))
     following = SMALL.model_copy(update={"follow_symlinks": True})
     report = await place.pipeline(following).run(place.root)
     assert (report.added, dict(report.skipped)["sub/loop"]) == (["link.txt"], "symbolic link to a folder above it")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="paths are shorter than calls are deep")
+async def test_folders_may_nest_as_deep_as_the_system_lets_them(place: Place) -> None:
+    """Deeper than Python's calls, to the longest path; what is deeper still is told."""
+    here, longest = Path.cwd(), (os.pathconf("/", "PC_PATH_MAX") - len(str(place.root))) // 2 - 10
+    try:
+        os.chdir(place.root)
+        for depth in range(longest + 20):
+            if depth == longest:
+                Path("deep.md").write_text(RIVER)
+            Path("d").mkdir()
+            os.chdir("d")
+        report = await place.run()
+    finally:
+        os.chdir(here)
+        subprocess.run(["rm", "-rf", place.root / "d"], check=True)
+    assert (len(report.added), report.complete, "too long" in report.failed[0].error) == (1, False, True)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no named pipes")

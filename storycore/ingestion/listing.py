@@ -11,7 +11,7 @@ from pathlib import Path
 from storycore.ingestion.config import IngestionConfig
 from storycore.ingestion.reports import Failure, Skipped
 
-__all__ = ["Listing", "SourceFile", "left_out", "list_files", "reason_to_skip"]
+__all__ = ["Listing", "SourceFile", "list_files", "reason_to_skip"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,8 @@ class Listing:
 def list_files(root: Path, config: IngestionConfig) -> Listing:
     """Walk through ``root``; never enters the same folder from within itself."""
     listing = Listing()
-    for entry, uri in _walk(root, "", (), config, listing):
-        if entry.is_file(follow_symlinks=config.follow_symlinks):
+    for entry, uri in _walk(root, config, listing):
+        if _is_file(entry, config):
             listing.files.append(SourceFile(uri, Path(entry.path)))
         elif entry.is_symlink():
             broken = not Path(entry.path).exists()
@@ -62,41 +62,73 @@ def list_files(root: Path, config: IngestionConfig) -> Listing:
     return listing
 
 
-_Place = tuple[int, int]
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """A folder that is still to be read; ``above`` names it and the folders that led to it by device and number."""
+
+    path: Path
+    prefix: str
+    above: frozenset[tuple[int, int]] = frozenset()
 
 
-def _walk(
-    folder: Path, prefix: str, above: tuple[_Place, ...], config: IngestionConfig, listing: Listing
-) -> Iterator[tuple[os.DirEntry[str], str]]:
+def _walk(root: Path, config: IngestionConfig, listing: Listing) -> Iterator[tuple[os.DirEntry[str], str]]:
+    """What is no folder, at any depth; without recursion, since folders nest deeper than calls may."""
+    waiting = [_Folder(root, "")]
+    while waiting:
+        folder = waiting.pop()
+        entries, above = _opened(folder, listing)
+        for entry in entries:
+            uri = folder.prefix + entry.name
+            if not _is_text(uri):
+                listing.failed.append(Failure(ascii(uri), "list", "the name is not valid Unicode; rename it"))
+            elif not _is_left_out(uri, config):
+                if _is_folder(entry, config):
+                    waiting.append(_Folder(Path(entry.path), f"{uri}/", above))
+                else:
+                    yield entry, uri
+
+
+def _opened(folder: _Folder, listing: Listing) -> tuple[list[os.DirEntry[str]], frozenset[tuple[int, int]]]:
+    """What is in a folder; nothing where it cannot be read or is within itself, which the listing then tells."""
     try:
-        here = folder.stat()
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+        here = folder.path.stat()
+        with os.scandir(folder.path) as found:
+            entries = list(found)
     except OSError as exc:
-        listing.failed.append(Failure(prefix or ".", "list", f"the folder cannot be read: {exc.strerror or exc}"))
-        return
+        reason = f"the folder cannot be read: {exc.strerror or exc}"
+        listing.failed.append(Failure(folder.prefix or ".", "list", reason))
+        return [], folder.above
     place = (here.st_dev, here.st_ino)
-    if place in above:
-        listing.skipped.append(Skipped(prefix.rstrip("/"), "symbolic link to a folder above it"))
-        return
-    for entry in entries:
-        uri = prefix + entry.name
-        if not _is_text(uri):
-            listing.failed.append(Failure(ascii(uri), "list", "the name is not valid Unicode; rename it"))
-        elif not left_out(uri, config):
-            if entry.is_dir(follow_symlinks=config.follow_symlinks):
-                yield from _walk(Path(entry.path), uri + "/", (*above, place), config, listing)
-            else:
-                yield entry, uri
+    if place in folder.above:
+        listing.skipped.append(Skipped(folder.prefix.rstrip("/"), "symbolic link to a folder above it"))
+        return [], folder.above
+    return entries, folder.above | {place}
+
+
+def _is_folder(entry: os.DirEntry[str], config: IngestionConfig) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=config.follow_symlinks)
+    except OSError:  # a link that leads to itself, or what may not be looked at
+        return False
+
+
+def _is_file(entry: os.DirEntry[str], config: IngestionConfig) -> bool:
+    try:
+        return entry.is_file(follow_symlinks=config.follow_symlinks)
+    except OSError:
+        return False
 
 
 def left_out(uri: str, config: IngestionConfig) -> bool:
     """Whether the settings leave out a file or folder: it is hidden, or a pattern matches it or a folder above it."""
     names = uri.split("/")
-    if not config.include_hidden and any(name.startswith(".") for name in names):
-        return True
-    paths = ["/".join(names[: depth + 1]) for depth in range(len(names))]
-    return any(fnmatchcase(path, pattern) for path in paths for pattern in config.exclude)
+    return any(_is_left_out("/".join(names[: depth + 1]), config) for depth in range(len(names)))
+
+
+def _is_left_out(uri: str, config: IngestionConfig) -> bool:
+    """The same, where nothing above it is left out."""
+    hidden = uri.rpartition("/")[2].startswith(".") and not config.include_hidden
+    return hidden or any(fnmatchcase(uri, pattern) for pattern in config.exclude)
 
 
 def reason_to_skip(file: SourceFile, config: IngestionConfig) -> str:
