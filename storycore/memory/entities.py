@@ -235,7 +235,8 @@ class MemoryEntityStore(Lifecycle):
 
     def _number(self, position: FeedPosition) -> int:
         feed, _, digits = position.rpartition(".")
-        if feed != self._feed or not (digits.isascii() and digits.isdigit()) or int(digits) > self._told:
+        is_number = digits.isascii() and digits.isdigit() and len(digits) <= len(str(self._told))
+        if feed != self._feed or not is_number or int(digits) > self._told:
             raise InvalidArgument(f"{position!r} is not a position of this feed; take one that changes() returned.")
         return int(digits)
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import sqlite3
 from datetime import datetime
+from itertools import takewhile
 
 from storycore_sqlite._rows import micros
 
 __all__ = ["trim"]
 
-_NEWEST_OLD = "SELECT max(seq), count(*) FROM (SELECT seq FROM feed WHERE at <= ? ORDER BY seq LIMIT ?)"
+_OLDEST = "SELECT seq, at FROM feed ORDER BY seq LIMIT ?"
 
 
 def trim(connection: sqlite3.Connection, before: datetime, now: datetime, limit: int) -> int:
-    """Forget up to ``limit`` changes told at or before ``before``, and all tokens past their window."""
+    """Forget up to ``limit`` changes told at or before ``before``, and all tokens past their window.
+
+    Nothing behind a younger change is forgotten, so that a live token's results stay, also when the clock was set back.
+    """
     connection.execute("DELETE FROM tokens WHERE until <= ?", (micros(now),))
-    last, count = connection.execute(_NEWEST_OLD, (micros(before), limit)).fetchone()
-    if count:
-        connection.execute("DELETE FROM feed WHERE seq <= ?", (last,))
-        connection.execute("UPDATE state SET trimmed = ?", (last,))
-    return int(count)
+    oldest = connection.execute(_OLDEST, (limit,)).fetchall()
+    old = [seq for seq, _ in takewhile(lambda row: row[1] <= micros(before), oldest)]
+    if old:
+        connection.execute("DELETE FROM feed WHERE seq <= ?", (old[-1],))
+        connection.execute("UPDATE state SET trimmed = ?", (old[-1],))
+    return len(old)

@@ -27,6 +27,9 @@ __all__ = ["find", "find_all", "read_changes", "read_query", "read_segment"]
 _PAGE_BYTES = 8 * 1024 * 1024
 """A page ends early when its bodies are larger than this, so that no page fills the memory."""
 
+_MOST_DIGITS = 19
+"""Of a place in the feed, which SQLite keeps in 64 bits."""
+
 _FIND = f"SELECT {RECORD_COLUMNS} FROM items WHERE pk = ? AND sk = ?"  # noqa: S608
 _WITHOUT_BODY = RECORD_COLUMNS.replace("body", "x''")
 
@@ -94,7 +97,7 @@ def read_changes(connection: sqlite3.Connection, after: FeedPosition | None, lim
 
 def _place(connection: sqlite3.Connection, position: FeedPosition, feed: str) -> int:
     owner, _, digits = position.rpartition(".")
-    if owner == feed and digits.isascii() and digits.isdigit():
+    if owner == feed and digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS:
         head = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'feed'").fetchone()
         if int(digits) <= (0 if head is None else head[0]):
             return int(digits)
