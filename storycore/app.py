@@ -96,6 +96,7 @@ class Store:
             name=profile.namespace,
             chunk_sink=story.chunk_sink,
             chunkers=self._chunkers(),
+            own=[path for config in self._configs.values() for _, path in config if isinstance(path, Path)],
         )
 
     # the operations that concern the layer as a whole

@@ -104,6 +104,17 @@ def test_ingest_then_search_finds_the_passage(storycore: Storycore, docs: Path) 
     assert "river.md" in storycore("search", "kayaks").out
 
 
+def test_the_data_of_the_store_is_no_document(storycore: Storycore, docs: Path, tmp_path: Path) -> None:
+    """Ingesting the folder in which the store lies gives the documents alone, and so does a second time."""
+    storycore("demo", "--docs", str(docs))
+    for _ in range(2):
+        ran = storycore("ingest", str(tmp_path), "--json")
+        assert (ran.status, ran.json["report"]["skipped"]) == (0, [])
+    found = ran.json["report"]["unchanged"]
+    assert found == ["docs/bread.txt", "docs/river.md", "docs/trains.txt", "storycore.toml"]
+    assert storycore("ingest", str(tmp_path / "storycore-data"), "--json").json["report"]["added"] == []
+
+
 def test_no_document_steers_the_terminal(storycore: Storycore, docs: Path) -> None:
     """Signs that a terminal would obey are shown as text, whether they come from a name or from what is in a file."""
     (docs / "odd\x1b[31m.txt").write_text("\x1b]0;another title\x07Kayaks and [bold]canoes[/] on the rapids.\n")

@@ -524,6 +524,19 @@ async def test_hidden_files_and_excluded_ones_are_left_out(place: Place) -> None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs the right to make links")
+async def test_what_is_the_ports_own_is_no_document(place: Place) -> None:
+    """The data of a store may lie among the documents; names that only look like it are documents."""
+    for uri in ("data/x.db", "data/x.db-wal", "data/x.db-notes.txt", "data/blobs/a.md", "data/blobs-2/b.md"):
+        place.write(uri, CANAL)
+    own = [place.root / "data/x.db", place.root / "data/blobs"]
+    pipeline = Pipeline(
+        entities=place.entities, vectors=place.vectors, embedder=place.counting, env=Environment(), own=own
+    )
+    planned, report = await pipeline.plan(place.root), await pipeline.run(place.root)
+    assert report.added == planned.added == ["data/blobs-2/b.md", "data/x.db-notes.txt"]
+    assert report.skipped == planned.skipped == []
+
+
 async def test_links_are_followed_only_when_wanted_and_never_in_circles(place: Place, tmp_path: Path) -> None:
     """Links are named and passed over; with ``follow_symlinks`` they are read, and circles end."""
     outside = tmp_path / "outside.txt"

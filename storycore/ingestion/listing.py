@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,6 +12,8 @@ from storycore.ingestion.config import IngestionConfig
 from storycore.ingestion.reports import Failure, Skipped
 
 __all__ = ["Listing", "SourceFile", "list_files", "reason_to_skip"]
+
+_COMPANIONS = ("", "-wal", "-shm", "-journal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +49,15 @@ class Listing:
         return not self.failed
 
 
-def list_files(root: Path, config: IngestionConfig) -> Listing:
-    """Walk through ``root``; never enters the same folder from within itself."""
+def list_files(root: Path, config: IngestionConfig, own: Iterable[Path] = ()) -> Listing:
+    """Walk through ``root``; never enters the same folder from within itself.
+
+    Args:
+        own: files and folders that are passed over in silence, with the companions that SQLite gives its files.
+    """
     listing = Listing()
-    for entry, uri in _walk(root, config, listing):
+    passed = {f"{path.resolve()}{companion}" for path in own for companion in _COMPANIONS}
+    for entry, uri in _walk(root, config, listing, passed):
         if _is_file(entry, config):
             listing.files.append(SourceFile(uri, Path(entry.path)))
         elif entry.is_symlink():
@@ -71,7 +78,9 @@ class _Folder:
     above: frozenset[tuple[int, int]] = frozenset()
 
 
-def _walk(root: Path, config: IngestionConfig, listing: Listing) -> Iterator[tuple[os.DirEntry[str], str]]:
+def _walk(
+    root: Path, config: IngestionConfig, listing: Listing, passed: Container[str]
+) -> Iterator[tuple[os.DirEntry[str], str]]:
     """What is no folder, at any depth; without recursion, since folders nest deeper than calls may."""
     waiting = [_Folder(root, "")]
     while waiting:
@@ -81,7 +90,7 @@ def _walk(root: Path, config: IngestionConfig, listing: Listing) -> Iterator[tup
             uri = folder.prefix + entry.name
             if not _is_text(uri):
                 listing.failed.append(Failure(ascii(uri), "list", "the name is not valid Unicode; rename it"))
-            elif not _is_left_out(uri, config):
+            elif entry.path not in passed and not _is_left_out(uri, config):
                 if _is_folder(entry, config):
                     waiting.append(_Folder(Path(entry.path), f"{uri}/", above))
                 else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -52,6 +52,7 @@ class Pipeline:
         config: how documents are found and cut.
         chunkers: more chunkers by content type; they override the built-in ones.
         namespace: of the vector index.
+        own: files and folders that are no documents, such as those in which the ports keep their data.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Pipeline:
         config: IngestionConfig | None = None,
         chunkers: Mapping[str, Chunker] | None = None,
         namespace: str = DEFAULT_NAMESPACE,
+        own: Iterable[Path] = (),
     ) -> None:
         if not _NAME.fullmatch(name):
             raise InvalidArgument(f"The pipeline name {name!r} is not 1 to 64 letters, digits, '.', '_' and '-'.")
@@ -77,6 +79,7 @@ class Pipeline:
         self._chunkers = {**builtin_chunkers(self._config), **(chunkers or {})}
         self._targets = Targets(vectors, namespace, chunk_sink)
         self._roots = Roots(entities, self._place)
+        self._own = tuple(own)
 
     async def plan(self, root: str | Path, *, root_id: str | None = None) -> Plan:
         """What ``run`` would do; writes nothing.
@@ -212,7 +215,7 @@ class Pipeline:
         await side_by_side(listing.files, lambda file: work(file, known.get(file.uri)), self._config.concurrency)
 
     async def _listed(self, root: Root) -> Listing:
-        return await asyncio.to_thread(list_files, root.path, self._config)
+        return await asyncio.to_thread(list_files, root.path, self._config, self._own)
 
     async def _index_was_lost(self, known: Mapping[str, Known]) -> bool:
         if not any(source.chunks for source in known.values()):
