@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storycore.caching import CachedEntities, Caching, Region
+from storycore.errors import Unavailable
 from storycore.layers.checks import checked
 from storycore.memory.cache import MemoryCache
 from storycore.memory.config import MemoryCacheConfig, MemoryConfig
@@ -203,6 +204,66 @@ async def test_a_cancelled_leader_does_not_cancel_the_joiners() -> None:
         assert await asyncio.gather(*joiners) == [0, 0, 0]
         assert leader.cancelled()
         assert source.loads == 1
+
+
+@pytest.mark.parametrize("is_invalidated", [True, False])
+async def test_closing_ends_every_load_and_tells_who_waited(is_invalidated: bool) -> None:
+    """Also a load whose key was invalidated meanwhile; its readers were not cancelled, so they get an error."""
+    async with slow_port() as (port, env):
+        caching = Caching(port, env)
+        region, started, ended = region_of(caching), asyncio.Event(), asyncio.Event()
+
+        async def hang(name: str) -> int:
+            started.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+            return 1
+
+        readers = [asyncio.create_task(region.get_or_load(name="n", load=hang)) for _ in range(2)]
+        await started.wait()
+        if is_invalidated:
+            await region.invalidate(name="n")
+        await caching.close()
+        assert ended.is_set()
+        found = await asyncio.gather(*readers, return_exceptions=True)
+        assert [type(one) for one in found] == [Unavailable] * 2
+
+
+async def test_a_cancelled_close_still_ends_every_load() -> None:
+    """The loads are cancelled before anything is waited for."""
+    async with slow_port() as (port, env):
+        caching = Caching(port, env)
+        region, started = region_of(caching), asyncio.Event()
+
+        async def hang(name: str) -> int:
+            started.set()
+            await asyncio.Event().wait()
+            return 1
+
+        reader = asyncio.create_task(region.get_or_load(name="n", load=hang))
+        await started.wait()
+        closing = asyncio.create_task(caching.close())
+        asyncio.get_running_loop().call_soon(closing.cancel)
+        with pytest.raises(Unavailable, match="closed"):
+            await reader
+
+
+async def test_a_reader_who_is_cancelled_at_any_point_leaves_no_lease_behind() -> None:
+    """Also while the lease is on its way to him: the next reader need not wait for its time to pass."""
+    for point in POINTS[:30]:
+        async with slow_port(point) as (port, env):
+            caching, source = Caching(port, env), Source()
+            region = region_of(caching)
+            reader = asyncio.create_task(region.get_or_load(name="n", load=source.load))
+            await turns(point)
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+            await turns(60)
+            [found] = await port.acquire([region.key(name="n")], lease=timedelta(seconds=1))
+            assert (found.value is None) == (found.lease is not None), point
+            await caching.close()
 
 
 async def test_when_every_reader_is_cancelled_so_is_the_load() -> None:

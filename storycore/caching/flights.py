@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Generic, TypeVar
 
+from storycore.errors import Unavailable
+
 __all__ = ["Flight", "Flights"]
 
 R = TypeVar("R")
@@ -24,6 +26,7 @@ class Flight(Generic[R]):
         self.sealed = False
         self.accepted = False
         self.dropped = False
+        self.ended = False
         self.passengers = 0
         self._task: asyncio.Task[R] | None = None
 
@@ -34,13 +37,21 @@ class Flight(Generic[R]):
         return self._task
 
     async def ride(self) -> R:
-        """The result; when the last passenger is cancelled, so is the load."""
+        """The result; when the last passenger is cancelled, so is the load.
+
+        Raises:
+            Unavailable: the cache was closed meanwhile.
+        """
         task = self._task
         if task is None:
             raise RuntimeError("The flight has not been started.")
         self.passengers += 1
         try:
             return await asyncio.shield(task)
+        except asyncio.CancelledError as exc:
+            if not self.ended or _cancelling():
+                raise
+            raise Unavailable("The cache was closed during the load; open the store again.") from exc
         finally:
             self.passengers -= 1
             if self.passengers == 0 and not task.done():
@@ -57,11 +68,12 @@ class Flight(Generic[R]):
             raise
         return result if self.accepted and not late and not self.dropped else None
 
-    async def cancel(self) -> None:
-        """End the load for everybody."""
+    def end(self) -> asyncio.Task[R] | None:
+        """End the load for everybody; the task to wait for."""
+        self.ended = True
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task])
+        return self._task
 
 
 class Flights(Generic[R]):
@@ -69,6 +81,7 @@ class Flights(Generic[R]):
 
     def __init__(self) -> None:
         self._flights: dict[str, Flight[R]] = {}
+        self._airborne: set[Flight[R]] = set()
 
     def find(self, key: str) -> Flight[R] | None:
         """The flight that a caller may join now."""
@@ -80,6 +93,7 @@ class Flights(Generic[R]):
         """Start a flight; it leaves the list when it ends."""
         flight: Flight[R] = Flight(tags)
         self._flights[key] = flight
+        self._airborne.add(flight)
         flight.start(work(flight)).add_done_callback(lambda _: self._land(key, flight))
         return flight
 
@@ -100,12 +114,14 @@ class Flights(Generic[R]):
         self.drop(list(self._flights))
 
     async def close(self) -> None:
-        """Cancel every flight and wait until they have ended."""
-        flights = list(self._flights.values())
+        """Cancel every flight, dropped ones too, and wait until they have ended."""
+        tasks = [task for flight in self._airborne if (task := flight.end()) is not None]
         self.drop_all()
-        await asyncio.gather(*(flight.cancel() for flight in flights))
+        if tasks:
+            await asyncio.wait(tasks)
 
     def _land(self, key: str, flight: Flight[R]) -> None:
+        self._airborne.discard(flight)
         if self._flights.get(key) is flight:
             del self._flights[key]
 

@@ -17,6 +17,9 @@ __all__ = ["Claim", "Loaded", "SharedTier"]
 
 T = TypeVar("T")
 
+_PATIENCE_SECONDS = 1.0
+"""How long a cancelled caller stays for the leases that are on their way to him, to give them back."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claim(Generic[T]):
@@ -71,15 +74,22 @@ class SharedTier:
         return [self._unseal(slot, data, versions) for slot, data in zip(slots, sealed, strict=True)]
 
     async def claim(self, slots: Sequence[Slot[T]]) -> list[Claim[T]]:
-        """Ask once for the right to load each entry; all slots are of one region and have different keys."""
+        """Ask once for the right to load each entry; all slots are of one region and have different keys.
+
+        A caller who is cancelled, or for whom a part of it fails, leaves no lease behind.
+        """
+        claims: list[Claim[T]] = []
         try:
             if not await self.outbox.settled():
                 return [Claim(is_fault=True)] * len(slots)
-            versions, acquired = await asyncio.gather(self._versions(slots), self._acquire(slots, refresh=False))
+            versions, acquired = await self._ask(slots)
             claims = [self._claim(slot, got, versions) for slot, got in zip(slots, acquired, strict=True)]
             await self._claim_outdated(slots, claims, versions, had=[got.value is not None for got in acquired])
             return claims
-        except Exception:  # whatever the tier raises, the value is loaded without it
+        except BaseException as exc:  # whatever the tier raises, the value is loaded without it
+            await self.release(claims)
+            if not isinstance(exc, Exception):
+                raise
             _count_fault(slots)
             return [Claim(is_fault=True)] * len(slots)
 
@@ -104,13 +114,7 @@ class SharedTier:
 
     async def release(self, claims: Sequence[Claim[Any]]) -> None:
         """Give leases back unfilled."""
-        leases = [claim.lease for claim in claims if claim.lease is not None]
-        if not leases:
-            return
-        try:
-            await self._port.release(leases)
-        except Exception:  # the lease then ends by itself
-            return
+        await self._release([claim.lease for claim in claims])
 
     async def put(self, slot: Slot[T], entry: Entry[T]) -> bool:
         """Store the newest value; when that fails, or it is not to be kept, the key is invalidated instead."""
@@ -151,6 +155,19 @@ class SharedTier:
             return _pass_on(exc)
         return True
 
+    async def _ask(self, slots: Sequence[Slot[T]]) -> tuple[Mapping[str, int], list[Acquired]]:
+        """The tags' versions and what was acquired, asked for at once."""
+        reading = asyncio.ensure_future(self._versions(slots))
+        acquired: list[Acquired] = []
+        try:
+            acquired = await self._acquire(slots, refresh=False)
+            return await reading, acquired
+        except BaseException:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            await self._release([got.lease for got in acquired])
+            raise
+
     async def _claim_outdated(
         self, slots: Sequence[Slot[T]], claims: list[Claim[T]], versions: Mapping[str, int], *, had: Sequence[bool]
     ) -> None:
@@ -173,8 +190,25 @@ class SharedTier:
         return None if sealed is None else unseal(slot, sealed, _of(slot, versions))
 
     async def _acquire(self, slots: Sequence[Slot[T]], *, refresh: bool) -> list[Acquired]:
+        """What the port grants; to a caller who is cancelled meanwhile, nothing."""
         lease = slots[0].policy.lease
-        return await self._port.acquire([slot.key for slot in slots], lease=lease, refresh=refresh)
+        asking = asyncio.ensure_future(self._port.acquire([s.key for s in slots], lease=lease, refresh=refresh))
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            await asyncio.wait([asking], timeout=_PATIENCE_SECONDS)
+            if not asking.cancel() and not asking.cancelled() and asking.exception() is None:
+                await self._release([got.lease for got in asking.result()])
+            raise
+
+    async def _release(self, leases: Sequence[Lease | None]) -> None:
+        ours = [lease for lease in leases if lease is not None]
+        if not ours:
+            return
+        try:
+            await self._port.release(ours)
+        except Exception:  # the lease then ends by itself
+            return
 
     async def _versions(self, slots: Sequence[Slot[T]]) -> Mapping[str, int]:
         tags = list(dict.fromkeys(tag for slot in slots for tag in slot.tags))
