@@ -112,7 +112,7 @@ def test_the_data_of_the_store_is_no_document(storycore: Storycore, docs: Path, 
         assert (ran.status, ran.json["report"]["skipped"]) == (0, [])
     found = ran.json["report"]["unchanged"]
     assert found == ["docs/bread.txt", "docs/river.md", "docs/trains.txt", "storycore.toml"]
-    assert storycore("ingest", str(tmp_path / "storycore-data"), "--json").json["report"]["added"] == []
+    assert storycore("ingest", str(tmp_path / "data"), "--json").json["report"]["added"] == []
 
 
 def test_no_document_steers_the_terminal(storycore: Storycore, docs: Path) -> None:
