@@ -82,12 +82,16 @@ class Lane:
         self._gathered.append((future, unit))
         return await future
 
-    async def close(self) -> None:
-        """Finish what was handed in, then close the connection and end the thread."""
+    def end(self) -> None:
+        """Take nothing more; the thread finishes what was handed in, closes its connection and ends by itself."""
         if not self._is_closing:
             self._is_closing = True
             self._hand_over()
             self._queue.put(None)
+
+    async def close(self) -> None:
+        """End the lane and wait until its thread has ended."""
+        self.end()
         await asyncio.shield(self._stopped)
         self._thread.join()
 

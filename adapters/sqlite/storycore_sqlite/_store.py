@@ -57,10 +57,13 @@ class SqliteStore(Lifecycle):
 
     async def ensure(self, *, dry_run: bool = False) -> Provision:
         """Make the folder, the file and its tables where they are missing."""
-        with ThreadPoolExecutor(1, "storycore-sqlite ensure") as threads:
+        threads = ThreadPoolExecutor(1, "storycore-sqlite ensure")
+        try:
             actions = await asyncio.get_running_loop().run_in_executor(
                 threads, lambda: self._file.provision(self._env.new_id(), dry_run=dry_run)
             )
+        finally:
+            threads.shutdown(wait=False)
         return Provision(tuple(actions))
 
     async def health(self, *, deep: bool = False) -> Health:
@@ -85,6 +88,7 @@ class SqliteStore(Lifecycle):
         self._opened = False
         if self._process.pid == self._owner:
             self._inline.close()
+            self._reader.end()  # before anything is waited for: a cancelled close leaves nothing behind
             await self._writer.close()
             await self._reader.close()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import threading
+import time
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -86,6 +88,37 @@ async def test_another_processes_lock_is_unavailable(store: SqliteEntityStore, c
         assert await store.get([HERE]) == [None]
     await store.write([Put(key=HERE, kind="k")])
     assert (await store.get([HERE]))[0] is not None
+
+
+async def test_a_cancelled_close_leaves_no_thread_behind(store: SqliteEntityStore, config: SqliteConfig) -> None:
+    """Both threads end by themselves, also when nobody waits for them any more."""
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("storycore-sqlite")]
+    with closing(sqlite3.connect(config.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        write = asyncio.create_task(store.write([Put(key=HERE, kind="k")]))
+        ending = asyncio.create_task(store.close())
+        await asyncio.sleep(0.001)
+        ending.cancel()
+        await asyncio.gather(ending, write, return_exceptions=True)
+    await store.close()
+    for thread in threads:
+        await asyncio.to_thread(thread.join, 5)
+    assert ending.cancelled()
+    assert not any(thread.is_alive() for thread in threads)
+
+
+async def test_a_cancelled_ensure_does_not_hold_up_the_event_loop(tmp_path: Path, env: Environment) -> None:
+    """Its thread waits for another process's lock; the loop goes on."""
+    (tmp_path / "x.db").touch()
+    unmade = open_entities(SqliteConfig(path=tmp_path / "x.db", busy_timeout_ms=300), env)
+    with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        making = asyncio.create_task(unmade.ensure())
+        await asyncio.sleep(0.01)
+        making.cancel()
+        began = time.perf_counter()
+        await asyncio.wait([making])
+        assert time.perf_counter() - began < 0.2
 
 
 async def test_reads_in_a_lane_are_the_same(config: SqliteConfig, env: Environment, store: SqliteEntityStore) -> None:
