@@ -187,12 +187,12 @@ class VersionConflict(ConditionFailed):
     """A write demanded a version that is not the stored one.
 
     Args:
-        current: the stored version, or ``None`` when nothing is stored.
+        current: the stored version, a number of entities and a text of blobs, or ``None`` when nothing is stored.
     """
 
     code = "version_conflict"
 
-    def __init__(self, message: str, *, current: int | None) -> None:
+    def __init__(self, message: str, *, current: int | str | None) -> None:
         super().__init__(message)
         self.current = current
 

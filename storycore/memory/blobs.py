@@ -145,7 +145,8 @@ class MemoryBlobStore(Lifecycle):
         if when == PRESENT and blob is None:
             raise NotFound(f"There is no blob {key!r} to replace.")
         if isinstance(when, BlobMatches) and (blob is None or blob.info.version != when.version):
-            raise VersionConflict(f"Blob {key!r} is not at the demanded version; read it again.", current=None)
+            current = None if blob is None else blob.info.version
+            raise VersionConflict(f"Blob {key!r} is not at the demanded version; read it again.", current=current)
 
     def _next_version(self) -> BlobVersion:
         self._writes += 1

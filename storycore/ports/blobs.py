@@ -18,7 +18,7 @@ BlobVersion = NewType("BlobVersion", str)
 
 @dataclass(frozen=True, slots=True)
 class BlobMatches:
-    """Write only over exactly this version: else ``VersionConflict``."""
+    """Write only over exactly this version: else ``VersionConflict`` with the current one."""
 
     version: BlobVersion
 

@@ -46,18 +46,20 @@ class BlobWrites:
 
     @pytest.mark.asyncio
     async def test_a_version_is_replaced_once(self, store: BlobStore) -> None:
-        """``BlobMatches`` writes over that version alone: not over a newer one, nor where there is none."""
+        """``BlobMatches`` writes over that version alone: neither over a newer one, which the error names, nor none."""
         first = await store.put("a", b"1", when=ANY)
         second = await store.put("a", b"2", when=BlobMatches(first.version))
         assert first.version != second.version
         for stale in (BlobMatches(first.version), STALE):
-            with pytest.raises(VersionConflict):
+            with pytest.raises(VersionConflict) as caught:
                 await store.put("a", b"3", when=stale)
+            assert caught.value.current == second.version
         assert await store.head("a") == second
         await store.delete(["a"])
         for gone in (BlobMatches(second.version), STALE):
-            with pytest.raises(VersionConflict):
+            with pytest.raises(VersionConflict) as caught:
                 await store.put("a", b"4", when=gone)
+            assert caught.value.current is None
         assert await store.head("a") is None
 
     @pytest.mark.asyncio

@@ -163,7 +163,7 @@ async def _do(store: EntityStore, verb: str, expected: Version | None) -> tuple[
     try:
         return True, (await store.write([change]))[0].version
     except VersionConflict as conflict:
-        return False, None if conflict.current is None else Version(conflict.current)
+        return False, Version(conflict.current) if isinstance(conflict.current, int) else None
     except AlreadyExists:
         return False, None
 

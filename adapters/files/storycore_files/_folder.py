@@ -218,7 +218,8 @@ class Folder:
         if isinstance(when, BlobMatches):
             info = self.head(key)
             if info is None or info.version != when.version:
-                raise VersionConflict(f"Blob {key!r} is not at the demanded version; read it again.", current=None)
+                current = None if info is None else info.version
+                raise VersionConflict(f"Blob {key!r} is not at the demanded version; read it again.", current=current)
         elif when == ABSENT and path.is_file():
             raise AlreadyExists(f"Blob {key!r} exists already; write with another condition to replace it.")
         elif when == PRESENT and not path.is_file():
