@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Final, TypeVar
 
 from storycore.errors import Corrupt, NotProvisioned, SchemaMismatch
 from storycore.ports.vectors import IndexSpec
@@ -12,13 +15,20 @@ from storycore_faiss._sql import APPLICATION, LAYOUT, SCHEMA, connect, writing
 
 __all__ = ["provision", "require_file", "verified"]
 
+T = TypeVar("T")
+
+_OWNER_ALONE: Final = 0o600
+_PATIENCE_SECONDS: Final = 5.0
+_PAUSE_SECONDS: Final = 0.01
+
 
 def provision(path: Path, spec: IndexSpec, *, durability: str, dry_run: bool) -> list[str]:
     """Make what is missing; gives one sentence for each thing made, or with ``dry_run`` to be made."""
-    if not _is_provisioned(path):
+    if not _patiently(lambda: _is_provisioned(path)):
         if not dry_run:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _create(path, spec, durability)
+            path.touch(mode=_OWNER_ALONE, exist_ok=True)
+            _patiently(lambda: _create(path, spec, durability))
         return [f"create the vector index {path} ({spec.dimension} dimensions, {spec.metric})"]
     return []
 
@@ -78,6 +88,18 @@ def _is_provisioned(path: Path) -> bool:
         return bool(_pragma(connection, "schema_version"))
     finally:
         connection.close()
+
+
+def _patiently(step: Callable[[], T]) -> T:
+    """Repeat a step that another process's provisioning locks out; switching to WAL does not wait by itself."""
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return step()
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(_PAUSE_SECONDS)
 
 
 def _create(path: Path, spec: IndexSpec, durability: str) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import subprocess
 import sys
 import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from storycore_faiss.provision import provision
 
 from storycore.errors import (
     AccessDenied,
@@ -21,6 +26,7 @@ from storycore.errors import (
 )
 from storycore.ports.capabilities import Durability
 from storycore.ports.lifecycle import PortName
+from storycore.ports.vectors import IndexSpec
 from storycore.testing.harness import Harness
 from storycore.testing.vector_examples import crowd, found, item, search
 
@@ -66,6 +72,30 @@ async def test_ensure_makes_the_folders(tmp_path: Path) -> None:
     harness = Harness(PortName.VECTORS, "faiss", {"dimension": 4, "path": "{path}/a/b/v.db"}, tmp_path)
     await _filled(harness)
     assert (tmp_path / "a/b/v.db").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems have other rights")
+async def test_the_file_is_its_owners_alone(harness: Harness, file: Path) -> None:
+    """Passages lie in it, so that nobody else may read it or what SQLite puts beside it."""
+    async with await harness.started() as index:
+        await index.upsert(crowd(3))
+        assert {stat.S_IMODE(each.stat().st_mode) for each in file.parent.glob("vectors.db*")} == {0o600}
+
+
+def test_one_file_may_be_made_by_many_at_once(tmp_path: Path) -> None:
+    """Whoever comes first makes it; the others wait, however SQLite locks them out meanwhile."""
+
+    def make(path: Path, start: threading.Barrier) -> None:
+        start.wait()
+        provision(path, IndexSpec(4, "cosine"), durability="full", dry_run=False)
+
+    with ThreadPoolExecutor(8) as threads:
+        for number in range(30):
+            path, start = tmp_path / f"{number}.db", threading.Barrier(8)
+            for made in [threads.submit(make, path, start) for _ in range(8)]:
+                made.result()
+            with closing(sqlite3.connect(path)) as connection:
+                assert connection.execute("SELECT lsn FROM state").fetchall() == [(0,)]
 
 
 @pytest.mark.parametrize("name", ["a b.db", "a#b?c=d&e.db", "100%25.db", "é漢.db", "'\";--.db", "v"])
