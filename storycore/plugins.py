@@ -180,25 +180,33 @@ class Plugins:
     def _register(self, plugin: object, *, name: str) -> None:
         if self._manager.is_registered(plugin):
             return
-        self._manager.register(plugin, name=name)
-        caller = self._manager.subset_hook_caller(
-            "storycore_adapters", [p for p in self._manager.get_plugins() if p is not plugin]
-        )
         try:
-            adapters = [adapter for given in caller() for adapter in _as_list(given)]
+            self._manager.register(plugin, name=f"{name}#{id(plugin)}")
+            admitted = [self._admitted(adapter, plugin=name) for adapter in self._offered(plugin)]
         except Exception as exc:  # a plugin's own mistake must name the plugin
-            self._manager.unregister(plugin)
-            raise PluginError(f"The plugin {name!r} failed in storycore_adapters(): {exc}") from exc
-        for adapter in adapters:
-            self._admit(adapter, plugin=name)
+            if self._manager.is_registered(plugin):
+                self._manager.unregister(plugin)
+            if isinstance(exc, PluginError):
+                raise
+            raise PluginError(f"The plugin {name!r} could not be registered: {type(exc).__name__}: {exc}") from exc
+        self._loaded.update({adapter.name: adapter for adapter in admitted})
 
-    def _admit(self, adapter: Adapter, *, plugin: str) -> None:
+    def _offered(self, plugin: object) -> list[object]:
+        others = [other for other in self._manager.get_plugins() if other is not plugin]
+        caller = self._manager.subset_hook_caller("storycore_adapters", others)
+        return [adapter for given in caller() for adapter in _as_list(given)]
+
+    def _admitted(self, adapter: object, *, plugin: str) -> Adapter:
+        if not isinstance(adapter, Adapter):
+            raise PluginError(
+                f"The plugin {plugin!r} gives a {type(adapter).__name__} in storycore_adapters(), not an Adapter."
+            )
         if adapter.api != API:
             raise PluginError(
                 f"The plugin {plugin!r} speaks version {adapter.api} of the adapter interface, storycore speaks {API}; "
                 f"install matching versions of storycore and {adapter.distribution or plugin}."
             )
-        self._loaded[adapter.name] = adapter
+        return adapter
 
     def _not_found(self, name: str) -> AdapterNotFound:
         if name in _SHIPPED:
@@ -216,5 +224,5 @@ def _distribution(entry: EntryPoint) -> str:
     return entry.dist.name if entry.dist else entry.value
 
 
-def _as_list(given: Adapter | Iterable[Adapter]) -> list[Adapter]:
+def _as_list(given: Adapter | Iterable[object]) -> list[object]:
     return [given] if isinstance(given, Adapter) else list(given)

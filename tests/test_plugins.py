@@ -76,6 +76,32 @@ def test_a_plugin_that_fails_in_its_hook_is_named(site: Path) -> None:
         Plugins().adapter("failing")
 
 
+@pytest.mark.parametrize(
+    "hook",
+    ["def storycore_adapters(nonsense): return []", "def storycore_adapters(): return ['good']"],
+    ids=["another signature", "no adapters"],
+)
+def test_a_plugin_with_a_wrong_hook_is_named_and_stops_nobody_else(site: Path, hook: str) -> None:
+    distribution(site, "good", GOOD)
+    distribution(site, "wrong", f"from storycore.hooks import hookimpl\n@hookimpl\n{hook}\n")
+    plugins = Plugins()
+    found = {entry.name: entry.problem for entry in plugins.found()}
+    assert (found["good"], "'wrong'" in found["wrong"]) == ("", True)
+    assert ["good"] not in plugins.hook.storycore_adapters()
+
+
+def test_an_object_may_have_the_name_of_another_plugin(site: Path) -> None:
+    class Namesake:
+        __name__ = "good"
+
+        @hookimpl
+        def storycore_adapters(self) -> list[Adapter]:
+            return []
+
+    distribution(site, "good", GOOD)
+    assert Plugins([Namesake(), Namesake()]).adapter("good").distribution == "acme-good"
+
+
 def test_a_plugin_without_its_adapter_is_named(site: Path) -> None:
     distribution(site, "empty", "")
     with pytest.raises(PluginError, match="provides no adapter"):
