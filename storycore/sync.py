@@ -56,6 +56,11 @@ class _LoopThread:
             future.cancel()
             raise
 
+    @property
+    def is_current(self) -> bool:
+        """Whether it is the calling thread."""
+        return threading.current_thread() is self._thread
+
     def stop(self) -> None:
         """End the loop and its thread; whoever still waits for a coroutine hears that it was cancelled."""
         if not self._thread.is_alive():
@@ -103,6 +108,11 @@ class _Session:
             self._thread.stop()
             raise
 
+    @property
+    def is_served_here(self) -> bool:
+        """Whether the calling thread is the one that runs the store's loop."""
+        return self._thread.is_current
+
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the store's loop."""
         _refuse_running_loop(coroutine)
@@ -115,13 +125,13 @@ class _Session:
 
     def resolve(self, path: Sequence[str]) -> Any:  # an attribute of the store, of whatever type
         """The async object at ``path`` below the store, of this process."""
-        self._follow_fork()
+        self.follow_fork()
         found: Any = self.store
         for name in path:
             found = getattr(found, name)
         return found
 
-    def _follow_fork(self) -> None:
+    def follow_fork(self) -> None:
         """Open the store anew in a forked child: threads and connections do not survive a fork.
 
         What was inherited is kept untouched until the child ends, since closing it could harm the parent's files.
@@ -146,6 +156,9 @@ class _Session:
 
 def _close_at_exit(session: _Session) -> None:
     """Close a store that was left open; acknowledged writes are safe either way, so nothing is reported."""
+    if session.is_served_here:  # the garbage collector ran on the store's own loop, which must not wait for itself
+        threading.Thread(target=_close_at_exit, args=(session,), name="storycore-sync close", daemon=True).start()
+        return
     with contextlib.suppress(Exception):
         session.close()
 
@@ -186,8 +199,23 @@ class SyncObject:
         return self._wrapped(lambda: found.__get__(instance, owner))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        target = self._find()
-        return self._settle(target(*args, **kwargs))
+        value = self._find()(*args, **kwargs)
+        if inspect.isawaitable(value) or _is_plain(value):
+            return self._settle(value)
+        return self._wrapped(self._remade_after_fork(value, lambda: self._find()(*args, **kwargs)))
+
+    def _remade_after_fork(self, value: Any, make: Callable[[], Any]) -> Callable[[], Any]:
+        """A finder for what a call made, a region or a cached function; a forked child makes its own."""
+        session, made = self._session, (self._session.store, value)
+
+        def find() -> Any:
+            nonlocal made
+            session.follow_fork()
+            if made[0] is not session.store:
+                made = (session.store, make())
+            return made[1]
+
+        return find
 
     def __iter__(self) -> Iterator[Any]:
         walk = aiter(self._find())

@@ -275,6 +275,62 @@ def test_a_forked_child_opens_the_store_anew(tmp_path: Path) -> None:
     assert (done.stdout.split(), done.returncode) == (["0", "bob", "ada"], 0), done.stderr
 
 
+FORKED_FUNCTION = """
+    import os, signal, sys
+    import storycore
+
+    store = storycore.open_sync("local", dir=sys.argv[1], overrides={"embedder": "memory://"})
+    store.init()
+
+    @store.cache.cached("process:{number}", ttl=60)
+    def process(number: int) -> int:
+        return os.getpid()
+
+    async def load(number):
+        return os.getpid()
+
+    region = store.cache.region("number:{number}", int, ttl=60)
+    assert process(1) == os.getpid()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        mine = (process(1) == os.getppid(), process(2) == os.getpid(), region.get_or_load(number=1, load=load) > 1)
+        os._exit(0 if all(mine) else 1)
+    _, status = os.waitpid(child, 0)
+    print(os.waitstatus_to_exitcode(status), process(2) == child)
+    store.close()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+def test_cached_functions_and_regions_work_in_a_forked_child(tmp_path: Path) -> None:
+    done = run(FORKED_FUNCTION, str(tmp_path / "data"))
+    assert (done.stdout.split(), done.returncode) == (["0", "True"], 0), done.stderr
+
+
+def test_a_store_that_is_collected_on_its_own_loop_does_not_wait_for_itself() -> None:
+    class Owner:
+        def __init__(self) -> None:
+            self.itself = self
+            self.store = storycore.open_sync("memory")
+
+    owner = Owner()
+    thread = owner.store._session._thread
+    gc.collect()
+    gc.disable()
+    try:
+        del owner
+        asyncio.run_coroutine_threadsafe(_collect(), thread._loop)
+        thread._thread.join(5)
+    finally:
+        gc.enable()
+    assert not thread._thread.is_alive()
+
+
+async def _collect() -> None:
+    gc.collect()
+
+
 LEFT_OPEN = """
     import sys
     import storycore
