@@ -85,7 +85,7 @@ class EventSink(Port, Protocol):
         """Events behind ``after`` (``None``: from the first).
 
         Args:
-            types: only these types; empty: all.
+            types: only these types, at most 100; empty: all.
             subject: only about this one; ``None``: all.
             since, until: only events with ``since <= at < until``.
             limit: 1 to 10 000.

@@ -89,6 +89,7 @@ BAD_READS: dict[str, dict[str, Any]] = {
     "types as one text": {"types": "a"},
     "an empty type": {"types": [""]},
     "a type that is no text": {"types": [1]},
+    "more types than a read may name": {"types": [str(number) for number in range(101)]},
     "a subject that is no text": {"subject": 1},
     "naive since": {"since": datetime(2026, 1, 1)},  # noqa: DTZ001 - what is refused
     "naive until": {"until": datetime(2026, 1, 1)},  # noqa: DTZ001 - what is refused

@@ -24,6 +24,7 @@ _SUBJECT_CHARS: Final = 512
 _DATA_BYTES: Final = 256 * 1024
 _DATA_DEPTH: Final = 64
 _LIMIT: Final = 10_000
+_TYPES: Final = 100
 _INT64: Final = 2**63
 
 
@@ -52,6 +53,10 @@ class CheckedEvents(Forward[EventSink]):
             check_whole_number(after, 0, _INT64 - 1, what="offset after")
         if isinstance(types, str | bytes) or not isinstance(types, Sequence):
             raise InvalidArgument(f"types is {type(types).__name__}, expected a sequence of str.")
+        if len(types) > _TYPES:
+            raise InvalidArgument(
+                f"{len(types)} types are asked for, expected at most {_TYPES}; none means all."
+            )
         for i, name in enumerate(types):
             text(name, f"types[{i}]", shortest=1, longest=_NAME_CHARS)
         if subject is not None:
