@@ -96,7 +96,8 @@ class BlobStore(Port, Protocol):
     (S3: user-defined metadata, which travels in HTTP headers). A content type is 1 to 255 such characters.
     Promised by every adapter:
 
-    - A blob is visible whole or not at all; a failed or cancelled put leaves what was there before.
+    - A blob is visible whole or not at all; a put that fails, or is cancelled before all its content has come, leaves
+      what was there before. One that is cancelled later has written the new blob, or nothing.
     - After a put or delete returned, every read and listing sees it.
     - Putting, reading and copying hold a bounded part of the content in memory.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
@@ -129,6 +130,21 @@ class BlobWrites:
             with pytest.raises(asyncio.CancelledError):
                 await task
         assert (await store.entries()).blobs == [old]
+
+    @pytest.mark.asyncio
+    async def test_a_put_that_is_cancelled_at_any_moment_is_whole_or_not_there(self, store: BlobStore) -> None:
+        """The old blob or the new one is read afterwards, never a mixture, and listing tells the same."""
+        content = {b"old" * 40_000, b"new" * 50_000}
+        for turn in range(24):
+            await store.put("a", b"old" * 40_000, when=ANY)
+            task = asyncio.create_task(store.put("a", b"new" * 50_000, when=ANY))
+            await asyncio.sleep(turn * 0.0003)
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            found = await content_of(store, "a")
+            assert found in content
+            assert [blob.size_bytes for blob in (await store.entries()).blobs] == [len(found)]
 
     @pytest.mark.asyncio
     async def test_a_slow_put_decides_its_condition_at_the_end(self, store: BlobStore) -> None:
