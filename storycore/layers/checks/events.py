@@ -54,9 +54,7 @@ class CheckedEvents(Forward[EventSink]):
         if isinstance(types, str | bytes) or not isinstance(types, Sequence):
             raise InvalidArgument(f"types is {type(types).__name__}, expected a sequence of str.")
         if len(types) > _TYPES:
-            raise InvalidArgument(
-                f"{len(types)} types are asked for, expected at most {_TYPES}; none means all."
-            )
+            raise InvalidArgument(f"{len(types)} types are asked for, expected at most {_TYPES}; none means all.")
         for i, name in enumerate(types):
             text(name, f"types[{i}]", shortest=1, longest=_NAME_CHARS)
         if subject is not None:
