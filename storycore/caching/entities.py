@@ -11,11 +11,13 @@ from storycore.caching.records import RecordCodec
 from storycore.layers.checks.forward import Forward
 from storycore.ports.entities import (
     ChangePage,
-    Check,
+    Delete,
     EntityStore,
     FeedPosition,
     Key,
+    Patch,
     Position,
+    Put,
     QueryPlan,
     Record,
     RecordPage,
@@ -62,7 +64,9 @@ class CachedEntities(Forward[EntityStore]):
             return await self.inner.write(writes, atomic=atomic, token=token)
         finally:
             await self._records.invalidate_many(
-                _parameters(write.key) for write in writes if not isinstance(write, Check)
+                _parameters(write.key)
+                for write in writes
+                if isinstance(write, Put | Patch | Delete) and isinstance(write.key, Key)
             )
 
     async def query(self, plan: QueryPlan) -> RecordPage:

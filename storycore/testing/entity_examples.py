@@ -211,6 +211,9 @@ BAD_WRITES: dict[str, tuple[Any, type[StorycoreError]]] = {
     "add NaN": (Patch(key=key("a"), add={"f": Decimal("NaN")}), InvalidArgument),
     "add to a bad name": (Patch(key=key("a"), add={"_f": 1}), InvalidArgument),
     "set to None": (Patch(key=key("a"), set={"f": None}), InvalidArgument),  # type: ignore[dict-item]  # what is refused
+    "no key": (Put(key=None, kind="k"), InvalidArgument),  # type: ignore[arg-type]  # what is refused
+    "add a list": (Patch(key=key("a"), add=[("f", 1)]), InvalidArgument),  # type: ignore[arg-type]  # what is refused
+    "set nothing": (Patch(key=key("a"), set=None), InvalidArgument),  # type: ignore[arg-type]  # what is refused
     "unset a text": (Patch(key=key("a"), unset="f"), InvalidArgument),  # type: ignore[arg-type]  # what is refused
     "unset a bad name": (Patch(key=key("a"), unset=frozenset({""})), InvalidArgument),
     "patch with a naive expiry": (Patch(key=key("a"), expires_at=NAIVE), InvalidArgument),

@@ -95,6 +95,9 @@ def _check_patch(patch: Patch) -> None:
         raise InvalidArgument("A patch changes a record that exists; use a Put with ABSENT to create one.")
     if not isinstance(patch.unset, frozenset):
         raise InvalidArgument(f"Patch.unset is a frozenset of field names, not a {type(patch.unset).__name__}.")
+    for name, given in (("add", patch.add), ("set", patch.set)):
+        if not isinstance(given, Mapping):
+            raise InvalidArgument(f"Patch.{name} maps field names to values; it is a {type(given).__name__}.")
     named = [*patch.add, *patch.set, *patch.unset]
     if len(set(named)) < len(named):
         raise InvalidArgument("A field stands in one of add, set and unset only; split the patch in two.")
