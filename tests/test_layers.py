@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 from collections.abc import Awaitable, Callable
 
@@ -177,6 +178,12 @@ async def test_a_deferred_port_is_built_and_opened_once_by_its_first_use() -> No
     await port.close()
     with pytest.raises(Unavailable, match="closed"):
         await _head(port)()
+
+
+async def test_a_layered_port_can_be_copied() -> None:
+    around = stacked(PortName.BLOBS, open_blobs(MemoryConfig(), Environment()), [Metrics()])
+    async with around:
+        assert await _head(copy.copy(around))() is None
 
 
 class SlowToOpen(MemoryBlobStore):

@@ -82,6 +82,8 @@ class Around(Forward[Port]):
             setattr(self, name, _surround(operation, getattr(inner, name), interceptors))
 
     def __getattr__(self, name: str) -> Any:  # what a port has beside operations, an index's `spec` for example
+        if name == "inner" or name.startswith("__"):  # asked of a copy that is still empty
+            raise AttributeError(name)
         return getattr(self.inner, name)
 
 
