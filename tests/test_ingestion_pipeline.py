@@ -701,6 +701,15 @@ async def test_what_is_not_there_is_not_found(place: Place) -> None:
     assert await place.sources() == {"a.txt": 1}
 
 
+@pytest.mark.parametrize("path", ["no\0path", "x" * 5000, "circle", "circle/a.md"])
+async def test_what_is_no_path_is_not_found(place: Place, path: str) -> None:
+    """A name that the system refuses, or a link to itself, is nothing that could be read."""
+    (place.root / "circle").symlink_to(place.root / "circle")
+    for act in (place.pipeline().plan, place.pipeline().run, place.pipeline().update):
+        with pytest.raises(NotFound):
+            await act(place.root / path)
+
+
 @pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])
 async def test_a_fraction_out_of_range_is_refused(place: Place, fraction: float) -> None:
     """``max_delete_fraction`` is from 0 to 1."""

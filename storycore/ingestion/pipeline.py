@@ -17,7 +17,7 @@ from storycore.ingestion.embedding import EmbeddingQueue
 from storycore.ingestion.examining import Examiner
 from storycore.ingestion.listing import Listing, SourceFile, list_files, reason_to_skip
 from storycore.ingestion.reports import Plan, Progress, Report, Skipped
-from storycore.ingestion.roots import Root, Roots
+from storycore.ingestion.roots import Root, Roots, is_file
 from storycore.ingestion.running import Planner, Run, side_by_side
 from storycore.ingestion.state import Known, SourceStates
 from storycore.ingestion.updating import Targets
@@ -86,8 +86,9 @@ class Pipeline:
 
         Raises:
             NotFound: there is no folder or file ``root``.
+            AccessDenied: this user may not look there.
         """
-        if await asyncio.to_thread(Path(root).is_file):
+        if await is_file(root):
             return await self._plan_file(root)
         folder = await self._roots.folder(root, root_id)
         states = self._states(folder)
@@ -125,11 +126,12 @@ class Pipeline:
 
         Raises:
             NotFound: there is no folder or file ``root``.
+            AccessDenied: this user may not look there.
             InvalidArgument: ``max_delete_fraction`` is out of range.
         """
         if not 0 <= max_delete_fraction <= 1:
             raise InvalidArgument(f"max_delete_fraction is a number from 0 to 1, not {max_delete_fraction!r}.")
-        if await asyncio.to_thread(Path(root).is_file):
+        if await is_file(root):
             return await self.update(root, progress=progress)
         began = self._env.clock.now()
         folder = await self._roots.folder(root, root_id)
@@ -159,7 +161,7 @@ class Pipeline:
         """
         folder, uri = await self._roots.holding(path)
         file, known = SourceFile(uri, folder.path / uri), (await self._states(folder).load(uri)).short
-        if not await asyncio.to_thread(file.path.is_file):
+        if not await is_file(file.path):
             if known is None:
                 raise NotFound(f"There is no file {str(path)!r}, and none of that name was ingested.")
             return await self._single(folder, lambda run: run.remove(uri), progress)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from storycore.entities.keys import encode
-from storycore.errors import InvalidArgument, NotFound
+from storycore.errors import AccessDenied, InvalidArgument, NotFound
 from storycore.ingestion.documents import digest
 from storycore.ports.entities import EntityStore, Key, Put, QueryPlan
 
-__all__ = ["Root", "Roots"]
+__all__ = ["Root", "Roots", "is_file"]
+
+T = TypeVar("T")
 
 _KIND = "ingest_root"
 
@@ -48,8 +51,8 @@ class Roots:
         Raises:
             NotFound: there is no folder.
         """
-        found = await asyncio.to_thread(_resolved, Path(path))
-        if not await asyncio.to_thread(found.is_dir):
+        found = await _looked(path, Path.resolve)
+        if not await _looked(found, Path.is_dir):
             raise NotFound(f"There is no folder {str(path)!r}; give the folder that holds the documents.")
         return Root(root_id or _text(found), found)
 
@@ -71,14 +74,31 @@ class Roots:
 
     async def holding(self, path: str | Path) -> tuple[Root, str]:
         """The innermost used folder above the file at ``path``, else the file's own folder; and the file's uri."""
-        file = await asyncio.to_thread(_resolved_parent, Path(path))
+        file = await _looked(path, _resolved_parent)
         above = [root for root in await self.all() if file.is_relative_to(root.path)]
         root = max(above, key=lambda root: len(root.path.parts), default=Root(_text(file.parent), file.parent))
         return root, _text(file.relative_to(root.path))
 
 
-def _resolved(path: Path) -> Path:
-    return path.resolve()
+async def is_file(path: str | Path) -> bool:
+    """Whether there is a regular file at ``path``.
+
+    Raises:
+        AccessDenied: this user may not look there.
+        NotFound: it is no path on this system.
+    """
+    return await _looked(path, Path.is_file)
+
+
+async def _looked(path: str | Path, look: Callable[[Path], T]) -> T:
+    try:
+        return await asyncio.to_thread(look, Path(path))
+    except PermissionError as exc:
+        message = f"The path {str(path)!r} may not be looked at; check the rights on the folders above it."
+        raise AccessDenied(message) from exc
+    except (OSError, RuntimeError, ValueError) as exc:  # too long, links in a circle, a NUL in it
+        reason = exc.strerror if isinstance(exc, OSError) else exc
+        raise NotFound(f"There is nothing to be found at {str(path)!r}: {reason}.") from exc
 
 
 def _resolved_parent(path: Path) -> Path:
