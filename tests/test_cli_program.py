@@ -123,6 +123,7 @@ def test_the_version_is_told(storycore: Storycore) -> None:
         (("ingest", ""), "The path is empty"),
         (("demo", "--docs", ""), "The path is empty"),
         (("search", "x", "--profile", "memory", "--where", "{"), "--where is not JSON"),
+        (("search", "x", "--profile", "memory", "--where", '{"$not":' * 5000), "--where is not JSON"),
         (("search", "x", "--profile", "memory", "--where", "[]"), "--where is a JSON object"),
         (("conformance", "entites", "--adapter", "memory"), "Did you mean 'entities'?"),
         (("conformance", "cache"), "Which adapter?"),

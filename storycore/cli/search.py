@@ -50,7 +50,7 @@ def _condition(text: str | None) -> Mapping[str, object] | None:
         return None
     try:
         value = json.loads(text)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise InvalidFilter(f"--where is not JSON: {exc}.") from exc
     if not isinstance(value, dict):
         raise InvalidFilter("--where is a JSON object.")
