@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from importlib.metadata import version
 from typing import TypeVar
 
-from storycore.errors import StorageFull, StorycoreError
+from storycore.errors import StorageFull, StorycoreError, Unavailable
 from storycore.ports.cache import Acquired, Cache, CacheItem, Fill, KeyPage, Lease
 from storycore.ports.capabilities import Capabilities, Guarantees
 from storycore.ports.environment import Environment
@@ -54,6 +55,7 @@ class DiskCache(Lifecycle):
         if not self._opened:
             await self._lane.alone(Store.open)
             self._natives = (self._store.client,)
+            self._owner = os.getpid()
             self._opened = True
 
     async def ensure(self, *, dry_run: bool = False) -> Provision:
@@ -69,14 +71,16 @@ class DiskCache(Lifecycle):
             return Health(ok=False, detail=f"The cache in {self._config.path} is not open; call ensure() and open().")
         started = time.perf_counter()
         try:
-            facts = await self._lane.read(lambda store: store.measure(deep=deep))
+            facts = await self._read(lambda store: store.measure(deep=deep))
         except StorycoreError as exc:
             return Health(ok=False, detail=exc.message, latency_ms=_since(started))
         facts["times_begun_anew"] = self._store.times_begun_anew
         return Health(ok=True, detail=self._remark(), latency_ms=_since(started), facts=facts)
 
     async def close(self) -> None:
-        """Close the files and end the thread."""
+        """Close the files and end the thread; in a forked child, which has no such thread, touch nothing."""
+        if self._opened and os.getpid() != self._owner:
+            return
         if self._opened:
             await super().close()
             await self._lane.alone(Store.close)
@@ -141,6 +145,14 @@ class DiskCache(Lifecycle):
     async def _write(self, act: Callable[[Store], R]) -> R:
         self._require_open()
         return await self._lane.write(act)
+
+    def _require_open(self) -> None:
+        super()._require_open()
+        if os.getpid() != self._owner:
+            raise Unavailable(
+                f"The cache in {self._config.path} was opened before this process was forked; "
+                "open a store of its own in each process."
+            )
 
     def _remark(self) -> str:
         if self._store.place.damaged.is_dir():

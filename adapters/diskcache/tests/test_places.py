@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -16,8 +17,8 @@ import diskcache
 import pytest
 from storycore_diskcache import _place, _store
 
-from storycore.errors import NotProvisioned, StorageFull
-from storycore.ports.cache import Acquired
+from storycore.errors import NotProvisioned, StorageFull, Unavailable
+from storycore.ports.cache import Acquired, Cache
 from storycore.ports.lifecycle import PortName
 from storycore.testing.cache_examples import LEASE, fill, item, lease_of
 from storycore.testing.harness import Harness
@@ -39,6 +40,39 @@ async def test_the_directory_is_its_owners_alone(harness: Harness) -> None:
     assert stat.S_IMODE((harness.path / "cache").stat().st_mode) == 0o700
     assert store.native(diskcache.Cache).directory == str(harness.path / "cache")
     await store.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+async def test_a_forked_child_does_not_wait_for_a_thread_it_does_not_have(harness: Harness) -> None:
+    """In the child every call is ``Unavailable``, close is harmless, and the parent goes on."""
+    store = await harness.started()
+    await store.put([item("small")])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        os._exit(_in_child(store))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert await store.get(["small"]) == [item("small").value]
+    await store.close()
+
+
+def _in_child(store: Cache) -> int:
+    """How many calls did something else than raise ``Unavailable``."""
+    wrong = 0
+    for call in (store.get(["small"]), store.put([item("small")])):
+        try:
+            call.send(None)
+            wrong += 1
+        except Unavailable:
+            pass
+    for ending in (store.health(), store.close()):
+        try:
+            ending.send(None)
+            wrong += 1
+        except StopIteration:
+            pass
+    return wrong
 
 
 async def test_values_outlive_closing(harness: Harness) -> None:
