@@ -156,9 +156,24 @@ def test_ingest_keeps_what_vanished_in_bulk_until_told(storycore: Storycore, doc
         file.unlink()
     careful = storycore("ingest", str(docs), "--json")
     assert (careful.status, len(careful.json["report"]["withheld"])) == (3, 2)
-    assert "--yes" in storycore("ingest", str(docs)).out
+    assert "2 documents are gone but were kept: check the folder; --yes removes them." in (
+        storycore("ingest", str(docs)).out
+    )
+    [problem] = storycore("demo", "--docs", str(docs), "--json").json["ingested"]["problems"]
+    assert f"`storycore ingest {docs} --yes`" in problem
     told = storycore("ingest", str(docs), "--yes", "--json")
     assert (told.status, len(told.json["report"]["removed"])) == (0, 2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse names that are no text")
+def test_ingest_promises_no_removal_where_a_folder_was_not_read_whole(storycore: Storycore, docs: Path) -> None:
+    """Then --yes would not remove either, so it is not offered."""
+    storycore("init")
+    storycore("ingest", str(docs))
+    (docs / "bread.txt").unlink()
+    (docs / "odd\udcff").write_text("A name that is no text.")
+    told = storycore("ingest", str(docs), "--yes")
+    assert (told.status, "1 documents are gone but were kept" in told.out, "--yes" in told.out) == (3, True, False)
 
 
 def test_ingest_that_reaches_no_index_has_failed(storycore: Storycore, docs: Path, tmp_path: Path) -> None:

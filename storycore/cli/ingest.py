@@ -96,6 +96,9 @@ def _withheld(found: Plan) -> Sequence[str]:
 
 
 def _reason(found: Plan) -> str:
+    """Why documents were kept, and the cure on a command line; --yes is none where folders could not be read."""
     from storycore.ingestion import Report
 
-    return f"{found.withheld_reason} --yes removes them." if isinstance(found, Report) else ""
+    if found.complete or not isinstance(found, Report):
+        return "check the folder; --yes removes them."
+    return f"{found.withheld_reason}."

@@ -42,7 +42,8 @@ async def demonstrate(
     begun_ingesting = time.perf_counter()
     report = await store.ingest(docs or richmond(), progress=progress)
     took = time.perf_counter() - begun_ingesting
-    ingested = _ingested(docs, report, seconds=took, indexed=(await store.vectors.stats()).total)
+    indexed = (await store.vectors.stats()).total
+    ingested = _ingested(docs, report, seconds=took, indexed=indexed, options=options)
     questions = await _questions(store, docs, report)
     answers = [await _ask(store, question) for question in questions]
     stories = await tell_stories(store)
@@ -59,7 +60,7 @@ async def demonstrate(
     )
 
 
-def _ingested(docs: Path | None, report: Report, *, seconds: float, indexed: int) -> Ingested:
+def _ingested(docs: Path | None, report: Report, *, seconds: float, indexed: int, options: str) -> Ingested:
     return Ingested(
         source=str(docs) if docs else "Richmond, Virginia (they come with storycore)",
         documents=report.documents,
@@ -69,9 +70,17 @@ def _ingested(docs: Path | None, report: Report, *, seconds: float, indexed: int
         problems=[
             *(f"{failure.uri}: {failure.error}" for failure in report.failed),
             *(f"{skipped.uri}: {skipped.reason}" for skipped in report.skipped),
-            *([report.withheld_reason] if report.withheld else []),
+            *([_kept(docs, report, options)] if report.withheld else []),
         ],
     )
+
+
+def _kept(docs: Path | None, report: Report, options: str) -> str:
+    """Why documents that are gone were kept, and the cure."""
+    if not report.complete:
+        return report.withheld_reason
+    command = f"storycore ingest {shlex.quote(str(docs or richmond()))} --yes{options}"
+    return f"{len(report.withheld)} documents are gone but were kept; if that is right, `{command}` removes them"
 
 
 async def _questions(store: Store, docs: Path | None, report: Report) -> list[str]:
