@@ -136,6 +136,29 @@ async def test_closing_tries_once_more(bench: Bench) -> None:
     assert await bench.other().entry(k=1) is None
 
 
+async def test_closing_waits_for_a_delivery_that_is_under_way(bench: Bench) -> None:
+    """A reader delivers what is pending; the port may be closed once the cache is."""
+    await bench.read()
+    bench.port.broken = frozenset({"invalidate"})
+    await bench.region.invalidate(k=1)
+    bench.port.broken = frozenset()
+    bench.clock.advance(10)
+    delivered = asyncio.Event()
+
+    async def slowly(keys: Sequence[str]) -> int:
+        await asyncio.sleep(0.01)
+        delivered.set()
+        return await MemoryCache.invalidate(bench.port, keys)
+
+    bench.port.invalidate = slowly  # type: ignore[method-assign]  # a slow network
+    reader = asyncio.create_task(bench.read(2))
+    await asyncio.sleep(0)
+    await bench.caching.close()
+    assert delivered.is_set()
+    await asyncio.wait([reader])
+    assert await bench.other().entry(k=1) is None
+
+
 async def test_too_many_pending_invalidations_clear_the_namespace(bench: Bench) -> None:
     """The outbox is bounded: beyond ten thousand it stands for everything."""
     await bench.read()

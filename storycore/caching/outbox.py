@@ -32,7 +32,7 @@ class Outbox:
         self._keys: set[str] = set()
         self._tags: set[str] = set()
         self._everything = False
-        self._flushing = False
+        self._sending = asyncio.Lock()
         self._pause = _FIRST_PAUSE
         self._not_before: datetime | None = None
         self._drain: asyncio.Task[None] | None = None
@@ -54,22 +54,32 @@ class Outbox:
 
     async def settled(self) -> bool:
         """Whether the shared tier may be used now: nothing is pending, or all of it was just confirmed."""
-        if not self._flushing and not len(self):
+        if not self._sending.locked() and not len(self):
             return True
-        if self._flushing or (self._not_before is not None and self._env.clock.now() < self._not_before):
+        if self._sending.locked() or (self._not_before is not None and self._env.clock.now() < self._not_before):
             return False
         return await self.flush()
 
     async def flush(self) -> bool:
         """Repeat everything pending now; whether nothing is left."""
-        self._flushing = True
+        async with self._sending:
+            return await self._flush()
+
+    async def close(self) -> None:
+        """Try once more, or wait for whoever is trying, then stop."""
+        if self._drain is not None:
+            self._drain.cancel()
+            await asyncio.gather(self._drain, return_exceptions=True)
+        if self._sending.locked() or len(self):
+            await self.flush()
+
+    async def _flush(self) -> bool:
         keys, tags, everything = self._keys, self._tags, self._everything
         self._keys, self._tags, self._everything = set(), set(), False
         confirmed = False
         try:
             confirmed = await self._send(keys, tags, everything)
         finally:
-            self._flushing = False
             if not confirmed:
                 self._keys |= keys
                 self._tags |= tags
@@ -77,14 +87,6 @@ class Outbox:
                 self._postpone()
         self._pause = _FIRST_PAUSE
         return confirmed and not len(self)
-
-    async def close(self) -> None:
-        """Try once more, then stop."""
-        if self._drain is not None:
-            self._drain.cancel()
-            await asyncio.gather(self._drain, return_exceptions=True)
-        if len(self):
-            await self.flush()
 
     async def _send(self, keys: set[str], tags: set[str], everything: bool) -> bool:
         try:
@@ -101,7 +103,7 @@ class Outbox:
     async def _keep_trying(self) -> None:
         while len(self):
             await asyncio.sleep(self._pause.total_seconds())
-            if not self._flushing and len(self):
+            if not self._sending.locked() and len(self):
                 await self.flush()
 
     def _postpone(self) -> None:
