@@ -74,13 +74,17 @@ class Lane:
         """Run a unit and return its result. A cancelled caller does not stop a unit that was handed in."""
         if self._is_closing:
             raise Unavailable(f"The {self._name} is closed; open the store again.")
-        if asyncio.get_running_loop() is not self._loop:
-            raise Unavailable("The store was opened by another event loop; open one store in each loop.")
+        self.require_own_loop()
         future: asyncio.Future[T] = self._loop.create_future()
         if not self._gathered:
             self._loop.call_soon(self._hand_over)
         self._gathered.append((future, unit))
         return await future
+
+    def require_own_loop(self) -> None:
+        """Raise ``Unavailable`` unless the running event loop is the one that started the lane."""
+        if asyncio.get_running_loop() is not self._loop:
+            raise Unavailable("The store was opened by another event loop; open one store in each loop.")
 
     def end(self) -> None:
         """Take nothing more; the thread finishes what was handed in, closes its connection and ends by itself."""

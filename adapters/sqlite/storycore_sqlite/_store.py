@@ -135,6 +135,7 @@ class SqliteStore(Lifecycle):
             MustWait: another connection is in the way; read in the reader's thread.
         """
         self._require_open()
+        self._reader.require_own_loop()  # two threads on one connection would get each other's rows
         try:
             return find(self._inline, wanted, self._env.clock)
         except sqlite3.Error as exc:

@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -88,6 +88,21 @@ async def test_another_processes_lock_is_unavailable(store: SqliteEntityStore, c
         assert await store.get([HERE]) == [None]
     await store.write([Put(key=HERE, kind="k")])
     assert (await store.get([HERE]))[0] is not None
+
+
+async def test_every_call_from_another_event_loop_is_refused(store: SqliteEntityStore) -> None:
+    """Reads on the loop's own thread too: connections are not for several threads."""
+
+    def elsewhere() -> list[object]:
+        calls = (store.get([HERE]), store.get([HERE, HERE]), store.query(QueryPlan(pk="p")))
+        return [asyncio.run(_outcome(call)) for call in calls]
+
+    assert await asyncio.to_thread(elsewhere) == [Unavailable] * 3
+
+
+async def _outcome(call: Coroutine[object, object, object]) -> object:
+    [found] = await asyncio.gather(call, return_exceptions=True)
+    return type(found)
 
 
 async def test_a_cancelled_close_leaves_no_thread_behind(store: SqliteEntityStore, config: SqliteConfig) -> None:
