@@ -14,7 +14,7 @@ from dataclasses import is_dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -185,6 +185,8 @@ class SyncObject:
         if name.startswith("__") and name not in _FUNCTION_NAMES:
             raise AttributeError(name)
         value = getattr(self._find(), name)
+        if isinstance(value, Mapping) and not all(map(_is_plain, value.values())):
+            return {key: self._wrapped(partial(self._entry, name, key)) for key in value}
         if _is_plain(value):
             return value
         if self._path is None:
@@ -230,6 +232,9 @@ class SyncObject:
 
     def __repr__(self) -> str:
         return f"<sync {self._find()!r}>"
+
+    def _entry(self, name: str, key: object) -> Any:
+        return getattr(self._find(), name)[key]
 
     def _settle(self, value: Any) -> Any:
         if inspect.isawaitable(value):

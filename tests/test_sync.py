@@ -18,6 +18,7 @@ import pytest
 import storycore
 from storycore.errors import Effect, InvalidArgument, NotFound, Unavailable
 from storycore.ports.conditions import ANY
+from storycore.ports.lifecycle import PortName
 from storycore.story import Story, StoryStatus, User
 from storycore.sync import SyncStore
 
@@ -39,6 +40,13 @@ def test_repositories_work_without_await() -> None:
         assert store.users.get("ada").email == "ada@example.com"
         with pytest.raises(NotFound):
             store.users.get("nobody")
+
+
+def test_ports_work_without_await() -> None:
+    with storycore.open_sync("memory") as store:
+        store.init()
+        store.health()
+        assert {name: port.health().ok for name, port in store.ports.items()} == dict.fromkeys(PortName, True)
 
 
 def test_pages_and_listings_are_plain_iterators() -> None:
