@@ -29,6 +29,17 @@ _DEAD_AT_ONCE = 200
 _OLD_AT_ONCE = 500
 
 
+class _Cache(diskcache.Cache):  # type: ignore[misc]  # diskcache is untyped
+    """A cache that lets go of its database when it cannot be opened; diskcache's own keeps it."""
+
+    def __init__(self, **settings: Any) -> None:  # diskcache's own arguments
+        try:
+            super().__init__(**settings)
+        except BaseException:
+            self.close()
+            raise
+
+
 class Store:
     """Rows of one directory; every method is called on the same thread.
 
@@ -198,7 +209,7 @@ class Store:
 
     def _connect(self) -> None:
         known_boot = boot_id()
-        self._cache = diskcache.Cache(
+        self._cache = _Cache(
             directory=str(self.place.path),
             timeout=self._config.busy_timeout_seconds,
             disk=BytesDisk,

@@ -115,9 +115,13 @@ class DatabaseFile:
             check_same_thread=False,
             cached_statements=256,
         )
-        connection.execute(f"PRAGMA busy_timeout = {self.busy_timeout_ms}")
-        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        connection.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES}")
+        try:
+            connection.execute(f"PRAGMA busy_timeout = {self.busy_timeout_ms}")
+            connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+            connection.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES}")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _tune_writer(self, connection: sqlite3.Connection) -> None:
