@@ -201,6 +201,8 @@ class SyncObject:
         return self._wrapped(lambda: found.__get__(instance, owner))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        args = tuple(map(_unwrapped, args))
+        kwargs = {name: _unwrapped(value) for name, value in kwargs.items()}
         value = self._find()(*args, **kwargs)
         if inspect.isawaitable(value) or _is_plain(value):
             return self._settle(value)
@@ -268,6 +270,11 @@ class SyncStore(SyncObject):
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+def _unwrapped(value: Any) -> Any:
+    """What a sync object handed to another one stands for; a loader, say, is awaited by the one that loads."""
+    return value._find() if isinstance(value, SyncObject) else value
 
 
 def _is_plain(value: object) -> bool:

@@ -191,6 +191,13 @@ HOSTILE = {
     "pipes": "|\n" * 100_000,
     "tags": "<b>" * 60_000,
     "open tag": "<a " + "b" * 200_000,
+    "tags that never end": "<a " * 100_000,
+    "tags that end together": "<a " * 100_000 + ">",
+    "comments that never end": "<!--" * 100_000,
+    "comments that never end, and a mark": "<!--" * 100_000 + "<p>x",
+    "instructions that never end": "<?" * 150_000,
+    "values that never end": "<p a='" * 60_000,
+    "values that end together": "<p a='" * 60_000 + ">",
     "blocks": "<p>x" * 30_000,
     "lists": "[" * 900 + "]" * 900,
 }
@@ -326,6 +333,15 @@ def test_only_what_is_visible_is_kept() -> None:
 def test_a_head_that_is_not_closed_does_not_hide_the_body() -> None:
     """Where the closing tag of the head is missing, the body begins all the same."""
     assert texts_of("<head><title>T</title><body><p>Text", "text/html") == ["Text"]
+
+
+def test_what_is_behind_a_mark_that_never_ends_is_not_shown_and_a_mere_sign_is_text() -> None:
+    """As in a browser: an open comment or tag hides the rest; a ``<`` before a space or a figure is text."""
+    assert texts_of("<p>Shown.</p><!-- hidden <p>hidden</p>", "text/html") == ["Shown."]
+    assert texts_of("<p>Shown.</p><a href='hidden", "text/html") == ["Shown."]
+    assert texts_of("<!-- over --><p>5 < 6 and 7 <8</p> so it is, a < b", "text/html") == [
+        "5 < 6 and 7 <8\nso it is, a < b"
+    ]
 
 
 def test_html_spans_hold_the_source() -> None:

@@ -154,6 +154,16 @@ def test_a_typed_region_loads_once() -> None:
         assert loaded == ["ada"]
 
 
+def test_a_region_loads_through_a_repository_of_the_store_or_any_sync_function() -> None:
+    with storycore.open_sync("memory") as store:
+        store.init()
+        store.users.save(user())
+        by_repository = store.cache.region("user:{key}", User, ttl=60)
+        assert by_repository.get_or_load(key="ada", load=lambda key: store.users.get(key)).username == "ada"
+        by_method = store.cache.region("name:{username}", User, ttl=60)
+        assert by_method.get_or_load(username="ada", load=store.users.by_username).user_id == "ada"
+
+
 def test_blobs_are_read_in_a_with_block() -> None:
     with storycore.open_sync("memory") as store:
         store.blobs.put("a", b"12345", when=ANY)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import copy
 import functools
 import inspect
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, overload
 
 from storycore.caching.counts import RegionStats
 from storycore.caching.entries import Slot, entry_of
+from storycore.caching.own_threads import in_own_thread
 from storycore.caching.policies import Answer
 from storycore.caching.region import Region
 from storycore.caching.signatures import KeyedSignature, return_type
@@ -113,7 +112,7 @@ class CachedSyncFunction(_Cached[P, R]):
         found = self._tiers.near.look(slot)
         if found is not None:
             return _value(slot.policy.count_hit(found))
-        return _value(self._run(self._tiers.fetch(slot, lambda: _in_own_thread(call))))
+        return _value(self._run(self._tiers.fetch(slot, lambda: in_own_thread(call))))
 
     def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Remove this call's result from where this function keeps it (see ``Region.invalidate``).
@@ -241,25 +240,6 @@ def _on_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-async def _in_own_thread(call: Callable[[], R]) -> R:
-    """Run a call in a thread of its own: functions that call each other could wait for a place in a pool forever."""
-    outcome: Future[R] = Future()
-    run = contextvars.copy_context().run
-    threading.Thread(target=run, args=(_settle, outcome, call), name="storycore-cached", daemon=True).start()
-    return await asyncio.wrap_future(outcome)
-
-
-def _settle(outcome: Future[R], call: Callable[[], R]) -> None:
-    if not outcome.set_running_or_notify_cancel():
-        return
-    try:
-        outcome.set_result(call())
-    except StopIteration as exc:  # which no future can hold
-        outcome.set_exception(RuntimeError(f"The cached function raised {exc!r}."))
-    except BaseException as exc:  # belongs to the caller
-        outcome.set_exception(exc)
 
 
 def _value(answer: Answer[R]) -> R:

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from storycore.caching.counts import RegionStats
 from storycore.caching.entries import Slot
 from storycore.caching.envelope import micros
+from storycore.caching.own_threads import called
 from storycore.caching.policies import Policy, Tier
 from storycore.caching.templates import Template, bounded_key
 from storycore.caching.tiers import Tiers
@@ -89,17 +90,20 @@ class Region(Generic[T]):
         key = bounded_key(self._prefix, self._template.key(parameters))
         return Slot(key, tuple(bounded_key(self._prefix, tag.plain(parameters)) for tag in self._tags), self._policy)
 
-    async def get_or_load(self, *, load: Callable[..., Awaitable[T | None]], **parameters: object) -> T | None:
+    async def get_or_load(
+        self, *, load: Callable[..., Awaitable[T | None]] | Callable[..., T | None], **parameters: object
+    ) -> T | None:
         """The value from a tier, or from ``load``, which is then called once for all who ask at the same time.
 
         Args:
-            load: called with the template's parameters as keywords. What it raises is raised here and not kept.
+            load: called with the template's parameters as keywords; a function that is not async runs in a thread
+                of its own. What it raises is raised here and not kept.
                 ``None`` means that there is nothing, unless the region's type admits ``None`` as a value.
 
         Raises:
             InvalidArgument: a parameter is missing, unknown, or cannot stand in a key.
         """
-        answer = await self._tiers.fetch(self.slot(parameters), lambda: load(**parameters))
+        answer = await self._tiers.fetch(self.slot(parameters), lambda: called(load, parameters))
         return answer.value
 
     async def get_or_load_many(

@@ -23,6 +23,7 @@ _INLINE = frozenset(
     )
 )
 _SPACES = re.compile(r"\s+")
+_MARK = re.compile("<[a-zA-Z/!?]")
 _CELL_GAP = " | "
 
 
@@ -110,6 +111,17 @@ def _visible(block: _Open) -> str:
     return _SPACES.sub(" ", text).strip().removesuffix(_CELL_GAP.rstrip()).rstrip()
 
 
+def _ended(source: str) -> str:
+    """The source up to a comment or tag that never ends.
+
+    A browser shows nothing of it either, and the parser would search the rest again for every such mark.
+    """
+    comment = source.find("<!--", source.rfind("-->") + 1)
+    end = comment if comment >= 0 else len(source)
+    opening = _MARK.search(source, source.rfind(">", 0, end) + 1, end)
+    return source[: opening.start() if opening else end]
+
+
 class _Reader(HTMLParser):
     """Collects blocks while the parser walks through the source."""
 
@@ -123,7 +135,7 @@ class _Reader(HTMLParser):
         self._path: list[tuple[int, str]] = []
         self._block = _Open()
         self._in_title = False
-        self.feed(source)
+        self.feed(_ended(source))
         self.close()
         self._finish(len(source))
 
