@@ -417,6 +417,7 @@ def test_an_interrupted_ingest_goes_on_where_it_stopped(storycore: Storycore, tm
     calls = tmp_path / "calls"
     while child.poll() is None and (not calls.exists() or calls.stat().st_size < 15):
         time.sleep(0.01)
+    time.sleep(0.5)  # the embedder hangs now; what it has done before is written meanwhile
     child.send_signal(signal.SIGINT)
     _, err = child.communicate(timeout=30)
     assert (child.returncode, len(err.strip().splitlines())) == (130, 1)
@@ -430,7 +431,7 @@ def test_an_interrupted_ingest_goes_on_where_it_stopped(storycore: Storycore, tm
 
 
 def _slow_embedder(place: Path) -> Path:
-    """An installed adapter: the quick embedder, but slow, and telling of each call by a byte in the file ``calls``."""
+    """An installed adapter: the quick embedder, telling of each call by a byte in ``calls``; it hangs after some."""
     (place / "acme_slow.py").write_text(
         "import asyncio, pathlib\n"
         "from storycore.hooks import hookimpl\n"
@@ -446,8 +447,10 @@ def _slow_embedder(place: Path) -> Path:
         "    made = open_embedder(config, env)\n"
         "    quick = made.embed\n"
         "    async def embed(texts, *, purpose):\n"
-        "        await asyncio.sleep(0.2)\n"
-        "        with pathlib.Path('calls').open('a') as calls:\n"
+        "        calls = pathlib.Path('calls')\n"
+        "        done = calls.stat().st_size if calls.exists() else 0\n"
+        "        await asyncio.sleep(0.1 if done < 15 else 60)\n"
+        "        with calls.open('a') as calls:\n"
         "            calls.write('.')\n"
         "        return await quick(texts, purpose=purpose)\n"
         "    made.embed = embed\n"
