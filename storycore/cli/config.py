@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from storycore.cli.common import Common, common_options
+from storycore.cli.options import Common, common_options
 
 __all__ = ["config"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from storycore.cli.common import Common, FilledPath, common_options
+from storycore.cli.options import Common, FilledPath, common_options
 
 if TYPE_CHECKING:
     from storycore.ingestion import Plan, Report

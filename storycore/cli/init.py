@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from storycore.cli.common import Common, common_options
+from storycore.cli.options import Common, common_options
 
 __all__ = ["init"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from storycore.cli.common import Common, common_options
+from storycore.cli.options import Common, common_options
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from storycore.cli.common import Common, common_options
+from storycore.cli.options import Common, common_options
 
 if TYPE_CHECKING:
     from storycore.search import Hit

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from storycore.cli.common import Common, common_options
+from storycore.cli.options import Common, common_options
 
 __all__ = ["stats"]
 
