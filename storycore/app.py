@@ -94,6 +94,7 @@ class Store:
             embedder=self.embedder,
             env=env,
             name=profile.namespace,
+            namespace=profile.namespace,
             chunk_sink=story.chunk_sink,
             chunkers=self._chunkers(),
             own=[path for config in self._configs.values() for _, path in config if isinstance(path, Path)],

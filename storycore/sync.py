@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import BaseModel
 
-from storycore.errors import Effect, InvalidArgument, Unavailable
+from storycore.errors import DeadlineExceeded, Effect, InvalidArgument, Unavailable
 
 if TYPE_CHECKING:
     from storycore.app import Opening, Store
@@ -150,6 +150,10 @@ class _Session:
         self._closed = True
         try:
             self._thread.run(self._context.__aexit__(None, None, None), timeout=_CLOSE_SECONDS)
+        except TimeoutError as exc:
+            raise DeadlineExceeded(
+                f"The store did not close within {_CLOSE_SECONDS:g} s and was let go; what was acknowledged is safe."
+            ) from exc
         finally:
             self._thread.stop()
 

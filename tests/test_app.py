@@ -69,6 +69,18 @@ async def test_a_local_store_keeps_everything(tmp_path: Path) -> None:
         assert (await store.ingest(tmp_path / "docs")).unchanged == ["river.md"]
 
 
+async def test_two_namespaces_in_one_index_do_not_see_each_other(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "river.md").write_text("The James falls over rocks in the middle of town.\n")
+    blog = {**LIGHT, "namespace": "blog"}
+    async with storycore.open("local", dir=tmp_path / "data", overrides=blog) as store:
+        await store.init()
+        await store.ingest(tmp_path / "docs")
+        assert [hit.source for hit in await store.search("rocks")] == ["river.md"]
+    async with storycore.open("local", dir=tmp_path / "data", overrides=LIGHT) as store:
+        assert await store.search("rocks") == []
+
+
 async def test_a_store_that_was_never_initialised_names_the_cure(tmp_path: Path) -> None:
     async with storycore.open("local", dir=tmp_path / "data", overrides=LIGHT) as store:
         with pytest.raises(NotProvisioned, match="storycore init"):

@@ -62,12 +62,13 @@ class Search:
         """
         if not isinstance(query, str) or not query.strip():
             raise InvalidArgument("The query is blank; say in a few words what to look for.")
+        filter_ = as_filter(where)
         self._require_same_model()
         [vector] = await self._embedder.embed([query], purpose="query")
         asked = VectorQuery(
             values=vector,
             top_k=top_k if diversity is None else _pool(top_k),
-            where=as_filter(where),
+            where=filter_,
             min_score=min_score,
             namespace=self._namespace if namespace is None else namespace,
             include_values=diversity is not None,
