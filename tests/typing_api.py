@@ -133,7 +133,7 @@ def conditions(filter_: Filter, error: StorycoreError) -> Filter:
     assert_type(error.retry, Retry)
     assert_type(error.effect, Effect)
     if isinstance(error, VersionConflict):
-        assert_type(error.current, int | None)
+        assert_type(error.current, int | str | None)
     if isinstance(error, TransactionConflict):
         assert_type(error.reasons, dict[int, StorycoreError])
     if isinstance(error, NotFound):
