@@ -45,7 +45,7 @@ async def outcome(call: Awaitable[object]) -> object:
 
 
 async def run_machine(machine: type[StoreMachine], *, examples: int, steps: int, shrink: bool = True) -> None:
-    """Run a machine to the end in a thread of its own; the examples are the same in every run.
+    """Run a machine to the end in a thread of its own; the same modules imported, the same examples.
 
     Args:
         machine: its class.
