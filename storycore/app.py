@@ -77,7 +77,7 @@ class Store:
         self.embedder = cast(Embedder, self.ports[PortName.EMBEDDER])
         self.cache = self._caching()
         self.entities = self._entities()
-        self.events = Tracker(cast(EventSink, self.ports[PortName.EVENTS]), env)
+        self.events = Tracker(cast(EventSink, self.ports[PortName.EVENTS]), env, types=self._event_types())
 
         story = repositories(self.entities, env, cursor_key=self._cursor_key())
         self.users = story.users
@@ -256,6 +256,9 @@ class Store:
 
     def _chunkers(self) -> dict[str, Any]:
         return {kind: chunker for given in self._plugins.hook.storycore_chunkers() for kind, chunker in given.items()}
+
+    def _event_types(self) -> dict[str, type[BaseModel]]:
+        return {name: model for given in self._plugins.hook.storycore_event_types() for name, model in given.items()}
 
     def _cursor_key(self) -> bytes:
         secret = revealed(self.profile.cursor_key, path="cursor_key", plugins=self._plugins)

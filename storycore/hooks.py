@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from storycore.app import Store
     from storycore.entities import Entity
     from storycore.ingestion import Chunker
@@ -45,6 +47,11 @@ def storycore_entities() -> Sequence[Entity[Any]]:  # type: ignore[empty-body]  
 @hookspec
 def storycore_chunkers() -> Mapping[str, Chunker]:  # type: ignore[empty-body]
     """Chunkers by content type, for example ``"text/x-rst"``; they override the built-in one."""
+
+
+@hookspec
+def storycore_event_types() -> Mapping[str, type[BaseModel]]:  # type: ignore[empty-body]
+    """Types of events with the model of their properties, which tracking then checks."""
 
 
 @hookspec

@@ -26,6 +26,7 @@ from storycore.errors import (
     Unavailable,
 )
 from storycore.hooks import hookimpl
+from storycore.ingestion import Chunked, Chunker, Piece
 from storycore.layers.around import Interceptor
 from storycore.layers.readonly import ReadOnly
 from storycore.ports.conditions import ANY
@@ -258,6 +259,14 @@ class Extension:
         return [ReadOnly()] if port is PortName.EVENTS else []
 
     @hookimpl
+    def storycore_chunkers(self) -> Mapping[str, Chunker]:
+        return {"text/plain": lambda document: Chunked([Piece(document.text.upper(), 0, len(document.text), "")])}
+
+    @hookimpl
+    def storycore_event_types(self) -> Mapping[str, type[BaseModel]]:
+        return {"noted": Note}
+
+    @hookimpl
     def storycore_health(self) -> Mapping[str, Health]:
         return {"extension": Health(ok=True, detail="fine")}
 
@@ -324,6 +333,17 @@ async def test_a_cancelled_close_still_closes_every_port() -> None:
     await asyncio.wait([closing, loading])
     assert closing.cancelled()
     assert not (await store.ports[PortName.ENTITIES].inner.health()).ok
+
+
+async def test_a_plugin_brings_chunkers_and_types_of_events(tmp_path: Path) -> None:
+    (tmp_path / "river.txt").write_text("the james falls over rocks")
+    extension = Extension()
+    async with storycore.open("memory", plugins=[extension]) as store:
+        await store.init()
+        await store.ingest(tmp_path)
+        assert [hit.text for hit in await store.search("rocks")] == ["THE JAMES FALLS OVER ROCKS"]
+        with pytest.raises(InvalidArgument, match="noted"):
+            await store.events.track("noted", properties={"text": "no id"})
 
 
 async def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:

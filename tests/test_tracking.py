@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from pydantic import BaseModel, Field
 
 from storycore.analytics import Tracker
 from storycore.errors import InvalidArgument, TooLarge
@@ -110,3 +111,21 @@ async def test_recent_events_are_found_behind_many_pages(tracker: Tracker, clock
     """The newest are found however many events of the period lie before them."""
     await tracker.sink.emit([Event(id=f"e{i}", type="t", at=clock.now()) for i in range(10_001)])
     assert [stored.event.id for stored in await tracker.recent(2)] == ["e10000", "e9999"]
+
+
+class Published(BaseModel):
+    story_id: str
+    words: int = Field(ge=0)
+
+
+async def test_properties_of_a_known_type_are_checked_and_completed(tmp_path: Path) -> None:
+    """A wrong one is refused by name before anything is kept; values are kept as the model reads them."""
+    sink = await Harness(PortName.EVENTS, "memory", {}, tmp_path).started()
+    tracker = Tracker(sink, Environment(), types={"published": Published})
+    with pytest.raises(InvalidArgument, match=r"'published'.*words"):
+        await tracker.track("published", properties={"story_id": "s1", "words": -1})
+    await tracker.track("published", properties={"story_id": "s1", "words": "12"})
+    await tracker.track("anything", properties={"words": -1})
+    kept = [dict(stored.event.data) for stored in (await tracker.read()).events]
+    assert kept == [{"story_id": "s1", "words": 12}, {"words": -1}]
+    await sink.close()

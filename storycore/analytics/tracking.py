@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import cast
 
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue, ValidationError
 
 from storycore.errors import InvalidArgument
 from storycore.ports.environment import Environment
@@ -26,11 +28,15 @@ class Tracker:
     Args:
         sink: where they go; borrowed, never closed here.
         env: tells the time and makes ids.
+        types: types of events with the model of their properties; any other type takes any properties.
     """
 
-    def __init__(self, sink: EventSink, env: Environment) -> None:
+    def __init__(
+        self, sink: EventSink, env: Environment, *, types: Mapping[str, builtins.type[BaseModel]] | None = None
+    ) -> None:
         self.sink = sink
         self._env = env
+        self._types = dict(types or {})
 
     async def track(
         self,
@@ -49,14 +55,15 @@ class Tracker:
             event_id: makes a repeated call count once; ``None`` takes a fresh id.
 
         Raises:
-            InvalidArgument, TooLarge: the event cannot be kept.
+            InvalidArgument: the event cannot be kept, or its properties are not those of its type.
+            TooLarge: it is too large.
         """
         event = Event(
             id=self._env.new_id() if event_id is None else event_id,
             type=type,
             at=self._env.clock.now(),
             subject=user_id,
-            data=dict(properties or {}),
+            data=self._checked(type, properties or {}),
         )
         [emitted] = await self.sink.emit([event])
         return emitted
@@ -122,3 +129,13 @@ class Tracker:
             if len(page.events) < _RECENT:
                 return list(reversed(latest))
             after = page.next
+
+    def _checked(self, type_: str, properties: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+        model = self._types.get(type_)
+        if model is None:
+            return dict(properties)
+        try:
+            return cast(Mapping[str, JsonValue], model.model_validate(properties).model_dump(mode="json"))
+        except ValidationError as exc:
+            problems = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'all'}: {each['msg']}" for each in exc.errors())
+            raise InvalidArgument(f"The properties of the event {type_!r} do not fit its type: {problems}.") from exc
