@@ -36,6 +36,7 @@ from storycore.ports.vectors import VectorIndex
 from storycore.profiles import Profile, load, missing_adapters, resolve, revealed
 from storycore.search import Hit, Search
 from storycore.story import repositories
+from storycore.suggestions import did_you_mean
 from storycore.sync import SyncStore
 
 __all__ = ["InitReport", "Opening", "Store", "open", "open_sync"]
@@ -171,7 +172,7 @@ class Store:
         """
         if isinstance(entity, str):
             if entity not in self._kinds:
-                raise InvalidArgument(f"There is no kind {entity!r}; the kinds are {', '.join(self.kinds())}.")
+                raise InvalidArgument(f"There is no kind {entity!r}. {did_you_mean(entity, self.kinds())}")
             entity = self._kinds[entity]
         return Repository(entity, self.entities, self.env, cursor_key=self._cursor_key())
 

@@ -6,13 +6,13 @@ The dict form is Pinecone's: an implicit "and" over fields and operators, ``$and
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 from storycore.errors import InvalidFilter
 from storycore.ports.filters import And, Combinable, Compare, Eq, Exists, Filter, In, Not, Or, Scalar
+from storycore.suggestions import did_you_mean
 
 __all__ = [
     "MAX_DEPTH",
@@ -215,7 +215,9 @@ def _entry(key: object, value: object, path: str, depth: int) -> Filter:
     if key == "$not":
         return Not(_document(value, where, depth + 1))
     if key not in ("$and", "$or"):
-        raise InvalidFilter(f"Unknown operator {key!r}{_hint(key, ['$and', '$or', '$not', *_OPERATORS])}", path=path)
+        raise InvalidFilter(
+            f"Unknown operator {key!r}. {did_you_mean(key, ['$and', '$or', '$not', *_OPERATORS])}", path=path
+        )
     if not isinstance(value, (list, tuple)) or not value:
         raise InvalidFilter(f"{key} takes a list of at least one filter", path=where)
     _require(len(value) <= MAX_NODES, f"A filter has at most {MAX_NODES} nodes", where)
@@ -232,7 +234,7 @@ def _condition(field: str, value: object, path: str) -> Filter:
 
 def _leaf(field: str, op: object, operand: object, path: str) -> Filter:
     if not isinstance(op, str) or op not in _OPERATORS:
-        raise InvalidFilter(f"Unknown operator {op!r}{_hint(str(op), _OPERATORS)}", path=path)
+        raise InvalidFilter(f"Unknown operator {op!r}. {did_you_mean(str(op), _OPERATORS)}", path=path)
     return _OPERATORS[op](field, operand, f"{path}.{op}")
 
 
@@ -294,11 +296,6 @@ def _described(value: object) -> str:
     if isinstance(value, float):
         return repr(value)
     return f"a {type(value).__name__}"
-
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
 
 
 def _join(path: str, name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -15,8 +14,9 @@ from pydantic import BaseModel, ConfigDict
 from storycore import hooks
 from storycore.errors import AdapterNotFound, PluginError
 from storycore.ports.lifecycle import PortName
+from storycore.suggestions import did_you_mean, nearest
 
-__all__ = ["API", "GROUP", "Adapter", "Found", "NoConfig", "Plugins"]
+__all__ = ["API", "EXTRAS", "GROUP", "Adapter", "Found", "NoConfig", "Plugins"]
 
 API = 1
 """The version of the interface between storycore and adapters."""
@@ -24,18 +24,13 @@ API = 1
 GROUP = "storycore.adapters"
 """The entry-point group: entry name = adapter name, value = a module with hook implementations."""
 
-_SHIPPED = {
-    "sqlite": "sqlite",
-    "diskcache": "diskcache",
-    "faiss": "faiss",
-    "files": "files",
-    "minilm": "minilm",
-    "dynamodb": "dynamodb",
-    "redis": "redis",
-    "pinecone": "pinecone",
-    "s3": "s3",
-    "bedrock": "bedrock",
+EXTRAS: Mapping[str, frozenset[str]] = {
+    "local": frozenset({"sqlite", "diskcache", "faiss", "files", "minilm"}),
+    "aws": frozenset({"dynamodb", "redis", "pinecone", "s3", "bedrock"}),
 }
+"""Extra of the distribution ``storycore`` to the adapters it installs; each adapter is an extra of its own too."""
+
+_SHIPPED = frozenset().union(*EXTRAS.values())
 
 
 class NoConfig(BaseModel):
@@ -210,13 +205,13 @@ class Plugins:
 
     def _not_found(self, name: str) -> AdapterNotFound:
         if name in _SHIPPED:
-            cure = f"pip install 'storycore[{_SHIPPED[name]}]'"
+            cure = f"pip install 'storycore[{name}]'"
             return AdapterNotFound(f"The adapter {name!r} is not installed. Install it with: {cure}", cure=cure)
-        near = difflib.get_close_matches(name, [*self.names(), *_SHIPPED], n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        known = {*self.names(), *_SHIPPED}
         return AdapterNotFound(
-            f"No installed plugin provides the adapter {name!r}.{hint} `storycore plugins` lists what is installed.",
-            suggestion=near[0] if near else None,
+            f"No installed plugin provides the adapter {name!r}. {did_you_mean(name, known)} "
+            "`storycore plugins` lists what is installed.",
+            suggestion=nearest(name, known),
         )
 
 

@@ -140,7 +140,7 @@ def test_a_malformed_filter_is_refused_with_its_path(name: str) -> None:
 
 def test_an_unknown_operator_is_told_the_nearest() -> None:
     """A slip of the pen is answered with the operator that was meant."""
-    with pytest.raises(InvalidFilter, match=r"did you mean '\$gte'"):
+    with pytest.raises(InvalidFilter, match=r"Did you mean '\$gte'"):
         parse({"a": {"$gt e": 1}})
 
 

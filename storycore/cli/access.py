@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from storycore.errors import InvalidArgument
-from storycore.profiles.nearest import did_you_mean
+from storycore.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from storycore.app import Store

@@ -52,7 +52,7 @@ def conformance(common: Common, port: str, adapter: str | None, url: str | None)
 def _port(name: str) -> PortName:
     from storycore.errors import InvalidArgument
     from storycore.ports.lifecycle import PortName
-    from storycore.profiles.nearest import did_you_mean
+    from storycore.suggestions import did_you_mean
 
     names = {**{str(port): port for port in PortName}, "embeddings": PortName.EMBEDDER}
     if name not in names:

@@ -10,7 +10,7 @@ import click
 from storycore.cli.program import COMMANDS
 from storycore.errors import PluginError
 from storycore.plugins import Plugins
-from storycore.profiles.nearest import did_you_mean
+from storycore.suggestions import did_you_mean
 
 __all__ = ["plugin_command"]
 

@@ -7,9 +7,9 @@ from decimal import Decimal
 
 from pydantic import BaseModel
 
-from storycore.entities.names import did_you_mean
 from storycore.errors import InvalidFilter
 from storycore.ports.filters import And, Filter, Not, Or, evaluate
+from storycore.suggestions import did_you_mean
 
 __all__ = ["check_filter", "matches"]
 
@@ -20,7 +20,7 @@ def check_filter(where: Filter, model: type[BaseModel]) -> None:
         return
     for name in _fields(where):
         if name not in model.model_fields:
-            raise InvalidFilter(f"{model.__name__} has no field {name!r}.{did_you_mean(name, model.model_fields)}")
+            raise InvalidFilter(f"{model.__name__} has no field {name!r}. {did_you_mean(name, model.model_fields)}")
 
 
 def matches(where: Filter, instance: BaseModel) -> bool:

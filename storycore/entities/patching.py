@@ -13,9 +13,9 @@ from storycore.entities.annotations import plain_types
 from storycore.entities.codec import problems
 from storycore.entities.declaration import Entity
 from storycore.entities.filtering import check_filter
-from storycore.entities.names import did_you_mean
 from storycore.errors import InvalidArgument
 from storycore.ports.filters import Filter
+from storycore.suggestions import did_you_mean
 
 __all__ = ["Changes"]
 
@@ -93,7 +93,7 @@ class Changes:
         is_known = name in entity.model.model_fields
         if not is_known and (name in self.add or entity.model.model_config.get("extra") != "allow"):
             raise InvalidArgument(
-                f"A {entity.kind} has no field {name!r}.{did_you_mean(name, entity.model.model_fields)}"
+                f"A {entity.kind} has no field {name!r}. {did_you_mean(name, entity.model.model_fields)}"
             )
 
 

@@ -11,10 +11,10 @@ from pydantic import BaseModel
 
 from storycore.entities.key_types import KeyType
 from storycore.entities.keys import BELOW_ALL, KeyPart, Range, encode, escape, starting_with, under
-from storycore.entities.names import did_you_mean
 from storycore.entities.templates import Part, Template
 from storycore.errors import InvalidArgument, InvalidKey
 from storycore.ports.entities import Key
+from storycore.suggestions import did_you_mean
 
 __all__ = ["Bounds", "Pattern"]
 
@@ -170,7 +170,7 @@ class Pattern:
         known = self.fields
         for name in values:
             if name not in known:
-                raise InvalidArgument(f"{self._title} has no part {name!r}.{did_you_mean(name, known)}")
+                raise InvalidArgument(f"{self._title} has no part {name!r}. {did_you_mean(name, known)}")
 
     def _require(self, fields: tuple[str, ...] | list[str], values: Mapping[str, object]) -> None:
         missing = [field for field in fields if field not in values]

@@ -12,7 +12,6 @@ from storycore.entities.codec import from_record, key_of
 from storycore.entities.cursors import CursorSeal, QueryIdentity
 from storycore.entities.declaration import Entity
 from storycore.entities.listing import Listing
-from storycore.entities.names import did_you_mean
 from storycore.entities.patching import Changes
 from storycore.entities.reading import Walk, whole
 from storycore.entities.writing import Writer, not_found
@@ -23,6 +22,7 @@ from storycore.ports.entities import Delete, EntityStore, Key, Position, RecordP
 from storycore.ports.environment import Environment
 from storycore.ports.filters import Filter
 from storycore.ports.pages import Pages
+from storycore.suggestions import did_you_mean
 
 __all__ = ["KeyLike", "Repository"]
 
@@ -63,7 +63,7 @@ class Repository(Generic[M]):
         if name not in self._listings:
             raise AttributeError(
                 f"The repository of {self.entity.kind!r} has no index or method {name!r}."
-                f"{did_you_mean(name, self._listings)}"
+                f" {did_you_mean(name, self._listings)}"
             )
         return self._listings[name]
 
@@ -75,7 +75,7 @@ class Repository(Generic[M]):
         """
         if name not in self._listings:
             raise InvalidArgument(
-                f"The entity {self.entity.kind!r} has no index {name!r}.{did_you_mean(name, self._listings)}"
+                f"The entity {self.entity.kind!r} has no index {name!r}. {did_you_mean(name, self._listings)}"
             )
         return self._listings[name]
 
@@ -208,7 +208,7 @@ class Repository(Generic[M]):
         for name in amounts:
             if name not in self.entity.counters:
                 known = sorted(self.entity.counters)
-                raise InvalidArgument(f"A {self.entity.kind} has no counter {name!r}.{did_you_mean(name, known)}")
+                raise InvalidArgument(f"A {self.entity.kind} has no counter {name!r}. {did_you_mean(name, known)}")
         return await self.patch(key, add=amounts)
 
     async def modify(self, key: KeyLike, change: Callable[[M], Mapping[str, object]], /) -> M:

@@ -14,11 +14,11 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 
 from storycore.entities.annotations import admits_none, plain_types
 from storycore.entities.key_types import KeyType, key_type_of
-from storycore.entities.names import did_you_mean, nearest
 from storycore.entities.patterns import Pattern
 from storycore.entities.templates import Index, Key, Part, Template
 from storycore.errors import ConfigError
 from storycore.ports.entities import INDEX_SLOTS
+from storycore.suggestions import did_you_mean, nearest
 
 __all__ = ["LAYOUT_FIELD", "Scrutiny"]
 
@@ -190,7 +190,7 @@ class Scrutiny:
         if name not in fields:
             raise ConfigError(
                 f"Entity {self._kind!r}: {self._model.__name__} has no field {name!r}, which is declared as {role}."
-                f"{did_you_mean(name, fields)}",
+                f" {did_you_mean(name, fields)}",
                 path=f"{self._kind}.{name}",
                 suggestion=nearest(name, fields),
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
@@ -14,6 +13,7 @@ from storycore.layers.retry import Retrying, RetrySettings
 from storycore.layers.timeout import Timeout, TimeoutSettings
 from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import Port, PortName
+from storycore.suggestions import did_you_mean, nearest
 
 __all__ = ["LAYERS", "interceptor", "stacked"]
 
@@ -48,12 +48,8 @@ def interceptor(use: str, options: Mapping[str, object], env: Environment, *, pa
         first = exc.errors()[0]
         name = ".".join(map(str, first["loc"]))
         raise ConfigError(f"The layer {use!r}: {name}: {first['msg']}.", path=f"{path}.{name}") from exc
-    near = difflib.get_close_matches(use, LAYERS, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ConfigError(
-        f"There is no layer {use!r}; the layers are {', '.join(LAYERS)}.{hint}",
-        path=path,
-        suggestion=near[0] if near else None,
+        f"There is no layer {use!r}. {did_you_mean(use, LAYERS)}", path=path, suggestion=nearest(use, LAYERS)
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from storycore.ports.lifecycle import PortName
 
-__all__ = ["BUILTIN", "DEFAULTS", "DEFAULT_PROFILE", "EXTRAS"]
+__all__ = ["BUILTIN", "DEFAULTS", "DEFAULT_PROFILE"]
 
 DEFAULT_PROFILE = "local"
 
@@ -32,9 +32,3 @@ BUILTIN: Mapping[str, Mapping[str, object]] = {
         "embedder": "bedrock://",
     },
 }
-
-EXTRAS: Mapping[str, frozenset[str]] = {
-    "local": frozenset({"sqlite", "diskcache", "faiss", "files", "minilm"}),
-    "aws": frozenset({"dynamodb", "redis", "pinecone", "s3", "bedrock"}),
-}
-"""Extra of the distribution ``storycore`` to the adapters it installs; each adapter is an extra of its own too."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from storycore.errors import ConfigError
-from storycore.profiles.nearest import did_you_mean, nearest
+from storycore.suggestions import did_you_mean, nearest
 
 __all__ = ["FILE_NAME", "ProfileFile", "read"]
 

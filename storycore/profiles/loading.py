@@ -13,12 +13,12 @@ from storycore.errors import ConfigError
 from storycore.ports.lifecycle import PortName
 from storycore.profiles.builtin import BUILTIN, DEFAULT_PROFILE, DEFAULTS
 from storycore.profiles.files import FILE_NAME, ProfileFile, read
-from storycore.profiles.nearest import did_you_mean, nearest
 from storycore.profiles.redaction import is_secret_name
 from storycore.profiles.settings import PortSettings, Profile
 from storycore.profiles.sources import Merged, Source, merged, source
 from storycore.profiles.urls import insert_dir, named_options, scheme_of
 from storycore.profiles.variables import CONFIG, PROFILE, customary, settings_of
+from storycore.suggestions import did_you_mean, nearest
 
 __all__ = ["load", "profile_names"]
 

@@ -10,14 +10,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from storycore.errors import AdapterNotFound, ConfigError
-from storycore.plugins import Adapter
+from storycore.plugins import EXTRAS, Adapter
 from storycore.ports.lifecycle import PortName
-from storycore.profiles.builtin import EXTRAS
-from storycore.profiles.nearest import did_you_mean, nearest
 from storycore.profiles.redaction import is_secret_name
 from storycore.profiles.secrets import revealed
 from storycore.profiles.settings import PortSettings, Profile
 from storycore.profiles.urls import options_of
+from storycore.suggestions import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from storycore.plugins import Plugins

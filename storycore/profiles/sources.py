@@ -8,8 +8,8 @@ from pathlib import Path
 
 from storycore.errors import ConfigError
 from storycore.ports.lifecycle import PortName
-from storycore.profiles.nearest import did_you_mean, nearest
 from storycore.profiles.settings import CachingSettings
+from storycore.suggestions import did_you_mean, nearest
 
 __all__ = ["SETTINGS", "Merged", "Source", "merged", "source"]
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from storycore.errors import ConfigError
 from storycore.ports.lifecycle import PortName
-from storycore.profiles.nearest import did_you_mean, nearest
 from storycore.profiles.sources import SETTINGS
+from storycore.suggestions import did_you_mean, nearest
 
 __all__ = ["CONFIG", "PROFILE", "customary", "settings_of"]
 

@@ -1,4 +1,4 @@
-"""Suggestions for mistyped names."""
+"""Suggestions for mistyped names, in the one form that all error messages use."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from collections.abc import Iterable
 
 __all__ = ["did_you_mean", "nearest"]
 
+_NEAR = 0.55
+"""How alike two names must be, from 0 to 1; difflib's own 0.6 misses short names with two letters swapped."""
+
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that ``name`` most likely meant, if one is near."""
-    close = difflib.get_close_matches(name.lower(), sorted(known), n=1, cutoff=0.55)
+    """The known name that ``name`` most likely meant, whatever its case; ``None`` when none is near."""
+    close = difflib.get_close_matches(name.lower(), sorted(known), n=1, cutoff=_NEAR)
     return close[0] if close else None
 
 
