@@ -54,7 +54,8 @@ class Key:
     """A record's address: partition and sort key, both non-empty text.
 
     Order is by UTF-8 bytes, which is Python's order of ``str``. At most 2048 bytes for ``pk`` and 1024 for ``sk``
-    (DynamoDB: limits of partition and sort keys).
+    (DynamoDB: limits of partition and sort keys). Partitions that
+    begin with U+0000 and ``storycore`` are the adapters' own.
     """
 
     pk: str
@@ -72,6 +73,7 @@ class Record:
         expires_at: from this instant on the record is absent for every operation; ``None``: never. Comes back in UTC,
             to the microsecond.
         index_keys: slot (1 to 8) to the key under which that index lists the record; absent slots do not list it.
+            An index orders by (index sk, pk, sk): the three together are at most 1024 bytes, see ``index_place``.
         fields: promoted values: counters, sets, and what a server-side filter may look at.
         body: everything else, opaque to the store.
     """
@@ -113,8 +115,11 @@ class Patch:
 
     Args:
         add: field to the number that is added to it; a missing field counts as 0.
-        set: field to its new value. A field stands in one of ``add``, ``set`` and ``unset`` only.
+        set: field to its new value. A field stands in one of ``add``, ``set``, ``unset``, ``include`` and ``exclude``.
         unset: fields to remove; removing a missing field is no error.
+        include: field to the members that its set gains; a missing field counts as the empty set.
+        exclude: field to the members that its set loses; members that are not there are no error, and a set that
+            loses its last member is gone.
         body: the new body.
         index_keys: the new index keys, all slots at once.
         expires_at: the new expiry; ``None`` removes it.
@@ -125,6 +130,8 @@ class Patch:
     add: Mapping[str, int | Decimal] = field(default_factory=dict)
     set: Mapping[str, FieldValue] = field(default_factory=dict)
     unset: frozenset[str] = frozenset()
+    include: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    exclude: Mapping[str, frozenset[str]] = field(default_factory=dict)
     body: bytes | Keep = KEEP
     index_keys: Mapping[int, Key] | Keep = KEEP
     expires_at: datetime | Keep | None = KEEP
@@ -241,7 +248,7 @@ class Change:
 
     Args:
         position: behind this change.
-        at: when it was written.
+        at: when it was written; of a delete or an expiry, when the store noticed it, by the store's own clock.
         action: a patch is told as ``put``.
         key: of the record.
         kind: of the record.
@@ -296,15 +303,15 @@ class EntityStore(Port, Protocol):
             atomic: all or nothing; conditions are judged against the state before the call.
             token: makes an atomic write idempotent for 10 minutes: the same token with the same writes returns the
                 first result without writing again; with other writes it is an ``InvalidArgument``. 1 to 36 ASCII
-                characters; a refused write does not use it up.
+                characters; a refused write does not use it up. It takes the place of one of the 100 writes.
 
         Raises:
             AlreadyExists, NotFound, VersionConflict: the only write's condition failed.
             TransactionConflict: an atomic call was refused; ``reasons`` names each failing position. Raised for a
                 single atomic write too.
             PartialFailure: some of several non-atomic writes failed; the others are done.
-            InvalidArgument: a key repeats, or a patch adds to a field that is not a number; so does a sum of more
-                than 38 significant digits.
+            InvalidArgument: a key repeats, a patch adds to a field that is not a number, includes in or excludes from
+                one that is not a set, or makes a sum of more than 38 significant digits.
             TooLarge: a record, also as a patch leaves it, is larger than 400 KiB (DynamoDB: item size).
         """
         ...

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from storycore.errors import TooLarge
 from storycore.ports.entities import FieldValue, Key, Patch, Put, Record
+from storycore.ports.index_order import index_place
 
 __all__ = ["ITEM_BYTES", "item_size", "require_item_size", "size_breakdown"]
 
@@ -15,6 +16,9 @@ ITEM_BYTES = 400 * 1024
 
 _ENVELOPE_BYTES = 100
 """Names and values of what every record carries besides its own parts: version, expiry, write id, attribute names."""
+
+_INDEX_NAMES_BYTES = 8
+"""The names of an index's two attributes."""
 
 
 def item_size(item: Put | Patch | Record) -> int:
@@ -26,7 +30,8 @@ def size_breakdown(item: Put | Patch | Record) -> dict[str, int]:
     """The size in bytes per part and field, largest first.
 
     Text counts its UTF-8 bytes, a number one byte more than half its significant digits, a set the sum of its
-    members; each field also counts its name (DynamoDB: item sizes and formats).
+    members; each field also counts its name, and once more where the name is needed to tell a float or a ``Decimal``
+    from an int. An index key counts with the place that orders it (DynamoDB: item sizes and formats).
     """
     sizes = {"key": _key_size(item.key), "envelope": _ENVELOPE_BYTES}
     if not isinstance(item, Patch):
@@ -34,9 +39,11 @@ def size_breakdown(item: Put | Patch | Record) -> dict[str, int]:
     if isinstance(item.body, bytes):
         sizes["body"] = len(item.body)
     if isinstance(item.index_keys, Mapping):
-        sizes |= {f"index_keys[{slot}]": 10 + _key_size(key) for slot, key in item.index_keys.items()}
-    fields: Mapping[str, FieldValue] = {**item.set, **item.add} if isinstance(item, Patch) else item.fields
-    sizes |= {f"fields[{name}]": len(name.encode()) + _value_size(value) for name, value in fields.items()}
+        sizes |= {f"index_keys[{slot}]": _index_size(key, item.key) for slot, key in item.index_keys.items()}
+    fields: Mapping[str, FieldValue] = (
+        {**item.set, **item.add, **item.include} if isinstance(item, Patch) else item.fields
+    )
+    sizes |= {f"fields[{name}]": _field_size(name, value) for name, value in fields.items()}
     return dict(sorted(sizes.items(), key=lambda entry: -entry[1]))
 
 
@@ -60,6 +67,15 @@ def require_item_size(item: Put | Patch | Record) -> None:
 def _is_surely_small(item: Put | Patch | Record) -> bool:
     fields = item.set if isinstance(item, Patch) else item.fields
     return not fields and isinstance(item.body, bytes) and len(item.body) < ITEM_BYTES // 2
+
+
+def _index_size(index_key: Key, key: Key) -> int:
+    return _INDEX_NAMES_BYTES + len(index_key.pk.encode()) + len(index_place(index_key, key).encode())
+
+
+def _field_size(name: str, value: FieldValue) -> int:
+    names = 2 if isinstance(value, float | Decimal) else 1
+    return names * len(name.encode()) + _value_size(value)
 
 
 def _key_size(key: Key) -> int:

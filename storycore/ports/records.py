@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from storycore.errors import (
     AlreadyExists,
+    InvalidArgument,
     NotFound,
     PartialFailure,
     StorycoreError,
@@ -72,11 +73,16 @@ def patched(record: Record, patch: Patch, version: Version) -> Record:
     """The record that a patch makes of the stored one.
 
     Raises:
-        InvalidArgument: the patch adds to a field that is not a number, or the sum does not fit.
+        InvalidArgument: the patch adds to a field that is not a number, the sum does not fit, or a field whose members
+            change is not a set.
         TooLarge: the result is larger than a record may be.
     """
     fields: dict[str, FieldValue] = {name: value for name, value in record.fields.items() if name not in patch.unset}
     fields.update(patch.set)
+    for name, members in _regrouped(record, patch).items():
+        fields.pop(name, None)
+        if members:
+            fields[name] = members
     for name, amount in patch.add.items():
         fields[name] = added(fields.get(name), amount, what=f"field {name!r} of the {_name(patch.key)}")
     result = replace(
@@ -117,6 +123,21 @@ def settled(outcomes: Sequence[Written | StorycoreError]) -> list[Written]:
             outcomes=outcomes,
         )
     return [outcome for outcome in outcomes if isinstance(outcome, Written)]
+
+
+def _regrouped(record: Record, patch: Patch) -> dict[str, frozenset[str]]:
+    """The sets that the patch changes, as they then are."""
+    given = {name: _members(record, name) | more for name, more in patch.include.items()}
+    return given | {name: _members(record, name) - fewer for name, fewer in patch.exclude.items()}
+
+
+def _members(record: Record, name: str) -> frozenset[str]:
+    held = record.fields.get(name, frozenset())
+    if not isinstance(held, frozenset):
+        raise InvalidArgument(
+            f"The field {name!r} of the {_name(record.key)} holds {type(held).__name__}, not a set; use set instead."
+        )
+    return held
 
 
 def _in_utc(at: datetime | None) -> datetime | None:

@@ -131,6 +131,7 @@ BAD_KEYS: dict[str, tuple[Any, type[StorycoreError]]] = {
     "long pk in bytes": (Key("é" * 1025, "a"), InvalidKey),
     "long sk": (Key("a", "x" * 1025), InvalidKey),
     "half a surrogate pair": (Key("a", "\ud800"), InvalidKey),
+    "a partition of the adapter's own": (Key("\0storycore", "a"), InvalidKey),
 }
 
 

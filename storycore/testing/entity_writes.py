@@ -11,6 +11,7 @@ import pytest
 from storycore.errors import (
     AlreadyExists,
     InvalidArgument,
+    InvalidKey,
     NotFound,
     StorycoreError,
     TooLarge,
@@ -19,6 +20,7 @@ from storycore.errors import (
 )
 from storycore.ports.conditions import ABSENT, ANY, PRESENT, Condition, Matches, Version
 from storycore.ports.entities import Delete, EntityStore, Key, Patch, Put, Written
+from storycore.ports.index_order import INDEX_PLACE_BYTES
 from storycore.testing.entity_examples import FIELDS, ORDERED, content, find, key, put, write
 
 __all__ = ["EntityWrites"]
@@ -136,10 +138,13 @@ class EntityWrites:
         assert [repr(k).encode() for k in keys] == [None if record is None else record.body for record in found]
 
     async def test_the_largest_keys_are_kept(self, store: EntityStore) -> None:
-        """2048 bytes of pk and 1024 of sk are allowed, for the table and for an index."""
-        largest = Key("é" * 1024, "x" * 1024)
-        await write(store, Put(key=largest, kind="k", index_keys={1: largest}))
-        assert (await store.get([largest]))[0] is not None
+        """2048 bytes of pk and 1024 of sk are allowed, and 1024 for the three keys that an index orders by."""
+        largest, listed = Key("é" * 1024, "x" * 1024), Key("a", "b")
+        place = Key("é" * 1024, "x" * (INDEX_PLACE_BYTES - 4))
+        await write(store, Put(key=largest, kind="k"), Put(key=listed, kind="k", index_keys={1: place}))
+        assert None not in await store.get([largest, listed])
+        with pytest.raises(InvalidKey):
+            await write(store, Put(key=listed, kind="k", index_keys={1: Key("a", place.sk + "x")}))
 
     async def test_a_put_replaces_everything(self, store: EntityStore) -> None:
         """What the new record does not say is gone."""

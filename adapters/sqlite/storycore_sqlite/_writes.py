@@ -195,6 +195,7 @@ def _canonical(write: Write) -> list[object]:
         parts += [write.body.hex()]
     if isinstance(write, Patch):
         parts += [pack_fields(write.add), pack_fields(write.set), sorted(write.unset)]
+        parts += [pack_fields(write.include), pack_fields(write.exclude)]
         parts += [KEEP if write.body is KEEP else [write.body.hex()]]
         parts += [KEEP if write.index_keys is KEEP else [pack_index_keys(write.index_keys)]]
         parts += [KEEP if write.expires_at is KEEP else [_time(write.expires_at)]]

@@ -12,6 +12,9 @@ __all__ = ["byte_length", "check_key", "check_key_part", "check_sequence", "chec
 PK_BYTES = 2048
 SK_BYTES = 1024
 
+RESERVED = "\0storycore"
+"""Partitions that begin so are the adapters' own: tokens, marks of their layout."""
+
 
 def byte_length(text: str, *, what: str) -> int:
     """The length in UTF-8 bytes.
@@ -36,12 +39,16 @@ def check_key(key: object, *, what: str = "key") -> None:
     if not isinstance(key, Key):
         raise InvalidKey(f"The {what} is a {type(key).__name__}; give a Key(pk, sk).")
     check_key_part(key.pk, PK_BYTES, what=f"{what}'s pk")
+    if key.pk.startswith(RESERVED):
+        raise InvalidKey(f"The {what}'s pk begins with {RESERVED!r}, which adapters keep for themselves; rename it.")
     check_key_part(key.sk, SK_BYTES, what=f"{what}'s sk")
 
 
 def _is_plain(pk: object, sk: object) -> bool:
     """Most keys are short ASCII; this answers for them in a third of the time."""
     if type(pk) is not str or type(sk) is not str:
+        return False
+    if pk.startswith(RESERVED):
         return False
     return pk.isascii() and sk.isascii() and 0 < len(pk) <= PK_BYTES and 0 < len(sk) <= SK_BYTES
 

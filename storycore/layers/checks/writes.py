@@ -9,7 +9,8 @@ from decimal import Decimal
 from storycore.errors import InvalidArgument, InvalidKey, TooLarge
 from storycore.layers.checks.text import byte_length, check_key, check_sequence, check_whole_number
 from storycore.ports.conditions import ABSENT, Matches, Presence
-from storycore.ports.entities import INDEX_SLOTS, KEEP, Check, Delete, Patch, Put, Write
+from storycore.ports.entities import INDEX_SLOTS, KEEP, Check, Delete, Key, Patch, Put, Write
+from storycore.ports.index_order import INDEX_PLACE_BYTES, index_place
 from storycore.ports.item_size import item_size, require_item_size
 from storycore.ports.numbers import exact
 
@@ -44,10 +45,11 @@ def check_writes(writes: Sequence[Write], *, atomic: bool, token: str | None) ->
 
 
 def _check_atomic(writes: Sequence[Write], token: str | None) -> None:
-    if len(writes) > _ATOMIC_WRITES:
+    limit = _ATOMIC_WRITES if token is None else _ATOMIC_WRITES - 1
+    if len(writes) > limit:
         raise TooLarge(
-            f"An atomic write holds at most {_ATOMIC_WRITES} writes, not {len(writes)}; split it.",
-            limit=_ATOMIC_WRITES,
+            f"An atomic write holds at most {_ATOMIC_WRITES} writes, its token counted, not {len(writes)}; split it.",
+            limit=limit,
             actual=len(writes),
         )
     sizes = {f"writes[{i}]": item_size(write) for i, write in enumerate(writes) if isinstance(write, Put | Patch)}
@@ -84,7 +86,7 @@ def _check_put(put: Put) -> None:
     if not isinstance(put.kind, str) or not 1 <= byte_length(put.kind, what="kind") <= _NAME_BYTES:
         raise InvalidArgument(f"A kind is text of 1 to {_NAME_BYTES} bytes.")
     _check_expiry(put.expires_at)
-    _check_index_keys(put.index_keys)
+    _check_index_keys(put.index_keys, put.key)
     _check_fields(put.fields)
     _check_body(put.body)
     require_item_size(put)
@@ -95,24 +97,34 @@ def _check_patch(patch: Patch) -> None:
         raise InvalidArgument("A patch changes a record that exists; use a Put with ABSENT to create one.")
     if not isinstance(patch.unset, frozenset):
         raise InvalidArgument(f"Patch.unset is a frozenset of field names, not a {type(patch.unset).__name__}.")
-    for name, given in (("add", patch.add), ("set", patch.set)):
+    changed = {"add": patch.add, "set": patch.set, "include": patch.include, "exclude": patch.exclude}
+    for name, given in changed.items():
         if not isinstance(given, Mapping):
             raise InvalidArgument(f"Patch.{name} maps field names to values; it is a {type(given).__name__}.")
-    named = [*patch.add, *patch.set, *patch.unset]
+    named = [*patch.unset, *(name for given in changed.values() for name in given)]
     if len(set(named)) < len(named):
-        raise InvalidArgument("A field stands in one of add, set and unset only; split the patch in two.")
+        raise InvalidArgument("A field stands in one part of a patch only; split the patch in two.")
     for name in patch.unset:
         _check_name(name)
     for name, amount in patch.add.items():
         _check_amount(name, amount)
     _check_fields(patch.set)
+    for name, members in (*patch.include.items(), *patch.exclude.items()):
+        _check_members(name, members)
     if patch.expires_at is not KEEP:
         _check_expiry(patch.expires_at)
     if patch.index_keys is not KEEP:
-        _check_index_keys(patch.index_keys)
+        _check_index_keys(patch.index_keys, patch.key)
     if patch.body is not KEEP:
         _check_body(patch.body)
     require_item_size(patch)
+
+
+def _check_members(name: str, members: object) -> None:
+    _check_name(name)
+    if not isinstance(members, frozenset):
+        raise InvalidArgument(f"The members of field {name!r} are a frozenset of text, not a {type(members).__name__}.")
+    _check_set(name, members)
 
 
 def _check_amount(name: str, amount: object) -> None:
@@ -133,12 +145,18 @@ def _check_expiry(expires_at: object) -> None:
         raise InvalidArgument("expires_at lies outside the years 1 to 9999 of UTC; write None for never.") from exc
 
 
-def _check_index_keys(index_keys: object) -> None:
+def _check_index_keys(index_keys: object, owner: Key) -> None:
     if not isinstance(index_keys, Mapping):
         raise InvalidArgument(f"index_keys maps slots to keys; it is a {type(index_keys).__name__}.")
     for slot, key in index_keys.items():
         check_whole_number(slot, 1, INDEX_SLOTS, what="index slot")
         check_key(key, what=f"index key of slot {slot}")
+        length = byte_length(index_place(key, owner), what=f"index key of slot {slot}")
+        if length > INDEX_PLACE_BYTES:
+            raise InvalidKey(
+                f"The sort key of index slot {slot} and the record's own key have {length} bytes together, at most "
+                f"{INDEX_PLACE_BYTES} are allowed; shorten or hash one of them."
+            )
 
 
 def _check_body(body: object) -> None:
