@@ -1,0 +1,25 @@
+"""Entities of storycore in one DynamoDB table."""
+
+from __future__ import annotations
+
+from storycore.hooks import hookimpl
+from storycore.plugins import Adapter
+from storycore.ports.lifecycle import PortName
+from storycore_dynamodb.config import DynamodbConfig
+
+__all__ = ["storycore_adapters"]
+
+
+@hookimpl
+def storycore_adapters() -> list[Adapter]:
+    """One adapter for entities."""
+    return [
+        Adapter(
+            name="dynamodb",
+            ports={PortName.ENTITIES: "storycore_dynamodb.entities:open_entities"},
+            config=DynamodbConfig,
+            url_path="table",
+            distribution="storycore-dynamodb",
+            summary="Entities in one DynamoDB table, for any number of machines.",
+        )
+    ]
