@@ -81,6 +81,10 @@ class CachedEntities(Forward[EntityStore]):
         """The change feed."""
         return await self.inner.changes(after, limit=limit)
 
+    async def explain(self, plan: QueryPlan) -> Mapping[str, object]:
+        """The store's own account of a query."""
+        return await self.inner.explain(plan)
+
     async def expire(self, now: datetime, *, budget: int = 1000) -> int:
         """Physically remove expired records; the cache needs nothing, for it asks the clock at every hit."""
         return await self.inner.expire(now, budget=budget)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import dropwhile
 from zlib import crc32
 
-from storycore.errors import FeedGap, InvalidArgument, StorycoreError
+from storycore.errors import FeedGap, InvalidArgument, StorycoreError, Unsupported
 from storycore.memory.config import MemoryConfig
 from storycore.ports.capabilities import Capabilities, Support
 from storycore.ports.conditions import Version
@@ -135,6 +135,10 @@ class MemoryEntityStore(Lifecycle):
             raise FeedGap(f"Changes behind {after!r} are no longer kept; start again from a full scan.")
         found = self._changes[start - self._trimmed :][:limit]
         return ChangePage(tuple(_copy_change(change) for change in found), self._position(start + len(found)))
+
+    async def explain(self, plan: QueryPlan) -> Mapping[str, object]:
+        """Not here."""
+        raise Unsupported("A dict in memory has no query planner.", feature="entities.explain")
 
     async def expire(self, now: datetime, *, budget: int = 1000) -> int:
         """Remove expired records, forget old tokens and changes older than 24 hours."""

@@ -338,6 +338,13 @@ class EntityStore(Port, Protocol):
         """
         ...
 
+    async def explain(self, plan: QueryPlan) -> Mapping[str, object]:
+        """How this store would answer ``query(plan)``, in its own tongue: a request, or the steps of a query planner.
+
+        Feature ``entities.explain``. Reads no records. Plain values that JSON knows, never a secret.
+        """
+        ...
+
     async def expire(self, now: datetime, *, budget: int = 1000) -> int:
         """Physically remove up to ``budget`` records that expired at or before ``now``; returns how many.
 

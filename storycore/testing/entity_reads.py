@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,8 +12,9 @@ from typing import ClassVar
 
 import pytest
 
+from storycore.errors import InvalidArgument, Unsupported
 from storycore.ports.entities import Delete, EntityStore, Key, Patch, Position, QueryPlan, Record, Segment
-from storycore.testing.entity_examples import ORDERED, P, content, key, put, walk, walk_segment, write
+from storycore.testing.entity_examples import BAD_PLANS, ORDERED, P, content, key, put, walk, walk_segment, write
 
 __all__ = ["EntityReads"]
 
@@ -208,6 +210,26 @@ class EntityReads:
         (written,) = await write(store, Patch(key=key("a"), add={"n": 1}, body=b"new"))
         await asyncio.sleep(self.index_lag_seconds)
         assert [written.record] == await walk(store, QueryPlan(pk="x", slot=1))
+
+    # How a query is answered.
+
+    async def test_explaining_is_claimed_or_refused(self, store: EntityStore) -> None:
+        """Without the feature ``explain`` is ``Unsupported``; with it every good plan has an account that is JSON."""
+        plans = [QueryPlan(pk=P), QueryPlan(pk=P, low="a", high="b", reverse=True, after=Position(key("a")))]
+        plans += [QueryPlan(pk="x", slot=slot, limit=slot, bodies=False) for slot in (1, 8)]
+        if not store.capabilities.has("entities.explain"):
+            with pytest.raises(Unsupported) as caught:
+                await store.explain(plans[0])
+            assert caught.value.feature == "entities.explain"
+            return
+        for name, bad in BAD_PLANS.items():
+            with pytest.raises(InvalidArgument):
+                await store.explain(bad)
+                pytest.fail(f"{name} was explained")
+        for plan in plans:
+            account = await store.explain(plan)
+            assert account
+            assert json.loads(json.dumps(account)) == account
 
     # Everything.
 

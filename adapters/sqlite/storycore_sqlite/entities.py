@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
+from storycore.errors import Unsupported
 from storycore.ports.capabilities import Capabilities, Support
 from storycore.ports.entities import (
     ChangePage,
@@ -77,6 +78,10 @@ class SqliteEntityStore(SqliteStore):
     async def changes(self, after: FeedPosition | None = None, *, limit: int = 100) -> ChangePage:
         """The change feed behind ``after``, in the order of commits."""
         return await self._read(partial(read_changes, after=after, limit=limit))
+
+    async def explain(self, plan: QueryPlan) -> Mapping[str, object]:
+        """Not yet told."""
+        raise Unsupported("The SQLite adapter does not tell its query plans.", feature="entities.explain")
 
     async def expire(self, now: datetime, *, budget: int = 1000) -> int:
         """Remove expired records; then trim the feed and the tokens."""

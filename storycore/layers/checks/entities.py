@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from storycore.errors import InvalidArgument
@@ -76,6 +76,12 @@ class CheckedEntities(Forward[EntityStore]):
         if after is not None and not isinstance(after, str):
             raise InvalidArgument(f"A feed position is text that changes() returned, not {type(after).__name__}.")
         return await self.inner.changes(after, limit=limit)
+
+    async def explain(self, plan: QueryPlan) -> Mapping[str, object]:
+        """The store's own account of a query, where the adapter gives one."""
+        self.inner.capabilities.demand("entities.explain", adapter=self.inner.info.adapter)
+        _check_plan(plan)
+        return await self.inner.explain(plan)
 
     async def expire(self, now: datetime, *, budget: int = 1000) -> int:
         """Remove expired records."""
