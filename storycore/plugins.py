@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from storycore import hooks
 from storycore.errors import AdapterNotFound, PluginError
+from storycore.ports.infrastructure import Infrastructure
 from storycore.ports.lifecycle import PortName
 from storycore.suggestions import did_you_mean, nearest
 
@@ -54,6 +55,8 @@ class Adapter:
         summary: one sentence for ``storycore plugins``.
         conformance: options with which the conformance kit opens the adapter when none are given; ``{path}`` in a
             text value becomes a fresh directory.
+        infrastructure: ``"module:function"``; the function takes the config and returns the ``Infrastructure`` that
+            must exist in a cloud, without connecting to anything. ``None``: the adapter needs none.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Adapter:
     distribution: str = ""
     summary: str = ""
     conformance: Mapping[str, object] = field(default_factory=dict)
+    infrastructure: str | None = None
 
     def config_for(self, port: PortName) -> type[BaseModel]:
         """The model of the settings of one port."""
@@ -75,14 +79,28 @@ class Adapter:
         Raises:
             PluginError: the module or function cannot be imported.
         """
-        module, _, name = self.ports[port].partition(":")
+        return self._imported(self.ports[port], path=str(port))
+
+    def infrastructure_for(self, config: BaseModel, port: PortName) -> Infrastructure:
+        """What must exist in a cloud for that config; nothing where the adapter declares none.
+
+        Raises:
+            PluginError: the module or function cannot be imported.
+        """
+        if self.infrastructure is None:
+            return Infrastructure()
+        declared: Infrastructure = self._imported(self.infrastructure, path=str(port))(config)
+        return declared
+
+    def _imported(self, place: str, *, path: str) -> Any:  # whatever the plugin has there
+        module, _, name = place.partition(":")
         try:
             return getattr(import_module(module), name)
         except Exception as exc:  # whatever a plugin raises while it is imported
             raise PluginError(
                 f"The adapter {self.name!r} cannot be loaded: {type(exc).__name__}: {exc}. "
                 f"Reinstall it with: pip install --force-reinstall {self.distribution or self.name}",
-                path=str(port),
+                path=path,
             ) from exc
 
 

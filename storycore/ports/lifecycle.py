@@ -60,9 +60,15 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Provision:
-    """What ``ensure()`` did, or with ``dry_run`` would do: one sentence per action; empty when nothing is missing."""
+    """What ``ensure()`` did, or with ``dry_run`` would do.
+
+    Args:
+        actions: one sentence per action; empty when nothing is missing.
+        differences: what is there but not as it is declared, and is left so: one sentence each, naming the cure.
+    """
 
     actions: Sequence[str] = ()
+    differences: Sequence[str] = ()
 
 
 class Port(Protocol):
