@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -53,8 +54,11 @@ class Adapter:
         url_path: which config field takes the path of a URL; ``""``: a path is refused.
         distribution: what to install, for error messages and ``storycore plugins``.
         summary: one sentence for ``storycore plugins``.
-        conformance: options with which the conformance kit opens the adapter when none are given; ``{path}`` in a
-            text value becomes a fresh directory.
+        conformance: options with which the conformance kit opens the adapter when none are given; in a text value
+            ``{path}`` becomes a fresh directory and ``{name}`` a fresh short name of letters and digits.
+        server: ``"module:function"``; the function takes ``port`` (0: a free one) and returns a context manager that
+            runs a server of the adapter's service on this machine, for tests and for development, and gives the
+            settings with which the adapter reaches it, as JSON values. ``None``: there is none.
         infrastructure: ``"module:function"``; the function takes the config and returns the ``Infrastructure`` that
             must exist in a cloud, without connecting to anything. ``None``: the adapter needs none.
     """
@@ -68,6 +72,7 @@ class Adapter:
     summary: str = ""
     conformance: Mapping[str, object] = field(default_factory=dict)
     infrastructure: str | None = None
+    server: str | None = None
 
     def config_for(self, port: PortName) -> type[BaseModel]:
         """The model of the settings of one port."""
@@ -91,6 +96,17 @@ class Adapter:
             return Infrastructure()
         declared: Infrastructure = self._imported(self.infrastructure, path=str(port))(config)
         return declared
+
+    def serving(self, *, port: int = 0) -> AbstractContextManager[Mapping[str, object]]:
+        """Run the adapter's server and give the settings that lead to it; without one, none.
+
+        Raises:
+            PluginError: the module or function cannot be imported.
+        """
+        if self.server is None:
+            return nullcontext({})
+        context: AbstractContextManager[Mapping[str, object]] = self._imported(self.server, path="server")(port=port)
+        return context
 
     def _imported(self, place: str, *, path: str) -> Any:  # whatever the plugin has there
         module, _, name = place.partition(":")

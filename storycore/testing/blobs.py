@@ -58,9 +58,9 @@ class BlobStoreSuite(LifecycleSuite, BlobWrites, BlobListing, BlobDurability):
     options: ClassVar[Mapping[str, object]] = {}
 
     @pytest.fixture
-    def harness(self, tmp_path: Path) -> Iterator[Harness]:
+    def harness(self, tmp_path: Path, served: Mapping[str, object]) -> Iterator[Harness]:
         """An empty place for the adapter, removed afterwards, for keys may make it too deep for pytest to remove."""
-        yield Harness(PortName.BLOBS, self.adapter, self.options, tmp_path)
+        yield Harness(PortName.BLOBS, self.adapter, self.options, tmp_path, served=served)
         remove_tree(tmp_path)
 
     @pytest_asyncio.fixture

@@ -40,9 +40,9 @@ class CacheSuite(LifecycleSuite, CacheValues, CacheLeases, CacheCounters, CacheL
     options: ClassVar[Mapping[str, object]] = {}
 
     @pytest.fixture
-    def harness(self, tmp_path: Path) -> Harness:
+    def harness(self, tmp_path: Path, served: Mapping[str, object]) -> Harness:
         """An empty place for the adapter."""
-        return Harness(PortName.CACHE, self.adapter, self.options, tmp_path)
+        return Harness(PortName.CACHE, self.adapter, self.options, tmp_path, served=served)
 
     @pytest_asyncio.fixture
     async def store(self, harness: Harness) -> AsyncIterator[Cache]:

@@ -39,9 +39,9 @@ class EventSinkSuite(LifecycleSuite, EventDurability):
     options: ClassVar[Mapping[str, object]] = {}
 
     @pytest.fixture
-    def harness(self, tmp_path: Path) -> Harness:
+    def harness(self, tmp_path: Path, served: Mapping[str, object]) -> Harness:
         """An empty place for the adapter."""
-        return Harness(PortName.EVENTS, self.adapter, self.options, tmp_path)
+        return Harness(PortName.EVENTS, self.adapter, self.options, tmp_path, served=served)
 
     @pytest_asyncio.fixture
     async def store(self, harness: Harness) -> AsyncIterator[EventSink]:

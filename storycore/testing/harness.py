@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,8 +28,10 @@ class Harness:
     Args:
         port: which port is tested.
         adapter: an adapter, or the name of an installed one.
-        options: its settings; ``{path}`` in a text value becomes this harness's own directory.
+        options: its settings; in a text value ``{path}`` becomes this harness's own directory and ``{name}`` its name.
         path: an empty directory.
+        served: the settings that lead to the adapter's server, see ``storycore.testing.servers``.
+        name: twelve letters and digits that no other place has.
     """
 
     port: PortName
@@ -36,6 +39,8 @@ class Harness:
     options: Mapping[str, object]
     path: Path
     clock: ManualClock = field(default_factory=ManualClock)
+    served: Mapping[str, object] = field(default_factory=dict)
+    name: str = field(default_factory=lambda: secrets.token_hex(6))
 
     def __post_init__(self) -> None:
         self._count = itertools.count()
@@ -54,8 +59,8 @@ class Harness:
 
     def settings(self, **overrides: object) -> dict[str, object]:
         """The adapter's settings in this place; ``overrides`` change them."""
-        given = {**self._spec.conformance, **self.options, **overrides}
-        return {k: v.replace("{path}", str(self.path)) if isinstance(v, str) else v for k, v in given.items()}
+        given = {**self._spec.conformance, **self.served, **self.options, **overrides}
+        return {option: self._placed(value) for option, value in given.items()}
 
     def make(self, **overrides: object) -> Any:
         """The adapter behind its checks, not yet open; ``overrides`` change its options. Repeat to open it again."""
@@ -73,9 +78,14 @@ class Harness:
         """Another empty place with a clock of its own."""
         path = self.path / f"place{next(self._count)}"
         path.mkdir(parents=True)
-        return Harness(self.port, self._spec, self.options, path)
+        return Harness(self.port, self._spec, self.options, path, served=self.served)
 
     def require(self, port: Any, feature: str) -> None:
         """Skip the rest of a test, visibly, when the opened adapter does not claim ``feature``."""
         if not port.capabilities.has(feature):
             pytest.skip(f"not claimed: {feature}")
+
+    def _placed(self, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return value.replace("{path}", str(self.path)).replace("{name}", self.name)

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import pytest
 
 from storycore.errors import NotProvisioned, Unavailable, Unsupported
+from storycore.plugins import Adapter
 from storycore.ports.lifecycle import AdapterInfo
 from storycore.testing.harness import Harness
+from storycore.testing.servers import served
 
 __all__ = ["LifecycleSuite"]
 
 
 class LifecycleSuite:
-    """Tests of the part that all ports have in common. A suite that derives gives the fixture ``harness``."""
+    """Tests of the part that all ports have in common. A suite that derives gives the fixture ``harness``.
+
+    Args:
+        adapter: what is tested: an adapter, or the name of an installed one.
+        serve: whether to start the server that the adapter brings; ``False``: its settings name a real place.
+    """
+
+    adapter: ClassVar[str | Adapter]
+    serve: ClassVar[bool] = True
+
+    @pytest.fixture(name="served")
+    def settings_of_the_server(self, request: pytest.FixtureRequest) -> Mapping[str, object]:
+        """The settings that lead to the adapter's server, which runs until the end of the whole run."""
+        return served(self.adapter, request.config) if self.serve else {}
 
     async def probe(self, store: Any) -> object:
         """One cheap read of the port."""

@@ -53,9 +53,11 @@ class VectorIndexSuite(LifecycleSuite, VectorItems, VectorSearch, VectorDurabili
     options: ClassVar[Mapping[str, object]] = {}
 
     @pytest.fixture
-    def harness(self, tmp_path: Path) -> Harness:
+    def harness(self, tmp_path: Path, served: Mapping[str, object]) -> Harness:
         """An empty place for the adapter."""
-        return Harness(PortName.VECTORS, self.adapter, {"dimension": DIMENSION, **self.options}, tmp_path)
+        return Harness(
+            PortName.VECTORS, self.adapter, {"dimension": DIMENSION, **self.options}, tmp_path, served=served
+        )
 
     @pytest_asyncio.fixture
     async def store(self, harness: Harness) -> AsyncIterator[VectorIndex]:
