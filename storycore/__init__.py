@@ -10,10 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from storycore.app import InitReport, Opening, Store, open, open_sync  # noqa: A004 - storycore.open is the name
+    from storycore.app import InitReport, Store
     from storycore.entities import Index, Key, Repository, entity, part
     from storycore.errors import StorycoreError
     from storycore.filters import F
+    from storycore.opening import Opening, open, open_sync  # noqa: A004 - storycore.open is the name
     from storycore.profiles import Profile
     from storycore.sync import SyncStore
 
@@ -42,15 +43,15 @@ _HOMES = {
     "Index": "storycore.entities",
     "InitReport": "storycore.app",
     "Key": "storycore.entities",
-    "Opening": "storycore.app",
+    "Opening": "storycore.opening",
     "Profile": "storycore.profiles",
     "Repository": "storycore.entities",
     "Store": "storycore.app",
     "StorycoreError": "storycore.errors",
     "SyncStore": "storycore.sync",
     "entity": "storycore.entities",
-    "open": "storycore.app",
-    "open_sync": "storycore.app",
+    "open": "storycore.opening",
+    "open_sync": "storycore.opening",
     "part": "storycore.entities",
 }
 

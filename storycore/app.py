@@ -17,6 +17,7 @@ from storycore.caching.entities import CachedEntities
 from storycore.caching.functions import Runner
 from storycore.entities import Entity, Repository
 from storycore.errors import ConfigError, InvalidArgument, StorycoreError
+from storycore.infrastructure import declared, document
 from storycore.ingestion import Pipeline, Plan, Progress, Report
 from storycore.layers.around import Interceptor
 from storycore.layers.checks import checked
@@ -31,15 +32,14 @@ from storycore.ports.entities import EntityStore
 from storycore.ports.environment import Environment
 from storycore.ports.events import EventSink
 from storycore.ports.filters import Filter
-from storycore.ports.lifecycle import Health, Port, PortName
+from storycore.ports.lifecycle import Health, Port, PortName, Provision
 from storycore.ports.vectors import VectorIndex
-from storycore.profiles import Profile, load, missing_adapters, resolve, revealed
+from storycore.profiles import Profile, resolve, revealed
 from storycore.search import Hit, Search
 from storycore.story import repositories
 from storycore.suggestions import did_you_mean
-from storycore.sync import SyncStore
 
-__all__ = ["InitReport", "Opening", "Store", "open", "open_sync"]
+__all__ = ["InitReport", "Store"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -187,6 +187,26 @@ class Store:
             found.update(more)
         return found
 
+    async def drift(self) -> dict[str, Provision]:
+        """What differs from what the profile declares, for every port where something does; changes nothing.
+
+        ``init`` does the actions; the differences it leaves, for they need somebody's decision.
+        """
+        found = {str(name): await port.ensure(dry_run=True) for name, port in self.ports.items()}
+        return {name: each for name, each in found.items() if each.actions or each.differences}
+
+    def infrastructure(self, format: str = "json", *, existing: bool = False) -> dict[str, object]:  # noqa: A002 - the option's own name
+        """What must exist in a cloud for this profile, as one JSON document; connects to nothing.
+
+        Args:
+            format: ``"cloudformation"``, ``"terraform"`` or ``"json"``.
+            existing: for resources that exist already and are to be taken over by the tool.
+
+        Raises:
+            InvalidArgument: there is no such format.
+        """
+        return document(declared(self.profile, self._plugins), format, existing=existing)
+
     async def stats(self) -> dict[str, Any]:
         """Counts since the store was opened (operations, cache) and the size of the index, as plain values."""
         vectors = await self.vectors.stats()
@@ -310,83 +330,3 @@ class Store:
             return await port.health(deep=deep)
         except StorycoreError as exc:
             return Health(ok=False, detail=exc.message)
-
-
-class Opening:
-    """A store that is not open yet: ``async with`` opens it and closes it again."""
-
-    def __init__(self, make: Callable[[], Store]) -> None:
-        self._make = make
-        self._store: Store | None = None
-
-    async def __aenter__(self) -> Store:
-        self._store = self._make()
-        await self._store.open()
-        return self._store
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        if self._store is not None:
-            await self._store.close()
-
-
-def open(  # noqa: A001 - storycore.open is the name
-    profile: str | Path | Profile | None = None,
-    *,
-    dir: Path | str | None = None,  # noqa: A002 - the profile's own word
-    overrides: Mapping[str, object] | None = None,
-    plugins: Sequence[object] = (),
-    env: Environment | None = None,
-) -> Opening:
-    """A store for a profile, to be entered with ``async with``.
-
-    Args:
-        profile: a name (``"local"``, ``"memory"``, ``"aws"`` or one of ``storycore.toml``), the path of a configuration
-            file, or a ``Profile``. ``None``: ``STORYCORE_PROFILE``, else the file's default, else ``local``.
-        dir: the folder of a local layer.
-        overrides: settings that win over all others, as in a file: ``{"cache": "memory://"}``.
-        plugins: modules or objects with hook implementations that need no packaging.
-        env: clock, ids and randomness.
-
-    Raises:
-        ConfigError: at once, when the profile is wrong; on entering, when an adapter's settings are.
-        AdapterNotFound: on entering, when adapters are not installed; one error names all of them.
-    """
-    settings = _profile(profile, dir, overrides)
-    return Opening(lambda: _assemble(settings, plugins, env or Environment()))
-
-
-def open_sync(
-    profile: str | Path | Profile | None = None,
-    *,
-    dir: Path | str | None = None,  # noqa: A002 - the profile's own word
-    overrides: Mapping[str, object] | None = None,
-    plugins: Sequence[object] = (),
-    env: Environment | None = None,
-) -> SyncStore:
-    """The same without ``await``, to be entered with ``with``; the arguments are those of ``open``.
-
-    Raises:
-        InvalidArgument: an event loop is running in this thread; use ``open`` there.
-    """
-    settings = _profile(profile, dir, overrides)
-    return SyncStore(lambda run: Opening(lambda: _assemble(settings, plugins, env or Environment(), run)))
-
-
-def _profile(
-    profile: str | Path | Profile | None, folder: Path | str | None, overrides: Mapping[str, object] | None
-) -> Profile:
-    given = {**(overrides or {}), **({"dir": str(folder)} if folder is not None else {})}
-    if isinstance(profile, Profile):
-        if given:
-            raise InvalidArgument("A Profile is complete; give `dir` and `overrides` to Profile's own making instead.")
-        return profile
-    return load(profile, overrides=given)
-
-
-def _assemble(profile: Profile, extra: Sequence[object], env: Environment, run: Runner | None = None) -> Store:
-    plugins = Plugins(extra)
-    for name in profile.plugins:
-        plugins.load(name)
-    if (missing := missing_adapters(profile, plugins)) is not None:
-        raise missing
-    return Store(profile, plugins, env, run=run)

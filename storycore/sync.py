@@ -23,8 +23,9 @@ from pydantic import BaseModel
 from storycore.errors import DeadlineExceeded, Effect, InvalidArgument, Unavailable
 
 if TYPE_CHECKING:
-    from storycore.app import Opening, Store
+    from storycore.app import Store
     from storycore.caching.functions import Runner
+    from storycore.opening import Opening
 
 __all__ = ["SyncObject", "SyncStore"]
 

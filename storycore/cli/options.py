@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from storycore.app import Opening
+    from storycore.opening import Opening
     from storycore.profiles import Profile
 
 __all__ = ["Common", "FilledPath", "common_options"]

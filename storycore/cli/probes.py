@@ -20,7 +20,8 @@ from storycore.ports.lifecycle import PortName
 from storycore.profiles import Profile, describe, resolve
 
 if TYPE_CHECKING:
-    from storycore.app import Opening, Store
+    from storycore.app import Store
+    from storycore.opening import Opening
 
 __all__ = ["Finding", "State", "diagnose"]
 
