@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -28,9 +29,24 @@ class EntityFeed:
     Args:
         feed_retention: after how long the tested adapter trims its feed in ``expire``; ``None``: the test of gaps
             is left out, for an adapter whose feed is trimmed by a service in its own time.
+        feed_lag_seconds: how long a write may take to show in the tested adapter's feed.
     """
 
     feed_retention: ClassVar[timedelta | None] = timedelta(hours=24)
+    feed_lag_seconds: ClassVar[float] = 0.0
+
+    async def told(self, store: EntityStore, after: FeedPosition | None = None, *, limit: int = 100) -> list[Change]:
+        """All changes behind ``after`` once the feed's lag is over."""
+        await asyncio.sleep(self.feed_lag_seconds)
+        return await walk_changes(store, after, limit=limit)
+
+    async def end(self, store: EntityStore) -> FeedPosition:
+        """The place behind all changes once the feed's lag is over."""
+        await asyncio.sleep(self.feed_lag_seconds)
+        after = (await store.changes()).next
+        while (page := await store.changes(after)).changes:
+            after = page.next
+        return page.next
 
     async def test_a_store_without_a_feed_says_so(self, store: EntityStore) -> None:
         """``changes`` works where it is claimed, and raises ``Unsupported`` where it is not."""
@@ -47,21 +63,22 @@ class EntityFeed:
         harness.clock.advance(MINUTE)
         (two,) = await write(store, Patch(key=key("a"), add={"n": 1}))
         await write(store, Delete(key=key("a")))
-        told = await walk_changes(store)
+        told = await self.told(store)
         assert [change.action for change in told] == [Action.PUT, Action.PUT, Action.DELETE]
         assert [one.version, two.version, two.version] == [change.version for change in told]
         assert [content(one.record), content(two.record), None] == [content(change.record) for change in told]
         assert [one.record, two.record, None] == [change.record for change in told]
         assert {(key("a"), "k1")} == {(change.key, change.kind) for change in told}
-        assert [timedelta(0), MINUTE, MINUTE] == [change.at - told[0].at for change in told]
+        assert [timedelta(0), MINUTE] == [change.at - told[0].at for change in told[:2]]
+        assert told[2].at.utcoffset() == timedelta(0)
 
     async def test_an_atomic_write_is_told_whole(self, store: EntityStore, harness: Harness) -> None:
         """Each of its puts, patches and deletes is told once; checks are not."""
         harness.require(store, CHANGES)
         await write(store, put("b"), put("c"), put("d"))
-        start = await end(store)
+        start = await self.end(store)
         await write(store, put("a"), Patch(key=key("b")), Delete(key=key("c")), Check(key=key("d")), atomic=True)
-        told = sorted((change.key.sk, change.action) for change in await walk_changes(store, start))
+        told = sorted((change.key.sk, change.action) for change in await self.told(store, start))
         assert told == [("a", Action.PUT), ("b", Action.PUT), ("c", Action.DELETE)]
 
     async def test_what_writes_nothing_is_not_told(self, store: EntityStore, harness: Harness) -> None:
@@ -69,12 +86,12 @@ class EntityFeed:
         harness.require(store, CHANGES)
         await write(store, put("a"))
         await store.write([put("t")], atomic=True, token="t")
-        start = await end(store)
+        start = await self.end(store)
         with pytest.raises(TransactionConflict):
             await write(store, put("b"), put("a", when=ABSENT), atomic=True)
         await write(store, Delete(key=key("none")))
         await store.write([put("t")], atomic=True, token="t")
-        assert await walk_changes(store, start) == []
+        assert await self.told(store, start) == []
 
     async def test_the_feed_goes_on_from_any_position(self, store: EntityStore, harness: Harness) -> None:
         """Pages add up to the feed, and behind each change's position come exactly the later ones."""
@@ -82,10 +99,10 @@ class EntityFeed:
         for n in range(5):
             await write(store, put("a", fields={"n": n}))
         for limit in (1, 2, 5, 100):
-            told = await walk_changes(store, limit=limit)
+            told = await self.told(store, limit=limit)
             assert numbers(told) == [0, 1, 2, 3, 4]
             for i, change in enumerate(told):
-                assert numbers(told[i + 1 :]) == numbers(await walk_changes(store, change.position, limit=limit))
+                assert numbers(told[i + 1 :]) == numbers(await self.told(store, change.position, limit=limit))
 
     async def test_a_reader_at_the_end_can_wait(self, store: EntityStore, harness: Harness) -> None:
         """``next`` of an empty page is the place where the next change will be found, from the very start."""
@@ -103,7 +120,7 @@ class EntityFeed:
         harness.require(store, CHANGES)
         for turn in range(4):
             await store.write([put(f"{i}", fields={"n": turn}) for i in range(20)])
-        told = await walk_changes(store, limit=7)
+        told = await self.told(store, limit=7)
         for i in range(20):
             assert numbers([change for change in told if change.key == key(f"{i}")]) == [0, 1, 2, 3]
 
@@ -111,12 +128,12 @@ class EntityFeed:
         """The sweep tells ``expire`` with the last version; time alone tells nothing."""
         harness.require(store, CHANGES)
         (written,) = await write(store, put("a", kind="k1", expires_at=harness.clock.now() + MINUTE))
-        start = await end(store)
+        start = await self.end(store)
         harness.clock.advance(MINUTE)
-        assert await walk_changes(store, start) == []
+        assert await self.told(store, start) == []
         await store.expire(harness.clock.now())
         await store.expire(harness.clock.now())
-        (told,) = await walk_changes(store, start)
+        (told,) = await self.told(store, start)
         assert (Action.EXPIRE, "k1", written.version, None) == (told.action, told.kind, told.version, told.record)
 
     async def test_a_gap_is_an_error(self, store: EntityStore, harness: Harness) -> None:
@@ -126,7 +143,7 @@ class EntityFeed:
             pytest.skip("not tested: this adapter's feed is trimmed by its service")
         begin = (await store.changes()).next
         await write(store, put("a"), put("b"))
-        behind = await end(store)
+        behind = await self.end(store)
         harness.clock.advance(self.feed_retention + MINUTE)
         await store.expire(harness.clock.now())
         with pytest.raises(FeedGap):
@@ -134,7 +151,7 @@ class EntityFeed:
         assert list((await store.changes(behind)).changes) == []
         await write(store, put("c"))
         for after in (behind, None):
-            assert [change.key.sk for change in await walk_changes(store, after)] == ["c"]
+            assert [change.key.sk for change in await self.told(store, after)] == ["c"]
 
     async def test_what_is_young_is_not_trimmed(self, store: EntityStore, harness: Harness) -> None:
         """A sweep leaves changes that are within the retention."""
@@ -143,7 +160,7 @@ class EntityFeed:
         await write(store, put("a", fields={"n": 1}))
         harness.clock.advance((self.feed_retention or MINUTE) - timedelta(seconds=1))
         await store.expire(harness.clock.now())
-        assert numbers(await walk_changes(store, begin)) == [1]
+        assert numbers(await self.told(store, begin)) == [1]
 
     async def test_a_token_still_answers_after_a_sweep_under_a_clock_that_was_set_back(
         self, store: EntityStore, harness: Harness
@@ -178,7 +195,7 @@ class EntityFeed:
         other = await longer.started()
         for _ in range(5):
             await write(other, put("a"))
-        foreign = await end(other)
+        foreign = await self.end(other)
         await other.close()
         with pytest.raises(InvalidArgument):
             await store.changes(foreign)
@@ -190,14 +207,6 @@ class EntityFeed:
         for arguments in calls:
             with refused(InvalidArgument, str(arguments)):
                 await store.changes(**arguments)
-
-
-async def end(store: EntityStore) -> FeedPosition:
-    """The place behind all changes."""
-    after = (await store.changes()).next
-    while (page := await store.changes(after)).changes:
-        after = page.next
-    return page.next
 
 
 def numbers(changes: Sequence[Change]) -> list[object]:
