@@ -10,7 +10,7 @@ from storycore_sqlite._rows import micros
 
 __all__ = ["trim"]
 
-_OLDEST = "SELECT seq, at FROM feed ORDER BY seq LIMIT ?"
+_OLDEST = "SELECT seq, at FROM storycore_feed ORDER BY seq LIMIT ?"
 
 
 def trim(connection: sqlite3.Connection, before: datetime, now: datetime, limit: int) -> int:
@@ -18,10 +18,10 @@ def trim(connection: sqlite3.Connection, before: datetime, now: datetime, limit:
 
     Nothing behind a younger change is forgotten, so that a live token's results stay, also when the clock was set back.
     """
-    connection.execute("DELETE FROM tokens WHERE until <= ?", (micros(now),))
+    connection.execute("DELETE FROM storycore_tokens WHERE until <= ?", (micros(now),))
     oldest = connection.execute(_OLDEST, (limit,)).fetchall()
     old = [seq for seq, _ in takewhile(lambda row: row[1] <= micros(before), oldest)]
     if old:
-        connection.execute("DELETE FROM feed WHERE seq <= ?", (old[-1],))
-        connection.execute("UPDATE state SET trimmed = ?", (old[-1],))
+        connection.execute("DELETE FROM storycore_feed WHERE seq <= ?", (old[-1],))
+        connection.execute("UPDATE storycore_state SET trimmed = ?", (old[-1],))
     return len(old)

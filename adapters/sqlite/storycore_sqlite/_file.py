@@ -13,7 +13,7 @@ from zlib import crc32
 
 from storycore.errors import NotProvisioned, SchemaMismatch, Unavailable
 from storycore_sqlite._errors import is_waiting, translating
-from storycore_sqlite._sql import APPLICATION_ID, LAYOUT, LAYOUT_VERSION
+from storycore_sqlite._layout import LAYOUT_VERSION, create, is_older, recognise
 from storycore_sqlite.config import DurabilityMode, SqliteConfig
 
 __all__ = ["DatabaseFile"]
@@ -54,7 +54,7 @@ class DatabaseFile:
         def tune(connection: sqlite3.Connection) -> None:
             connection.execute("PRAGMA query_only = ON")
             connection.execute(f"PRAGMA busy_timeout = {self.busy_timeout_ms if waiting else 0}")
-            connection.create_function("segment_hash", 2, _segment_hash, deterministic=True)
+            connection.create_function("storycore_segment", 2, _segment_hash, deterministic=True)
 
         return self._open(tune)
 
@@ -92,7 +92,15 @@ class DatabaseFile:
             self.reader().close()
         except NotProvisioned:
             return [*actions, f"create the tables in {self.path}"]
+        except SchemaMismatch:
+            if not self._is_older():
+                raise
+            return [f"move the tables in {self.path} to layout {LAYOUT_VERSION}"]
         return actions
+
+    def _is_older(self) -> bool:
+        with translating(self.path), closing(self._connect("rw")) as connection:
+            return is_older(connection)
 
     def _open(self, tune: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
         with translating(self.path):
@@ -100,7 +108,7 @@ class DatabaseFile:
                 raise NotProvisioned(f"The database {self.path} does not exist; run `storycore init` or ensure().")
             connection = self._connect("rw")
             try:
-                self._recognise(connection)
+                recognise(connection, str(self.path))
                 tune(connection)
             except BaseException:
                 connection.close()
@@ -129,26 +137,10 @@ class DatabaseFile:
         connection.execute("PRAGMA fullfsync = ON")
         connection.execute(f"PRAGMA journal_size_limit = {_LARGEST_IDLE_LOG}")
 
-    def _recognise(self, connection: sqlite3.Connection) -> None:
-        owner = connection.execute("PRAGMA application_id").fetchone()[0]
-        layout = connection.execute("PRAGMA user_version").fetchone()[0]
-        if owner != APPLICATION_ID:
-            if owner == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-                raise NotProvisioned(f"The database {self.path} is empty; run `storycore init` or ensure().")
-            raise SchemaMismatch(f"The database {self.path} belongs to another program; choose another path.")
-        if layout != LAYOUT_VERSION:
-            raise SchemaMismatch(
-                f"The database {self.path} has layout {layout}, this version of storycore-sqlite reads layout "
-                f"{LAYOUT_VERSION}; install the version that wrote it."
-            )
-
     def _create(self, connection: sqlite3.Connection, feed_id: str) -> None:
         self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
         try:
-            if connection.execute("PRAGMA application_id").fetchone()[0] == 0:
-                for statement in LAYOUT:
-                    connection.execute(statement)
-                connection.execute("INSERT INTO state (feed) VALUES (?)", (feed_id,))
+            create(connection, feed_id, is_guest=False)
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")

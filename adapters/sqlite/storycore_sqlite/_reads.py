@@ -30,7 +30,7 @@ _PAGE_BYTES = 8 * 1024 * 1024
 _MOST_DIGITS = 19
 """Of a place in the feed, which SQLite keeps in 64 bits."""
 
-_FIND = f"SELECT {RECORD_COLUMNS} FROM items WHERE pk = ? AND sk = ?"  # noqa: S608
+_FIND = f"SELECT {RECORD_COLUMNS} FROM storycore_items WHERE pk = ? AND sk = ?"  # noqa: S608
 _WITHOUT_BODY = RECORD_COLUMNS.replace("body", "x''")
 
 
@@ -57,7 +57,7 @@ def read_query(connection: sqlite3.Connection, plan: QueryPlan, now: datetime) -
     columns = RECORD_COLUMNS if plan.bodies else _WITHOUT_BODY
     where, arguments = _range(plan)
     order = _order(plan.slot, reverse=plan.reverse)
-    sql = f"SELECT pk, sk, {columns} FROM items WHERE {where} AND {LIVE} ORDER BY {order} LIMIT ?"  # noqa: S608
+    sql = f"SELECT pk, sk, {columns} FROM storycore_items WHERE {where} AND {LIVE} ORDER BY {order} LIMIT ?"  # noqa: S608
     cursor = connection.execute(sql, (*arguments, micros(now), plan.limit + 1))
     return _page(cursor, plan.limit, plan.slot)
 
@@ -72,10 +72,10 @@ def read_segment(
         where.append("(pk, sk) > (?, ?)")
         arguments += [after.key.pk, after.key.sk]
     if segment.of > 1:
-        where.append("segment_hash(pk, sk) % ? = ?")
+        where.append("storycore_segment(pk, sk) % ? = ?")
         arguments += [segment.of, segment.index]
     condition = " AND ".join(where)
-    sql = f"SELECT pk, sk, {RECORD_COLUMNS} FROM items WHERE {condition} ORDER BY pk, sk LIMIT ?"  # noqa: S608
+    sql = f"SELECT pk, sk, {RECORD_COLUMNS} FROM storycore_items WHERE {condition} ORDER BY pk, sk LIMIT ?"  # noqa: S608
     return _page(connection.execute(sql, (*arguments, limit + 1)), limit, None)
 
 
@@ -83,11 +83,11 @@ def read_changes(connection: sqlite3.Connection, after: FeedPosition | None, lim
     """One page of the feed, as one snapshot."""
     connection.execute("BEGIN")
     try:
-        feed, trimmed = connection.execute("SELECT feed, trimmed FROM state").fetchone()
+        feed, trimmed = connection.execute("SELECT feed, trimmed FROM storycore_state").fetchone()
         start = trimmed if after is None else _place(connection, after, feed)
         if start < trimmed:
             raise FeedGap(f"Changes behind {after!r} are no longer kept; start again from a full scan.")
-        sql = f"SELECT {CHANGE_COLUMNS} FROM feed WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
+        sql = f"SELECT {CHANGE_COLUMNS} FROM storycore_feed WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
         rows = connection.execute(sql, (start, limit)).fetchall()
     finally:
         connection.execute("COMMIT")
@@ -98,7 +98,7 @@ def read_changes(connection: sqlite3.Connection, after: FeedPosition | None, lim
 def _place(connection: sqlite3.Connection, position: FeedPosition, feed: str) -> int:
     owner, _, digits = position.rpartition(".")
     if owner == feed and digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS:
-        head = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'feed'").fetchone()
+        head = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'storycore_feed'").fetchone()
         if int(digits) <= (0 if head is None else head[0]):
             return int(digits)
     raise InvalidArgument(f"{position!r} is not a position of this feed; take one that changes() returned.")

@@ -160,5 +160,5 @@ class SqliteStore(Lifecycle):
 
 
 def _probe(connection: sqlite3.Connection, *, deep: bool) -> str:
-    question = "PRAGMA quick_check(1)" if deep else "SELECT 'ok' FROM state"
+    question = "PRAGMA quick_check(1)" if deep else "SELECT 'ok' FROM storycore_state"
     return str(connection.execute(question).fetchone()[0])

@@ -35,10 +35,12 @@ __all__ = ["remove_expired", "write_all", "write_each", "write_once"]
 
 _TOKEN_WINDOW = timedelta(minutes=10)
 
-_FIND_HEAD = "SELECT id, version, expires_at, kind, index_keys FROM items WHERE pk = ? AND sk = ?"
-_FIND_RECORD = f"SELECT {RECORD_COLUMNS} FROM items WHERE id = ?"  # noqa: S608
-_FIND_EXPIRED = "SELECT id, pk, sk, kind, version FROM items WHERE expires_at <= ? ORDER BY expires_at LIMIT ?"
-_REMOVE = "DELETE FROM items WHERE id = ?"
+_FIND_HEAD = "SELECT id, version, expires_at, kind, index_keys FROM storycore_items WHERE pk = ? AND sk = ?"
+_FIND_RECORD = f"SELECT {RECORD_COLUMNS} FROM storycore_items WHERE id = ?"  # noqa: S608
+_FIND_EXPIRED = (
+    "SELECT id, pk, sk, kind, version FROM storycore_items WHERE expires_at <= ? ORDER BY expires_at LIMIT ?"
+)
+_REMOVE = "DELETE FROM storycore_items WHERE id = ?"
 _NOTHING = (None, None, None, "", None)
 
 
@@ -86,12 +88,14 @@ def write_all(connection: sqlite3.Connection, writes: Sequence[Write], now: date
 def write_once(connection: sqlite3.Connection, writes: Sequence[Write], token: str, now: datetime) -> list[Written]:
     """``write_all``, unless the token's first call has done it within 10 minutes."""
     digest = _digest(writes)
-    known = connection.execute("SELECT digest, results, until FROM tokens WHERE token = ?", (token,)).fetchone()
+    known = connection.execute(
+        "SELECT digest, results, until FROM storycore_tokens WHERE token = ?", (token,)
+    ).fetchone()
     if known is None or known[2] <= micros(now):
         results = write_all(connection, writes, now)
         kept = orjson.dumps([(result.version, result.created) for result in results]).decode()
         connection.execute(
-            "INSERT OR REPLACE INTO tokens (token, digest, results, until) VALUES (?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO storycore_tokens (token, digest, results, until) VALUES (?, ?, ?, ?)",
             (token, digest, kept, micros(now + _TOKEN_WINDOW)),
         )
         return results
@@ -179,7 +183,7 @@ def _told(connection: sqlite3.Connection, write: Write, version: Version) -> Rec
     """The record that an earlier put or patch stored, from its place in the feed."""
     if not isinstance(write, Put | Patch):
         return None
-    row = connection.execute(f"SELECT {CHANGE_COLUMNS} FROM feed WHERE seq = ?", (version,)).fetchone()  # noqa: S608
+    row = connection.execute(f"SELECT {CHANGE_COLUMNS} FROM storycore_feed WHERE seq = ?", (version,)).fetchone()  # noqa: S608
     return change_of(row, position=FeedPosition("")).record
 
 

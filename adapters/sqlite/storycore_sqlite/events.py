@@ -18,9 +18,12 @@ from storycore_sqlite.config import SqliteConfig
 
 __all__ = ["SqliteEventSink", "open_events"]
 
-_FIND = "SELECT log_offset FROM events WHERE id = ?"
-_ADD = "INSERT INTO events (id, type, at, subject, data) VALUES (?, ?, ?, ?, ?)"
-_TRIM = "DELETE FROM events WHERE log_offset IN (SELECT log_offset FROM events WHERE at < ? LIMIT ?)"
+_COLUMNS = "log_offset, id, type, at, subject, data"
+_FIND = "SELECT log_offset FROM storycore_events WHERE id = ?"
+_ADD = "INSERT INTO storycore_events (id, type, at, subject, data) VALUES (?, ?, ?, ?, ?)"
+_TRIM = (
+    "DELETE FROM storycore_events WHERE log_offset IN (SELECT log_offset FROM storycore_events WHERE at < ? LIMIT ?)"
+)
 _TRIM_STEP = 2000
 """Events removed in one transaction, so that trimming never keeps emitters waiting long."""
 
@@ -105,9 +108,9 @@ def _page(
 ) -> EventPage:
     connection.execute("BEGIN")
     try:
-        sql = f"SELECT log_offset, id, type, at, subject, data FROM events WHERE {where} ORDER BY log_offset LIMIT ?"  # noqa: S608
+        sql = f"SELECT {_COLUMNS} FROM storycore_events WHERE {where} ORDER BY log_offset LIMIT ?"  # noqa: S608
         rows = connection.execute(sql, (*arguments, limit)).fetchall()
-        head = connection.execute("SELECT max(log_offset) FROM events").fetchone()[0]
+        head = connection.execute("SELECT max(log_offset) FROM storycore_events").fetchone()[0]
     finally:
         connection.execute("COMMIT")
     events = [StoredEvent(Offset(row[0]), _event(row)) for row in rows]

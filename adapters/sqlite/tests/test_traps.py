@@ -211,7 +211,7 @@ async def test_queries_walk_an_index_in_order(
         read_query(connection, PLANS[name], env.clock.now())
         connection.set_trace_callback(None)
         steps = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statements[0]}")]
-    assert (len(steps), steps[0].startswith("SEARCH items USING INDEX")) == (1, True), steps
+    assert (len(steps), steps[0].startswith("SEARCH storycore_items USING INDEX")) == (1, True), steps
 
 
 async def test_a_scan_walks_an_index_in_order(config: SqliteConfig, env: Environment, store: SqliteEntityStore) -> None:
@@ -222,4 +222,4 @@ async def test_a_scan_walks_an_index_in_order(config: SqliteConfig, env: Environ
         read_segment(connection, Segment(1, 3), Position(HERE), 10, env.clock.now())
         connection.set_trace_callback(None)
         steps = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statements[0]}")]
-    assert (len(steps), "USING INDEX sqlite_autoindex_items_1" in steps[0]) == (1, True), steps
+    assert (len(steps), "USING INDEX sqlite_autoindex_storycore_items_1" in steps[0]) == (1, True), steps
