@@ -28,6 +28,7 @@ from storycore.testing.entity_histories import EntityHistories
 from storycore.testing.entity_limits import EntityLimits
 from storycore.testing.entity_machine import machine_for
 from storycore.testing.entity_reads import EntityReads
+from storycore.testing.entity_trace import run_trace
 from storycore.testing.entity_writes import EntityWrites
 from storycore.testing.harness import Harness
 from storycore.testing.lifecycle import LifecycleSuite
@@ -47,10 +48,19 @@ class EntityStoreSuite(
     EntityHistories,
     EntityDurability,
 ):
-    """Every sentence of the EntityStore port as a test."""
+    """Every sentence of the EntityStore port as a test.
+
+    Args:
+        machine_examples: how many traces drive the adapter and the reference.
+        machine_steps: how long they are at most.
+        trace_steps: how long the one seeded trace is that also drives both.
+    """
 
     adapter: ClassVar[str | Adapter]
     options: ClassVar[Mapping[str, object]] = {}
+    machine_examples: ClassVar[int] = 25
+    machine_steps: ClassVar[int] = 20
+    trace_steps: ClassVar[int] = 200
 
     @pytest.fixture
     def harness(self, tmp_path: Path, served: Mapping[str, object]) -> Harness:
@@ -70,4 +80,16 @@ class EntityStoreSuite(
 
     async def test_it_agrees_with_the_reference(self, harness: Harness) -> None:
         """Any sequence of calls has the same results, and the same errors, as on the memory adapter."""
-        await run_machine(machine_for(harness), examples=25, steps=20)
+        machine = machine_for(harness, **self._lags)
+        await run_machine(machine, examples=self.machine_examples, steps=self.machine_steps)
+
+    async def test_a_long_trace_is_answered_like_the_reference(self, harness: Harness) -> None:
+        """Hundreds of random steps in one place, with crashes, sweeps and passing time, are answered alike."""
+        reference = Harness(PortName.ENTITIES, "memory", {}, harness.path / "reference")
+        report = await run_trace([reference, harness], seed=1, steps=self.trace_steps, **self._lags)
+        harness.count("steps of the trace", report.steps)
+        assert report.steps == self.trace_steps
+
+    @property
+    def _lags(self) -> dict[str, float]:
+        return {"index_lag_seconds": self.index_lag_seconds, "feed_lag_seconds": self.feed_lag_seconds}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import secrets
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +44,8 @@ class Harness:
     name: str = field(default_factory=lambda: secrets.token_hex(6))
 
     def __post_init__(self) -> None:
-        self._count = itertools.count()
+        self.counts: Counter[str] = Counter()
+        self._places = itertools.count()
         self._ids = itertools.count(1)
         self._spec = self.adapter if isinstance(self.adapter, Adapter) else Plugins().adapter(self.adapter)
 
@@ -76,9 +78,13 @@ class Harness:
 
     def fresh(self) -> Harness:
         """Another empty place with a clock of its own."""
-        path = self.path / f"place{next(self._count)}"
+        path = self.path / f"place{next(self._places)}"
         path.mkdir(parents=True)
         return Harness(self.port, self._spec, self.options, path, served=self.served)
+
+    def count(self, what: str, number: int = 1) -> None:
+        """Add to a number that the report of the run shows, for example of the steps of a machine."""
+        self.counts[what] += number
 
     def require(self, port: Any, feature: str) -> None:
         """Skip the rest of a test, visibly, when the opened adapter does not claim ``feature``."""
