@@ -37,6 +37,7 @@ class Entity(Generic[M]):
         ttl: the field that says when an instance expires.
         upgrades: from schema number to the function that leads to the next.
         timestamps: the fields that hold when an instance was created and last changed.
+        spill: a body of more bytes is kept in the blob store; ``None``: never.
     """
 
     model: type[M]
@@ -49,6 +50,7 @@ class Entity(Generic[M]):
     ttl: str | None
     upgrades: Mapping[int, Upgrade] = field(default_factory=dict)
     timestamps: tuple[str, str] | None = None
+    spill: int | None = None
 
     @cached_property
     def layout(self) -> str:
@@ -78,6 +80,7 @@ def entity(
     ttl: str | None = None,
     upgrades: Mapping[int, Upgrade] | None = None,
     timestamps: tuple[str, str] | None = None,
+    spill: int | None = None,
 ) -> Entity[M]:
     """Declare how a pydantic model is stored.
 
@@ -92,6 +95,8 @@ def entity(
         ttl: a field that holds an aware datetime or ``None``; from then on the instance is absent.
         upgrades: for every schema below the present one, the function from its JSON values to those of the next.
         timestamps: the names of two datetime fields: created, changed.
+        spill: keep what is not promoted in the blob store where it is longer than this many bytes, 1024 to 358 400;
+            without it an instance of more than 400 KiB cannot be stored.
 
     Raises:
         ConfigError: the declaration contradicts the model or itself.
@@ -105,6 +110,7 @@ def entity(
     scrutiny.check_ttl(ttl)
     scrutiny.check_upgrades(schema, upgrades or {})
     scrutiny.check_timestamps(timestamps)
+    scrutiny.check_spill(spill)
     return Entity(
         model=model,
         kind=kind,
@@ -116,4 +122,5 @@ def entity(
         ttl=ttl,
         upgrades=dict(upgrades or {}),
         timestamps=timestamps,
+        spill=spill,
     )

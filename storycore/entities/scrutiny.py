@@ -38,6 +38,7 @@ _METHODS = frozenset(
         "patch", "put", "query", "save", "save_batch", "scan", "store", "table",
     }
 )  # fmt: skip
+_LEAST_SPILL, _MOST_SPILL = 1024, 350 * 1024
 _SCALARS = (str, int, float, Decimal, date, datetime, time, UUID, Enum)
 
 
@@ -137,6 +138,13 @@ class Scrutiny:
             raise self._error(
                 f"schema {schema} needs upgrades from exactly 1 to {schema - 1}; look at {odd}", "upgrades"
             )
+
+    def check_spill(self, spill: int | None) -> None:
+        """The threshold is worth a blob, and leaves a record that fits room for its fields."""
+        if spill is None:
+            return
+        if isinstance(spill, bool) or not isinstance(spill, int) or not _LEAST_SPILL <= spill <= _MOST_SPILL:
+            raise self._error(f"spill is a number of bytes from {_LEAST_SPILL} to {_MOST_SPILL}", "spill")
 
     def _check_index(self, index: Index, found: Mapping[str, Pattern], slots: set[int]) -> None:
         if not index.name.isidentifier() or index.name.startswith("_") or index.name in _METHODS:

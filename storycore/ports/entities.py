@@ -291,7 +291,8 @@ class EntityStore(Port, Protocol):
     async def get(self, keys: Sequence[Key], *, consistent: bool = True) -> list[Record | None]:
         """The live records under ``keys``, in their order; ``None`` where there is none. Keys may repeat.
 
-        Any number of keys; an empty sequence gives an empty list.
+        Any number of keys; an empty sequence gives an empty list. An adapter for which one call with many keys costs
+        less than many calls claims the feature ``entities.batch_get``; gets of one moment then reach it as one call.
         """
         ...
 
