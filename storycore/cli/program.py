@@ -25,7 +25,12 @@ COMMANDS = {
     "doctor": ("storycore.cli.doctor:doctor", "Find what is wrong with the set-up, and say how to cure it."),
     "plugins": ("storycore.cli.plugins:plugins", "Show the installed adapters, and why one does not work."),
     "config": ("storycore.cli.config:config", "Show the settings in force; secrets are hidden."),
+    "infrastructure": (
+        "storycore.cli.infrastructure:infrastructure",
+        "Show what the profile needs in a cloud, for CloudFormation or Terraform, and what has drifted.",
+    ),
     "conformance": ("storycore.cli.conformance:conformance", "Prove that an adapter keeps the contract of its port."),
+    "dev": ("storycore.cli.dev:dev", "Run the service of an adapter on this machine, for development."),
 }
 """Command to where it is, and what it is for. The help text stands here so that ``--help`` imports no command."""
 
