@@ -23,5 +23,6 @@ def storycore_adapters() -> list[Adapter]:
             summary="Entities in one DynamoDB table, for any number of machines.",
             conformance={"table": "kit-{name}"},
             server="storycore_dynamodb.testing:server",
+            infrastructure="storycore_dynamodb.infrastructure:infrastructure",
         )
     ]
