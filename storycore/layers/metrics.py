@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from functools import wraps
+from typing import Any, ClassVar, TypeVar
 
 from storycore.layers.around import Operation
 
@@ -43,23 +44,34 @@ class Metrics:
 
     async def __call__(self, operation: Operation, proceed: Callable[[], Awaitable[T]]) -> T:
         """Run the operation and count it; a cancelled call counts as an error."""
+        return await self.surround(operation, proceed)()
+
+    def surround(self, operation: Operation, call: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+        """``call`` with counting around it."""
         count = self.counts.setdefault((str(operation.port), operation.name), OperationCount())
-        begun = time.perf_counter()
-        finished = False
-        try:
-            result = await proceed()
-            finished = True
-            return result
-        finally:
-            took = time.perf_counter() - begun
-            count.calls += 1
-            count.errors += not finished
-            count.total_seconds += took
-            count.longest_seconds = max(count.longest_seconds, took)
+        clock = time.perf_counter
+
+        @wraps(call)
+        async def counted(*args: Any, **kwargs: Any) -> T:  # the operation's own arguments
+            begun = clock()
+            try:
+                return await call(*args, **kwargs)
+            except BaseException:
+                count.errors += 1
+                raise
+            finally:
+                took = clock() - begun
+                count.calls += 1
+                count.total_seconds += took
+                if took > count.longest_seconds:
+                    count.longest_seconds = took
+
+        return counted
 
     def as_dict(self) -> dict[str, dict[str, dict[str, float]]]:
         """Port to operation to counts; only what has been called."""
         result: dict[str, dict[str, dict[str, float]]] = {}
         for (port, name), count in sorted(self.counts.items()):
-            result.setdefault(port, {})[name] = count.as_dict()
+            if count.calls:
+                result.setdefault(port, {})[name] = count.as_dict()
         return result

@@ -34,7 +34,7 @@ _FIND = f"SELECT {RECORD_COLUMNS} FROM storycore_items WHERE pk = ? AND sk = ?" 
 _WITHOUT_BODY = RECORD_COLUMNS.replace("body", "x''")
 
 
-def find(connection: sqlite3.Connection, key: Key, clock: Clock) -> Record | None:
+def find(connection: sqlite3.Connection | sqlite3.Cursor, key: Key, clock: Clock) -> Record | None:
     """The live record under ``key``."""
     row = connection.execute(_FIND, (key.pk, key.sk)).fetchone()
     if row is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import orjson
 
@@ -89,18 +89,24 @@ def index_columns(index_keys: Mapping[int, Key]) -> tuple[str | None, ...]:
     return tuple(part for key in keys for part in ((None, None) if key is None else (key.pk, key.sk)))
 
 
+class _Draft:
+    """A record while it is filled: a frozen dataclass takes half a microsecond longer, of ten that a read takes."""
+
+    __slots__ = Record.__slots__
+
+    def __init__(self, key: Key, row: Row) -> None:
+        self.key = key
+        self.kind, self.version, expires_at, index_keys, fields, self.body = row
+        self.expires_at = None if expires_at is None else moment(expires_at)
+        self.index_keys = {} if index_keys is None else unpack_index_keys(index_keys)
+        self.fields = {} if fields is None else unpack_fields(fields)
+
+
 def record_of(key: Key, row: Row) -> Record:
     """The record under ``key`` from a row of the record columns."""
-    kind, version, expires_at, index_keys, fields, body = row
-    return Record(
-        key=key,
-        kind=kind,
-        version=version,
-        expires_at=None if expires_at is None else moment(expires_at),
-        index_keys={} if index_keys is None else unpack_index_keys(index_keys),
-        fields={} if fields is None else unpack_fields(fields),
-        body=body,
-    )
+    draft: Any = _Draft(key, row)  # becomes a Record in the next line
+    draft.__class__ = Record
+    return cast(Record, draft)
 
 
 def change_of(row: Row, *, position: FeedPosition) -> Change:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from asyncio import get_running_loop
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -13,22 +14,17 @@ from typing import TypeVar
 
 from storycore.errors import StorycoreError, Unavailable
 from storycore.ports.capabilities import Durability, Guarantees
-from storycore.ports.environment import Clock, Environment
+from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import AdapterInfo, Health, Lifecycle, Provision
-from storycore_sqlite._errors import is_waiting, translated
+from storycore_sqlite._errors import translated
 from storycore_sqlite._file import DatabaseFile
 from storycore_sqlite._lanes import Lane, Outcome, Unit, commit_together, run_each
 from storycore_sqlite._process import this_process
 from storycore_sqlite.config import DurabilityMode, SqliteConfig
 
-__all__ = ["MustWait", "SqliteStore"]
+__all__ = ["SqliteStore"]
 
-K = TypeVar("K")
 T = TypeVar("T")
-
-
-class MustWait(Exception):
-    """A read cannot be done at once."""
 
 
 class SqliteStore(Lifecycle):
@@ -59,7 +55,7 @@ class SqliteStore(Lifecycle):
         """Make the folder, the file and its tables where they are missing."""
         threads = ThreadPoolExecutor(1, "storycore-sqlite ensure")
         try:
-            actions = await asyncio.get_running_loop().run_in_executor(
+            actions = await get_running_loop().run_in_executor(
                 threads, lambda: self._file.provision(self._env.new_id(), dry_run=dry_run)
             )
         finally:
@@ -104,6 +100,8 @@ class SqliteStore(Lifecycle):
             undo.callback(self._inline.close)
             await self._writer.start()
             undo.pop_all()
+        self._cursor = self._inline.cursor()
+        self._loop = get_running_loop()
         self._natives = (self._inline,)
 
     def _open_writer(self) -> sqlite3.Connection:
@@ -128,20 +126,14 @@ class SqliteStore(Lifecycle):
         self._require_open()
         return await self._through(self._reader, unit)
 
-    def _read_at_once(self, find: Callable[[sqlite3.Connection, K, Clock], T], wanted: K) -> T:
-        """Run a read of a few microseconds on the loop's own thread.
+    def _require_here(self) -> None:
+        """Raise ``Unavailable`` unless the store is open and this is its process and its event loop.
 
-        Raises:
-            MustWait: another connection is in the way; read in the reader's thread.
+        Two threads on one connection would get each other's rows.
         """
-        self._require_open()
-        self._reader.require_own_loop()  # two threads on one connection would get each other's rows
-        try:
-            return find(self._inline, wanted, self._env.clock)
-        except sqlite3.Error as exc:
-            if is_waiting(exc):
-                raise MustWait from exc
-            raise translated(exc, self._config.path) from exc
+        if not self._opened or self._process.pid != self._owner or get_running_loop() is not self._loop:
+            self._require_open()
+            self._writer.require_own_loop()
 
     async def _through(self, lane: Lane, unit: Callable[[sqlite3.Connection], T]) -> T:
         try:

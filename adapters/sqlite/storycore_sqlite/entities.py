@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -22,9 +23,10 @@ from storycore.ports.entities import (
 )
 from storycore.ports.environment import Environment
 from storycore.ports.records import settled
+from storycore_sqlite._errors import is_waiting, translated
 from storycore_sqlite._feed import trim
 from storycore_sqlite._reads import find, find_all, read_changes, read_query, read_segment
-from storycore_sqlite._store import MustWait, SqliteStore
+from storycore_sqlite._store import SqliteStore
 from storycore_sqlite._writes import remove_expired, write_all, write_each, write_once
 from storycore_sqlite.config import SqliteConfig
 
@@ -43,6 +45,10 @@ def open_entities(config: SqliteConfig, env: Environment) -> SqliteEntityStore:
 class SqliteEntityStore(SqliteStore):
     """An entity store in one SQLite file, which other processes may have open and write to."""
 
+    def __init__(self, config: SqliteConfig, env: Environment) -> None:
+        super().__init__(config, env)
+        self._most_inline_keys = _MOST_INLINE_KEYS if config.inline_reads else -1
+
     @property
     def capabilities(self) -> Capabilities:
         """A change feed; durability as configured."""
@@ -50,12 +56,16 @@ class SqliteEntityStore(SqliteStore):
 
     async def get(self, keys: Sequence[Key], *, consistent: bool = True) -> list[Record | None]:
         """The live records under ``keys``; always consistent."""
-        if len(keys) > _MOST_INLINE_KEYS or not self._config.inline_reads:
-            return await self._find_in_lane(keys)
-        try:
-            return [self._read_at_once(find, keys[0])] if len(keys) == 1 else self._read_at_once(find_all, keys)
-        except MustWait:
-            return await self._find_in_lane(keys)
+        if len(keys) <= self._most_inline_keys:
+            self._require_here()
+            try:
+                if len(keys) == 1:
+                    return [find(self._cursor, keys[0], self._env.clock)]
+                return find_all(self._inline, keys, self._env.clock)
+            except sqlite3.Error as exc:
+                if not is_waiting(exc):
+                    raise translated(exc, self._config.path) from exc
+        return await self._find_in_lane(keys)
 
     async def write(self, writes: Sequence[Write], *, atomic: bool = False, token: str | None = None) -> list[Written]:
         """Apply writes; returns after the commit."""

@@ -14,6 +14,7 @@ from storycore.layers.checks.text import (
     check_key_part,
     check_sequence,
     check_whole_number,
+    is_plain,
 )
 from storycore.layers.checks.writes import check_writes
 from storycore.ports.entities import (
@@ -43,9 +44,11 @@ class CheckedEntities(Forward[EntityStore]):
 
     async def get(self, keys: Sequence[Key], *, consistent: bool = True) -> list[Record | None]:
         """The live records under valid keys."""
-        check_sequence(keys, what="keys")
+        if type(keys) is not list:
+            check_sequence(keys, what="keys")
         for key in keys:
-            check_key(key)
+            if not is_plain(key):
+                check_key(key)
         return await self.inner.get(keys, consistent=consistent)
 
     async def write(self, writes: Sequence[Write], *, atomic: bool = False, token: str | None = None) -> list[Written]:
