@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from storycore.errors import AdapterNotFound
-from storycore.plugins import Plugins
+from storycore.plugins import Adapter, Plugins
 from storycore.ports.infrastructure import Infrastructure
 from storycore.ports.lifecycle import PortName
-from storycore.profiles import Profile, resolve
+from storycore.profiles import PortSettings, Profile, resolve
 
 __all__ = ["Declared", "declared"]
 
@@ -21,7 +21,7 @@ class Declared:
     Args:
         profile: its name.
         ports: what must exist, for the ports that need something.
-        missing: for the other ports whose adapter is not installed, how to install it.
+        missing: what hinders the ports whose adapter is not installed or does not serve them, and the cure.
     """
 
     profile: str
@@ -35,7 +35,7 @@ class Declared:
 
 
 def declared(profile: Profile, plugins: Plugins) -> Declared:
-    """What the adapters of ``profile`` need in a cloud; an adapter that is not installed hides no other.
+    """What the adapters of ``profile`` need in a cloud; an adapter that is not there hides no other.
 
     Raises:
         ConfigError: the settings of a port are wrong.
@@ -45,18 +45,20 @@ def declared(profile: Profile, plugins: Plugins) -> Declared:
     missing: dict[PortName, str] = {}
     for port in PortName:
         try:
-            found = _of_port(profile, port, plugins)
+            adapter = plugins.adapter(profile.port(port).adapter)
         except AdapterNotFound as exc:
             missing[port] = exc.message
             continue
+        if port not in adapter.ports:
+            missing[port] = f"The adapter {adapter.name!r} does not serve {port}; set another one."
+            continue
+        found = _of_port(profile.port(port), adapter, port, plugins)
         if found.resources:
             ports[port] = found
     return Declared(profile.name, ports, missing)
 
 
-def _of_port(profile: Profile, port: PortName, plugins: Plugins) -> Infrastructure:
-    settings = profile.port(port)
-    adapter = plugins.adapter(settings.adapter)
+def _of_port(settings: PortSettings, adapter: Adapter, port: PortName, plugins: Plugins) -> Infrastructure:
     if adapter.infrastructure is None:
         return Infrastructure()
     return adapter.infrastructure_for(resolve(settings, adapter, port, plugins=plugins), port)

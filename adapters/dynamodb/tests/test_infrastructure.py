@@ -1,0 +1,219 @@
+"""The table for other tools: the same table as CreateTable makes, field by field, and as CloudFormation makes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import boto3
+import pytest
+from storycore_dynamodb._drift import differences
+from storycore_dynamodb._table import TTL_ATTRIBUTE, table_definition
+from storycore_dynamodb.config import DynamodbConfig
+from storycore_dynamodb.infrastructure import infrastructure
+
+from storycore.ports.infrastructure import Infrastructure, Purpose
+
+PLAIN = DynamodbConfig(table="items")
+FULL = DynamodbConfig(
+    table="items",
+    region="eu-central-1",
+    point_in_time_recovery=True,
+    deletion_protection=True,
+    kms_key="arn:aws:kms:eu-central-1:111122223333:key/1234",
+    tags={"team": "story"},
+)
+BARE = DynamodbConfig(table="items", stream=False, time_to_live=False)
+CONFIGS = {"plain": PLAIN, "full": FULL, "bare": BARE}
+
+each_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+
+
+def cloudformation(config: DynamodbConfig) -> Any:
+    """The properties of the table in a template."""
+    return infrastructure(config).resources[0].cloudformation["Properties"]
+
+
+def terraform(config: DynamodbConfig) -> Any:
+    """The arguments of the table in a configuration."""
+    return infrastructure(config).resources[0].terraform["aws_dynamodb_table"]
+
+
+def keys(schema: list[dict[str, str]]) -> dict[str, str]:
+    """Role to attribute."""
+    return {each["KeyType"]: each["AttributeName"] for each in schema}
+
+
+@each_config
+def test_cloudformation_declares_the_keys_and_indexes_that_createtable_declares(config: DynamodbConfig) -> None:
+    """Word for word, for the two languages agree in them."""
+    definition = table_definition(config)
+    for name in ("TableName", "BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes"):
+        assert cloudformation(config)[name] == definition[name]
+
+
+@each_config
+def test_terraform_declares_the_keys_and_indexes_that_createtable_declares(config: DynamodbConfig) -> None:
+    """Attribute by attribute and index by index."""
+    found, definition = terraform(config), table_definition(config)
+    assert (found["name"], found["billing_mode"]) == (definition["TableName"], definition["BillingMode"])
+    assert {each["name"]: each["type"] for each in found["attribute"]} == {
+        each["AttributeName"]: each["AttributeType"] for each in definition["AttributeDefinitions"]
+    }
+    assert {"HASH": found["hash_key"], "RANGE": found["range_key"]} == keys(definition["KeySchema"])
+    assert {
+        each["name"]: ({"HASH": each["hash_key"], "RANGE": each["range_key"]}, each["projection_type"])
+        for each in found["global_secondary_index"]
+    } == {
+        each["IndexName"]: (keys(each["KeySchema"]), each["Projection"]["ProjectionType"])
+        for each in definition["GlobalSecondaryIndexes"]
+    }
+
+
+@each_config
+def test_every_attribute_that_is_declared_is_a_key(config: DynamodbConfig) -> None:
+    """The service refuses a declared attribute that no key uses, and a key that is not declared."""
+    definition = table_definition(config)
+    schemas = [definition["KeySchema"], *(index["KeySchema"] for index in definition["GlobalSecondaryIndexes"])]
+    assert {each["AttributeName"] for each in definition["AttributeDefinitions"]} == {
+        each["AttributeName"] for schema in schemas for each in schema
+    }
+
+
+def test_everything_else_is_declared_in_both_languages() -> None:
+    """Stream, time to live, backups, protection, encryption and tags, as the settings ask for them."""
+    template, configuration = cloudformation(FULL), terraform(FULL)
+    assert template["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
+    assert template["TimeToLiveSpecification"] == {"AttributeName": TTL_ATTRIBUTE, "Enabled": True}
+    assert template["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert template["DeletionProtectionEnabled"] is True
+    assert template["SSESpecification"] == {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": FULL.kms_key}
+    assert template["Tags"] == [{"Key": "team", "Value": "story"}]
+    assert (configuration["stream_enabled"], configuration["stream_view_type"]) == (True, "NEW_AND_OLD_IMAGES")
+    assert configuration["ttl"] == {"attribute_name": TTL_ATTRIBUTE, "enabled": True}
+    assert configuration["point_in_time_recovery"] == {"enabled": True}
+    assert configuration["deletion_protection_enabled"] is True
+    assert configuration["server_side_encryption"] == {"enabled": True, "kms_key_arn": FULL.kms_key}
+    assert configuration["tags"] == {"team": "story"}
+
+
+def test_what_the_settings_do_not_ask_for_is_not_declared() -> None:
+    """No stream and no time to live; no policy for a stream either."""
+    absent = {"StreamSpecification", "TimeToLiveSpecification", "PointInTimeRecoverySpecification", "SSESpecification"}
+    assert absent & set(cloudformation(BARE)) == set()
+    assert {"stream_enabled", "ttl", "server_side_encryption"} & set(terraform(BARE)) == set()
+    assert [each for each in infrastructure(BARE).permissions if "/stream/*" in each.suffixes] == []
+
+
+@pytest.mark.parametrize(
+    ("region", "arn"),
+    [
+        (None, "arn:aws:dynamodb:*:*:table/items"),
+        ("eu-central-1", "arn:aws:dynamodb:eu-central-1:*:table/items"),
+        ("cn-north-1", "arn:aws-cn:dynamodb:cn-north-1:*:table/items"),
+        ("us-gov-west-1", "arn:aws-us-gov:dynamodb:us-gov-west-1:*:table/items"),
+    ],
+)
+def test_the_resource_name_belongs_to_the_region(region: str | None, arn: str) -> None:
+    """Also in the partitions that have names of their own."""
+    assert infrastructure(DynamodbConfig(table="items", region=region)).resources[0].arn == arn
+
+
+def allowed(found: Infrastructure, purpose: Purpose) -> set[str]:
+    """The operations that a policy allows."""
+    return {
+        action.removeprefix("dynamodb:")
+        for permission in found.permissions
+        if permission.purpose is purpose
+        for action in permission.actions
+    }
+
+
+def test_an_application_may_not_change_the_table() -> None:
+    """Its policy has no action that creates, alters or removes a table, and no wildcard."""
+    use = allowed(infrastructure(FULL), Purpose.USE)
+    assert [action for action in use if "*" in action or action.endswith(("Table", "Backups", "ToLive"))] == [
+        "DescribeTable"
+    ]
+
+
+def created(definition: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """What DescribeTable tells of a table that was created so."""
+    table = {name: value for name, value in definition.items() if name not in ("BillingMode", "SSESpecification")}
+    table["BillingModeSummary"] = {"BillingMode": definition["BillingMode"]}
+    if "SSESpecification" in definition:
+        table["SSEDescription"] = {"KMSMasterKeyArn": definition["SSESpecification"]["KMSMasterKeyId"]}
+    return json.loads(json.dumps({**table, **changes}))
+
+
+@each_config
+def test_a_table_as_it_was_created_does_not_differ(config: DynamodbConfig) -> None:
+    """Whatever the settings ask for."""
+    definition = table_definition(config)
+    assert differences(definition, created(definition)) == []
+
+
+def other_index(**changes: Any) -> list[dict[str, Any]]:
+    """The indexes of the table, the first one changed."""
+    first, *others = table_definition(FULL)["GlobalSecondaryIndexes"]
+    return [{**first, **changes}, *others]
+
+
+DRIFTED: Mapping[str, tuple[dict[str, Any], str]] = {
+    "billing": ({"BillingModeSummary": {}}, "the table is billed as PROVISIONED, not PAY_PER_REQUEST"),
+    "projection": (
+        {"GlobalSecondaryIndexes": other_index(Projection={"ProjectionType": "KEYS_ONLY"})},
+        "the index g1 projects KEYS_ONLY, not ALL",
+    ),
+    "keys": (
+        {"GlobalSecondaryIndexes": other_index(KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}])},
+        "the index g1 has the keys pk, not g1pk and g1sk",
+    ),
+    "extra index": (
+        {"GlobalSecondaryIndexes": [*other_index(), {**other_index()[0], "IndexName": "mine"}]},
+        "the index mine is not storycore's",
+    ),
+    "stream": (
+        {"StreamSpecification": {"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"}},
+        "the stream shows KEYS_ONLY, not NEW_AND_OLD_IMAGES",
+    ),
+    "protection": ({"DeletionProtectionEnabled": False}, "the table can be deleted by mistake"),
+    "encryption": ({"SSEDescription": {}}, "the table is encrypted with a key of DynamoDB, not arn:aws:kms"),
+}
+
+
+@pytest.mark.parametrize(("changes", "said"), DRIFTED.values(), ids=DRIFTED)
+def test_each_difference_is_told_in_one_sentence_with_its_cure(changes: dict[str, Any], said: str) -> None:
+    """One change, one sentence, and something to do about it."""
+    definition = table_definition(FULL)
+    [sentence] = differences(definition, created(definition, **changes))
+    assert sentence.startswith(said)
+    assert "; " in sentence
+
+
+@pytest.mark.parametrize(
+    ("declared", "arn", "same"),
+    [
+        ("1234", "arn:aws:kms:eu-central-1:111122223333:key/1234", True),
+        ("1234", "arn:aws:kms:eu-central-1:111122223333:key/51234", False),
+        ("alias/story", "arn:aws:kms:eu-central-1:111122223333:key/1234", True),
+        ("alias/story", None, False),
+    ],
+)
+def test_a_key_is_known_by_its_id_its_resource_name_or_its_alias(declared: str, arn: str | None, same: bool) -> None:
+    """DescribeTable tells the resource name only."""
+    definition = table_definition(DynamodbConfig(table="items", kms_key=declared))
+    described = created(definition, SSEDescription={} if arn is None else {"KMSMasterKeyArn": arn})
+    assert (differences(definition, described) == []) is same
+
+
+def client(service: str, server: Mapping[str, object]) -> Any:
+    """A client of the local server."""
+    return boto3.client(
+        service,
+        endpoint_url=str(server["endpoint_url"]),
+        region_name=str(server["region"]),
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
