@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,17 +17,21 @@ if TYPE_CHECKING:
 __all__ = ["conformance"]
 
 _FAILURES_SHOWN = 20
+_MARKS = {"{path}": "; set TMPDIR to choose the disk", "{name}": ""}
 
 
 @click.command()
 @click.argument("port", metavar="PORT")
 @common_options
 @click.option("--adapter", metavar="NAME", help="An installed adapter; may be left out when --url is given.")
-@click.option("--url", help="Where the adapter keeps what is tested; {path} in it stands for a fresh folder each time.")
+@click.option(
+    "--url", help="Where the adapter keeps what is tested; {path} in it is a fresh folder, {name} a fresh name."
+)
 def conformance(common: Common, port: str, adapter: str | None, url: str | None) -> int:
     """Prove that an adapter keeps the contract of its port.
 
     PORT is entities, cache, vectors, blobs, events or embeddings. Whatever the URL leads to is written to and cleared.
+    Without a URL, an adapter of a service is proved on the server that it brings.
     Exit status 0 only if every sentence of the contract held.
     """
     from storycore.cli.kit_run import demand_kit, prove
@@ -40,8 +45,8 @@ def conformance(common: Common, port: str, adapter: str | None, url: str | None)
     spec = Plugins().adapter(chosen)
     options = stated_options(PortSettings(adapter=chosen, url=url or ""), spec, name)
     _demand_places(spec, options)
-    with console(stderr=True).status(f"Proving {name} of {chosen} …"):
-        report = prove(name, chosen, options)
+    with console(stderr=True).status(f"Proving {name} of {chosen} …"), _served(spec, url) as place:
+        report = prove(name, chosen, {**place, **options})
     if common.as_json:
         print_json(report)
     else:
@@ -65,11 +70,17 @@ def _demand_places(spec: Adapter, options: Mapping[str, object]) -> None:
     from storycore.errors import InvalidArgument
 
     for name, usual in spec.conformance.items():
-        if "{path}" in str(usual) and "{path}" not in str(options.get(name, usual)):
-            raise InvalidArgument(
-                f"Each test needs a place of its own, so the {name} in the URL must have {{path}} in it, "
-                f"for example {spec.name}:///{usual}; set TMPDIR to choose the disk."
-            )
+        for mark, hint in _MARKS.items():
+            if mark in str(usual) and mark not in str(options.get(name, usual)):
+                raise InvalidArgument(
+                    f"Each test needs a place of its own, so the {name} in the URL must have {mark} in it, "
+                    f"for example {spec.name}:///{usual}{hint}."
+                )
+
+
+def _served(spec: Adapter, url: str | None) -> AbstractContextManager[Mapping[str, object]]:
+    """The adapter's own server, unless the URL names a place."""
+    return nullcontext({}) if url else spec.serving()
 
 
 def _adapter(adapter: str | None, url: str | None) -> str:

@@ -37,6 +37,7 @@ class TestConformance({suite}):
 
     adapter = {adapter!r}
     options = {options!r}
+    serve = False
 '''
 _PYTEST_RAN = (0, 1)
 _TAIL_CHARS = 3000

@@ -110,6 +110,7 @@ class EntityFeed:
         waiting = (await store.changes()).next
         for n in range(3):
             await write(store, put("a", fields={"n": n}))
+            await asyncio.sleep(self.feed_lag_seconds)
             page = await store.changes(waiting)
             assert [n] == numbers(page.changes)
             waiting = page.next
