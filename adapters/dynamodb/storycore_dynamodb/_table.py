@@ -32,8 +32,8 @@ TTL_ATTRIBUTE = "ttl"
 
 
 def index_name(slot: int) -> str:
-    """The name of a slot's index."""
-    return f"g{slot}"
+    """The name of a slot's index (DynamoDB: at least 3 characters)."""
+    return f"slot{slot}"
 
 
 def slot_definition(slot: int) -> Definition:
