@@ -142,14 +142,36 @@ def run_each(connection: sqlite3.Connection, units: Sequence[Unit]) -> list[Outc
 
 
 def commit_together(connection: sqlite3.Connection, units: Sequence[Unit]) -> list[Outcome]:
-    """Run all units in one transaction and commit it; a unit that fails is undone alone."""
+    """Run all units in one transaction and commit it; a unit that fails is undone alone.
+
+    Units run without savepoints first, for these cost an eighth of a put. Only when one fails halfway, they all run
+    again behind savepoints; so a unit may run more than once, and what it did before is undone.
+    """
     try:
         connection.execute("BEGIN IMMEDIATE")
-        outcomes = [_attempt_alone(unit, connection) for unit in units]
+        outcomes = _attempt_all(connection, units)
+        if outcomes is None:
+            _roll_back(connection)
+            connection.execute("BEGIN IMMEDIATE")
+            outcomes = [_attempt_alone(unit, connection) for unit in units]
         connection.execute("COMMIT")
     except sqlite3.Error as exc:
         _roll_back(connection)
         return _recover(connection, units, exc)
+    return outcomes
+
+
+def _attempt_all(connection: sqlite3.Connection, units: Sequence[Unit]) -> list[Outcome] | None:
+    """Run the units; ``None`` when one left something to undo."""
+    outcomes: list[Outcome] = []
+    for unit in units:
+        before = connection.total_changes
+        outcome = _attempt(unit, connection)
+        if outcome.error is not None and (
+            isinstance(outcome.error, sqlite3.Error) or connection.total_changes != before
+        ):
+            return None
+        outcomes.append(outcome)
     return outcomes
 
 
