@@ -16,8 +16,13 @@ def template(needed: Declared, existing: bool) -> dict[str, object]:
     A stack that is deleted leaves the resources, which also lets them be imported into another one.
 
     Args:
-        existing: only the resources, for CloudFormation imports nothing beside new ones.
+        existing: nothing but the resources, for CloudFormation imports nothing together with what is new; the next
+            update of the stack, with the whole template, adds the rest.
     """
+    head = {
+        "AWSTemplateFormatVersion": "2010-09-09",
+        "Description": f"What storycore needs for the profile {needed.profile}.",
+    }
     resources: dict[str, object] = {}
     outputs: dict[str, object] = {}
     for port, found in needed.ports.items():
@@ -25,16 +30,13 @@ def template(needed: Declared, existing: bool) -> dict[str, object]:
             name = _logical(port, resource.name)
             resources[name] = _kept(resource)
             outputs[f"{name}Arn"] = {"Value": {"Fn::GetAtt": [name, "Arn"]}}
-        if not existing:
-            name = _logical(port, "Policy")
-            resources[name] = _managed_policy(port, found)
-            outputs[f"{name}Arn"] = {"Value": {"Ref": name}}
-    return {
-        "AWSTemplateFormatVersion": "2010-09-09",
-        "Description": f"What storycore needs for the profile {needed.profile}.",
-        "Resources": resources,
-        "Outputs": outputs,
-    }
+    if existing:
+        return {**head, "Resources": resources}
+    for port, found in needed.ports.items():
+        name = _logical(port, "Policy")
+        resources[name] = _managed_policy(port, found)
+        outputs[f"{name}Arn"] = {"Value": {"Ref": name}}
+    return {**head, "Resources": resources, "Outputs": outputs}
 
 
 def _logical(port: PortName, name: str) -> str:

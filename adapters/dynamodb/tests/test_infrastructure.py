@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,9 @@ from storycore_dynamodb._table import TTL_ATTRIBUTE, table_definition
 from storycore_dynamodb.config import DynamodbConfig
 from storycore_dynamodb.infrastructure import infrastructure
 
+from storycore.infrastructure import Declared, document
 from storycore.ports.infrastructure import Infrastructure, Purpose
+from storycore.ports.lifecycle import PortName
 
 PLAIN = DynamodbConfig(table="items")
 FULL = DynamodbConfig(
@@ -164,11 +167,11 @@ DRIFTED: Mapping[str, tuple[dict[str, Any], str]] = {
     "billing": ({"BillingModeSummary": {}}, "the table is billed as PROVISIONED, not PAY_PER_REQUEST"),
     "projection": (
         {"GlobalSecondaryIndexes": other_index(Projection={"ProjectionType": "KEYS_ONLY"})},
-        "the index g1 projects KEYS_ONLY, not ALL",
+        "the index slot1 projects KEYS_ONLY, not ALL",
     ),
     "keys": (
         {"GlobalSecondaryIndexes": other_index(KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}])},
-        "the index g1 has the keys pk, not g1pk and g1sk",
+        "the index slot1 has the keys pk, not g1pk and g1sk",
     ),
     "extra index": (
         {"GlobalSecondaryIndexes": [*other_index(), {**other_index()[0], "IndexName": "mine"}]},
@@ -217,3 +220,62 @@ def client(service: str, server: Mapping[str, object]) -> Any:
         aws_access_key_id="test",
         aws_secret_access_key="test",
     )
+
+
+def named(server: Mapping[str, object], **settings: object) -> tuple[DynamodbConfig, Declared]:
+    """A table of that name on the local server, and what it declares there."""
+    config = DynamodbConfig.model_validate({**server, **settings})
+    return config, Declared("aws", {PortName.ENTITIES: infrastructure(config)})
+
+
+def settled(formation: Any, stack: str) -> str:
+    """The status of a stack once it is at rest."""
+    for _ in range(200):
+        status: str = formation.describe_stacks(StackName=stack)["Stacks"][0]["StackStatus"]
+        if not status.endswith("_IN_PROGRESS"):
+            return status
+        time.sleep(0.02)
+    raise AssertionError(f"The stack {stack} does not come to rest.")
+
+
+def described(server: Mapping[str, object], table: str) -> Any:
+    """What DescribeTable tells."""
+    return client("dynamodb", server).describe_table(TableName=table)["Table"]
+
+
+def test_a_stack_of_cloudformation_makes_the_table_that_is_declared(server: Mapping[str, object]) -> None:
+    """The template is taken as it is, and what it makes does not differ from the definition."""
+    config, needed = named(server, table="by-template")
+    formation = client("cloudformation", server)
+    body = json.dumps(document(needed, "cloudformation"))
+    formation.create_stack(StackName="made", TemplateBody=body, Capabilities=["CAPABILITY_IAM"])
+    assert settled(formation, "made") == "CREATE_COMPLETE"
+    definition, there = table_definition(config), described(server, "by-template")
+    assert differences(definition, there) == []
+    for name in ("KeySchema", "AttributeDefinitions", "GlobalSecondaryIndexes", "StreamSpecification"):
+        assert there[name] == definition[name]
+
+
+def test_a_table_that_exists_is_taken_over_by_cloudformation(server: Mapping[str, object]) -> None:
+    """The template for an import is one that an import takes, and the table stays when its stack goes."""
+    config, needed = named(server, table="taken-over")
+    client("dynamodb", server).create_table(**table_definition(config))
+    formation = client("cloudformation", server)
+    [table] = needed.ports[PortName.ENTITIES].resources
+    formation.create_change_set(
+        StackName="taken",
+        ChangeSetName="import",
+        ChangeSetType="IMPORT",
+        TemplateBody=json.dumps(document(needed, "cloudformation", existing=True)),
+        ResourcesToImport=[
+            {
+                "ResourceType": table.cloudformation["Type"],
+                "LogicalResourceId": "EntitiesTable",
+                "ResourceIdentifier": table.identity,
+            }
+        ],
+    )
+    formation.execute_change_set(StackName="taken", ChangeSetName="import")
+    assert settled(formation, "taken") == "IMPORT_COMPLETE"
+    formation.delete_stack(StackName="taken")
+    assert described(server, "taken-over")["TableStatus"] == "ACTIVE"
