@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import dropwhile
@@ -176,9 +177,9 @@ class MemoryEntityStore(Lifecycle):
         now = self._env.clock.now()
         known = self._tokens.get(token)
         if known is None or known.until <= now:
-            known = _Token(writes, self._write_all(writes), now + _TOKEN_WINDOW)
+            known = _Token(deepcopy(writes), self._write_all(writes), now + _TOKEN_WINDOW)
             self._tokens[token] = known
-        if known.writes != writes:
+        if [_typed(write) for write in known.writes] != [_typed(write) for write in writes]:
             raise InvalidArgument(f"The token {token!r} was used with other writes; take a new token.")
         return [_copy_written(result) for result in known.results]
 
@@ -243,6 +244,16 @@ class MemoryEntityStore(Lifecycle):
         if feed != self._feed or not is_number or int(digits) > self._told:
             raise InvalidArgument(f"{position!r} is not a position of this feed; take one that changes() returned.")
         return int(digits)
+
+
+def _typed(write: Write) -> tuple[Write, dict[str, type]]:
+    """The write with the types of its values, so that ``1`` and ``True`` differ."""
+    values: Mapping[str, object] = {}
+    if isinstance(write, Put):
+        values = write.fields
+    if isinstance(write, Patch):
+        values = {**write.add, **write.set}
+    return write, {name: type(value) for name, value in values.items()}
 
 
 def _copy(record: Record) -> Record:

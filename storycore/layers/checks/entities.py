@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from storycore.errors import InvalidArgument
+from storycore.errors import InvalidArgument, InvalidKey
 from storycore.layers.checks.forward import Forward
 from storycore.layers.checks.text import (
     PK_BYTES,
+    RESERVED,
     SK_BYTES,
     check_key,
     check_key_part,
@@ -98,6 +99,8 @@ def _check_plan(plan: QueryPlan) -> None:
     if not isinstance(plan, QueryPlan):
         raise InvalidArgument(f"A query takes a QueryPlan, not a {type(plan).__name__}.")
     check_key_part(plan.pk, PK_BYTES, what="partition")
+    if plan.pk.startswith(RESERVED):
+        raise InvalidKey(f"The partition begins with {RESERVED!r}, which adapters keep for themselves.")
     check_whole_number(plan.limit, 1, _PAGE, what="limit")
     if plan.slot is not None:
         check_whole_number(plan.slot, 1, INDEX_SLOTS, what="index slot")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from storycore.errors import InvalidArgument, InvalidKey
 from storycore.ports.entities import Key
 
-__all__ = ["byte_length", "check_key", "check_key_part", "check_sequence", "check_whole_number", "is_plain"]
+__all__ = ["RESERVED", "byte_length", "check_key", "check_key_part", "check_sequence", "check_whole_number", "is_plain"]
 
 PK_BYTES = 2048
 SK_BYTES = 1024
