@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storycore.entities.cursors import CursorSeal, QueryIdentity
+from storycore.entities.cursors import Bookmark, CursorSeal, QueryIdentity
 from storycore.errors import ConfigError, InvalidCursor
 from storycore.ports.entities import Key, Position
 from storycore.ports.filters import Compare, Eq, In
@@ -23,14 +23,15 @@ PLACE = Position(Key("story#s1", "story"), Key("user#u1", "2026"))
 
 text = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=8)
 keys = st.builds(Key, text, text)
+places = st.builds(Position, keys, st.none() | st.builds(Key, st.just(QUERY.partition), text))
 
 
 @settings(max_examples=40, deadline=None, derandomize=True, database=None)
-@given(st.builds(Position, keys, st.none() | keys))
-def test_a_cursor_leads_back_to_its_place(place: Position) -> None:
-    """Whatever the keys hold; and a cursor is safe in a URL."""
-    cursor = SEAL.seal(QUERY, place)
-    assert SEAL.open(QUERY, cursor) == place
+@given(st.builds(Bookmark, st.none() | places, st.booleans()))
+def test_a_cursor_leads_back_to_its_place(mark: Bookmark) -> None:
+    """Whatever the keys hold, on and back; and a cursor is safe in a URL."""
+    cursor = SEAL.seal(QUERY, mark)
+    assert SEAL.open(QUERY, cursor) == mark
     assert set(cursor) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
@@ -55,12 +56,12 @@ def test_a_cursor_leads_back_to_its_place(place: Position) -> None:
 def test_a_cursor_of_another_query_is_refused(change: dict[str, Any]) -> None:
     """Each part of the query is bound."""
     with pytest.raises(InvalidCursor):
-        SEAL.open(replace(QUERY, **change), SEAL.seal(QUERY, PLACE))
+        SEAL.open(replace(QUERY, **change), SEAL.seal(QUERY, Bookmark(PLACE)))
 
 
 def test_no_changed_character_goes_unnoticed() -> None:
     """At every place of the text, also in the bits that only pad it."""
-    cursor = SEAL.seal(QUERY, PLACE)
+    cursor = SEAL.seal(QUERY, Bookmark(PLACE))
     for place, character in enumerate(cursor):
         for other in ("A", "B", "_"):
             if other != character:
@@ -77,7 +78,7 @@ def test_what_is_no_cursor_is_refused(text: Any) -> None:
 
 def test_a_shortened_or_lengthened_cursor_is_refused() -> None:
     """Its length is part of it."""
-    cursor = SEAL.seal(QUERY, PLACE)
+    cursor = SEAL.seal(QUERY, Bookmark(PLACE))
     for changed in (cursor[:-1], cursor[:-4], cursor + "A", cursor + "AAAA", "A" + cursor, cursor + "="):
         with pytest.raises(InvalidCursor):
             SEAL.open(QUERY, Cursor(changed))
@@ -85,8 +86,8 @@ def test_a_shortened_or_lengthened_cursor_is_refused() -> None:
 
 def test_another_key_does_not_open_it_and_the_same_key_does() -> None:
     """Processes that share the key share cursors."""
-    cursor = SEAL.seal(QUERY, PLACE)
-    assert CursorSeal(b"k" * 32).open(QUERY, cursor) == PLACE
+    cursor = SEAL.seal(QUERY, Bookmark(PLACE))
+    assert CursorSeal(b"k" * 32).open(QUERY, cursor) == Bookmark(PLACE)
     with pytest.raises(InvalidCursor):
         CursorSeal(b"j" * 32).open(QUERY, cursor)
 

@@ -55,20 +55,20 @@ def chosen_index(entity: Entity[Any], parts: Mapping[str, object]) -> str | None
     """
     for name, pattern in entity.indexes.items():
         partition = _partition(pattern)
-        order = [field for field in pattern.fields if field not in partition]
+        order = [field for field in pattern.arguments if field not in partition]
         leading = order[: len(parts) - len(partition)]
         if set(parts) == {*partition, *leading}:
             return name
     if not parts:
         return None
-    ways = "; ".join(f"{name} ({', '.join(pattern.fields)})" for name, pattern in entity.indexes.items())
+    ways = "; ".join(f"{name} ({', '.join(pattern.arguments)})" for name, pattern in entity.indexes.items())
     raise InvalidArgument(f"No index of {entity.kind} lists by {', '.join(parts)}. There are: {ways or 'none'}.")
 
 
 def is_by_time(entity: Entity[Any], index: str, parts: Mapping[str, object]) -> bool:
     """Whether an index lists by a time, behind the parts that are given."""
     pattern = entity.indexes[index]
-    order = [field for field in pattern.fields if field not in parts]
+    order = [field for field in pattern.arguments if field not in parts]
     return bool(order) and issubclass(pattern.types[order[0]].plain, datetime)
 
 

@@ -72,7 +72,7 @@ def from_record(entity: Entity[M], record: Record) -> M:
         raise SchemaMismatch(
             f"Under the key of a {entity.kind} lies a {record.kind!r}; let the two declarations' keys differ."
         )
-    is_present = record.fields.get(LAYOUT_FIELD) == entity.layout
+    is_present = entity.has_present_form(record.fields.get(LAYOUT_FIELD))
     text = _spliced(entity, record) if is_present else _upgraded(entity, record)
     instance = _validated(entity, record.key, text)
     stamp(instance, record.key, record.version)

@@ -15,9 +15,9 @@ from storycore.ports.entities import Key, Position
 from storycore.ports.filters import Filter
 from storycore.ports.pages import Cursor
 
-__all__ = ["CursorSeal", "QueryIdentity"]
+__all__ = ["Bookmark", "CursorSeal", "QueryIdentity"]
 
-_FORMAT = 1
+_FORMAT = 2
 _MAC_BYTES = 16
 
 
@@ -26,9 +26,9 @@ class QueryIdentity:
     """Everything that makes two queries the same listing; the page's length is not part of it.
 
     Args:
-        kind: of the entity.
+        kind: of the entity, or of all entities of a collection.
         index: its name, ``""`` for the table.
-        partition: key text of the partition, ``""`` for a scan.
+        partition: key text of the partition without its shard, ``""`` for a scan.
         low: key text from which sort keys are listed.
         high: key text below which they are listed.
         reverse: the direction.
@@ -49,6 +49,19 @@ class QueryIdentity:
         return hashlib.sha256(orjson.dumps(parts)).digest()
 
 
+@dataclass(frozen=True, slots=True)
+class Bookmark:
+    """What a cursor says.
+
+    Args:
+        position: a place in the listing, whether or not a record is still there; ``None``: the end of the listing.
+        before: the page ends in front of that place; else it begins behind it.
+    """
+
+    position: Position | None
+    before: bool = False
+
+
 class CursorSeal:
     """Makes and opens cursors.
 
@@ -65,15 +78,19 @@ class CursorSeal:
             )
         self._key = key
 
-    def seal(self, query: QueryIdentity, position: Position) -> Cursor:
-        """The cursor that continues ``query`` behind ``position``."""
-        place = position.index_key
-        body = orjson.dumps(
-            [_FORMAT, position.key.pk, position.key.sk, *([] if place is None else [place.pk, place.sk])]
-        )
+    def seal(self, query: QueryIdentity, mark: Bookmark) -> Cursor:
+        """The cursor of a place in ``query``.
+
+        The partition is not told, for ``query`` names it; so a cursor outlives a change of the number of shards.
+        """
+        place: list[str] = []
+        if mark.position is not None:
+            key, index_key = mark.position.key, mark.position.index_key
+            place = [key.pk, key.sk] if index_key is None else [key.pk, key.sk, index_key.sk]
+        body = orjson.dumps([_FORMAT, mark.before, *place])
         return Cursor(urlsafe_b64encode(self._mac(query, body) + body).rstrip(b"=").decode())
 
-    def open(self, query: QueryIdentity, cursor: Cursor) -> Position:
+    def open(self, query: QueryIdentity, cursor: Cursor) -> Bookmark:
         """Where ``query`` goes on.
 
         Raises:
@@ -83,13 +100,21 @@ class CursorSeal:
         mac, body = sealed[:_MAC_BYTES], sealed[_MAC_BYTES:]
         if not hmac.compare_digest(mac, self._mac(query, body)):
             raise _foreign()
-        number, pk, sk, *place = orjson.loads(body)
+        number, *rest = orjson.loads(body)
         if number != _FORMAT:
             raise _foreign()
-        return Position(Key(pk, sk), Key(*place) if place else None)
+        before, *place = rest
+        return Bookmark(_position(query, place), before)
 
     def _mac(self, query: QueryIdentity, body: bytes) -> bytes:
         return hmac.digest(self._key, query.digest() + body, "sha256")[:_MAC_BYTES]
+
+
+def _position(query: QueryIdentity, place: list[str]) -> Position | None:
+    if not place:
+        return None
+    pk, sk, *index_sk = place
+    return Position(Key(pk, sk), Key(query.partition, index_sk[0]) if index_sk else None)
 
 
 def _decoded(cursor: Cursor) -> bytes:

@@ -54,8 +54,21 @@ class Entity(Generic[M]):
 
     @cached_property
     def layout(self) -> str:
-        """The schema number and a digest of what is promoted; stored with every record."""
+        """The form, and a digest of where and until when instances are listed; stored with every record.
+
+        A record of another layout is read as ever. It is outdated all the same, for an index may lack it.
+        """
+        listed = [(p.slot, p.described) for p in sorted(self.indexes.values(), key=lambda p: p.slot or 0)]
+        return f"{self.form}.{crc32(repr((listed, self.ttl)).encode()):08x}"
+
+    @cached_property
+    def form(self) -> str:
+        """The schema number and a digest of what is promoted: all that reading a record depends on."""
         return f"{self.schema}.{crc32(','.join(sorted(self.columns)).encode()):08x}"
+
+    def has_present_form(self, layout: object) -> bool:
+        """Whether a record that was stored with ``layout`` is read without an upgrade."""
+        return layout == self.layout or ".".join(str(layout).split(".")[:2]) == self.form
 
     @cached_property
     def columns(self) -> frozenset[str]:

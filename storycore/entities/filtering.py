@@ -14,17 +14,19 @@ from storycore.suggestions import did_you_mean
 __all__ = ["check_filter", "matches"]
 
 
-def check_filter(where: Filter, model: type[BaseModel]) -> None:
-    """Raise ``InvalidFilter`` when a filter names a field that the model cannot have."""
-    if model.model_config.get("extra") == "allow":
+def check_filter(where: Filter, *models: type[BaseModel]) -> None:
+    """Raise ``InvalidFilter`` when a filter names a field that none of the models can have."""
+    if any(model.model_config.get("extra") == "allow" for model in models):
         return
+    known = {name: None for model in models for name in model.model_fields}
     for name in _fields(where):
-        if name not in model.model_fields:
-            raise InvalidFilter(f"{model.__name__} has no field {name!r}. {did_you_mean(name, model.model_fields)}")
+        if name not in known:
+            title = " or ".join(model.__name__ for model in models)
+            raise InvalidFilter(f"{title} has no field {name!r}. {did_you_mean(name, known)}")
 
 
 def matches(where: Filter, instance: BaseModel) -> bool:
-    """Whether an instance matches; dates and enumerations are compared as their JSON values."""
+    """Whether an instance matches; dates and enumerations are compared as their JSON values, a field it lacks never."""
     names = set(_fields(where))
     values: dict[str, object] = instance.model_dump(mode="json", include=names)
     for name in names:

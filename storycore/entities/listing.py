@@ -1,4 +1,4 @@
-"""Listings: one access pattern of a repository, in pages that are exact in length and in telling what is left."""
+"""Listings: the access patterns of a repository, by name; each makes queries."""
 
 from __future__ import annotations
 
@@ -7,21 +7,17 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
-from storycore.entities.cursors import QueryIdentity
 from storycore.entities.patterns import Bounds, Pattern
-from storycore.entities.reading import Read, Source, Walk, projected
-from storycore.errors import InvalidArgument
+from storycore.entities.query import Asked, Query
+from storycore.entities.reading import Source, projected
 from storycore.filters import as_filter
-from storycore.ports.entities import Position, QueryPlan, RecordPage
 from storycore.ports.filters import Filter
-from storycore.ports.pages import Cursor, Page, Pages
+from storycore.ports.pages import Cursor, Page
 
 __all__ = ["Listing"]
 
 M = TypeVar("M", bound=BaseModel)
 P = TypeVar("P", bound=BaseModel)
-
-_LONGEST_PAGE = 1000
 
 
 class Listing(Generic[M]):
@@ -50,6 +46,7 @@ class Listing(Generic[M]):
         *,
         limit: int = 20,
         cursor: Cursor | str | None = None,
+        max_read: int | None = None,
         reverse: bool = False,
         low: object = None,
         high: object = None,
@@ -62,7 +59,9 @@ class Listing(Generic[M]):
 
         Args:
             limit: 1 to 1000.
-            cursor: of the page before, from a call with the same other arguments; ``None``: the first page.
+            cursor: of a page from a call with the same other arguments: its ``cursor`` leads on, its ``previous``
+                back; ``None``: the first page.
+            max_read: stop after so many records, matching or not; the page is then ``partial``.
             reverse: descending order.
             where: only matching instances, in either form of the filter language; evaluated here, so that a rare
                 match reads much.
@@ -74,11 +73,10 @@ class Listing(Generic[M]):
             InvalidFilter: ``where`` names an unknown field.
             Corrupt, SchemaMismatch: a record cannot be read.
         """
-        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= _LONGEST_PAGE:
-            raise InvalidArgument(f"A page has 1 to {_LONGEST_PAGE} instances, not {limit!r}.")
-        bounds = Bounds(low, high, prefix)
-        walk = self._walk(bounds, parts, reverse=reverse, where=as_filter(where), consistent=consistent)
-        return await walk.page(limit, None if cursor is None else Cursor(cursor))
+        query = self.iterate(
+            reverse=reverse, low=low, high=high, prefix=prefix, where=where, consistent=consistent, **parts
+        )
+        return await query.limit(limit).page(cursor, max_read=max_read)
 
     def iterate(
         self,
@@ -90,44 +88,13 @@ class Listing(Generic[M]):
         where: Filter | Mapping[str, object] | None = None,
         consistent: bool = False,
         **parts: object,
-    ) -> Pages[M]:
-        """The whole listing, read page by page as it is walked; arguments and errors as for ``page``."""
-        bounds = Bounds(low, high, prefix)
-        walk = self._walk(bounds, parts, reverse=reverse, where=as_filter(where), consistent=consistent)
-        return walk.pages()
-
-    def _walk(
-        self, bounds: Bounds, parts: dict[str, object], *, reverse: bool, where: Filter | None, consistent: bool
-    ) -> Walk[M]:
-        partition = self._pattern.partition(parts)
-        low, high = self._pattern.span(parts, bounds)
-        identity = QueryIdentity(
-            kind=self._source.entity.kind,
-            index=self._pattern.name,
-            partition=partition,
-            low=low,
-            high=high,
+    ) -> Query[M]:
+        """The listing as a query: read as it is walked, or refined; arguments and errors as for ``page``."""
+        asked = Asked(
+            parts=parts,
+            bounds=Bounds(low, high, prefix),
+            where=as_filter(where),
             reverse=reverse,
-            where=where,
+            consistent=consistent,
         )
-        return Walk(self._source, identity, self._pattern.slot, self._reader(identity, consistent)).checked()
-
-    def _reader(self, query: QueryIdentity, consistent: bool) -> Read:
-        source, slot = self._source, self._pattern.slot
-
-        async def read(after: Position | None, limit: int) -> RecordPage:
-            return await source.store.query(
-                QueryPlan(
-                    pk=query.partition,
-                    slot=slot,
-                    low=query.low,
-                    high=query.high,
-                    reverse=query.reverse,
-                    limit=limit,
-                    after=after,
-                    consistent=consistent,
-                    bodies=source.bodies,
-                )
-            )
-
-        return read
+        return Query(self._source, self._pattern, asked)

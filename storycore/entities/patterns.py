@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from typing import Any
 
 from pydantic import BaseModel
 
 from storycore.entities.key_types import KeyType
-from storycore.entities.keys import BELOW_ALL, KeyPart, Range, encode, escape, starting_with, under
-from storycore.entities.templates import Part, Template
+from storycore.entities.keys import BELOW_ALL, KeyPart, Range, encode, encode_part, escape, starting_with, under
+from storycore.entities.templates import Part, Sharded, Template
 from storycore.errors import InvalidArgument, InvalidKey
 from storycore.ports.entities import Key
 from storycore.suggestions import did_you_mean
 
-__all__ = ["Bounds", "Pattern"]
+__all__ = ["Bounds", "Pattern", "shard_of"]
+
+
+def shard_of(value: KeyPart, shards: int) -> int:
+    """In which of ``shards`` a value belongs, from 0 on: the same in every process and on every machine."""
+    return int.from_bytes(blake2b(encode_part(value).encode(), digest_size=8).digest()) % shards
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +67,25 @@ class Pattern:
 
     @cached_property
     def fields(self) -> tuple[str, ...]:
-        """The fields in the templates, each once, in their order."""
+        """The fields on which an instance's place depends, each once, in the order of the templates."""
+        parts = (part.by if isinstance(part, Sharded) else part for part in (*self.pk, *self.sk))
+        return tuple(dict.fromkeys(part.field for part in parts if isinstance(part, Part)))
+
+    @cached_property
+    def arguments(self) -> tuple[str, ...]:
+        """The parts by which instances are asked for: all fields, but for the one that only tells the shard."""
         return tuple(dict.fromkeys(part.field for part in (*self.pk, *self.sk) if isinstance(part, Part)))
+
+    @cached_property
+    def shards(self) -> int:
+        """Over how many partitions of the store each partition is spread; 1: not at all."""
+        return next((part.shards for part in self.pk if isinstance(part, Sharded)), 1)
+
+    @cached_property
+    def described(self) -> str:
+        """Text that differs where the places of instances may differ, and is the same in every process."""
+        types = {field: kind.plain.__name__ for field, kind in sorted(self.types.items())}
+        return repr((self.pk, self.sk, types))
 
     def place(self, instance: BaseModel) -> Key | None:
         """Where ``instance`` is listed, or ``None`` when it is not: a part is ``None``, or ``when`` is false.
@@ -93,14 +116,18 @@ class Pattern:
         return Key(encode(self._parts(self.pk, values)), encode(self._parts(self.sk, values)))
 
     def partition(self, values: Mapping[str, object]) -> str:
-        """The partition that the values name.
+        """The partition that the values name, as if it were not sharded.
 
         Raises:
             InvalidArgument: a part of the partition is missing, or a value is unknown or of the wrong type.
         """
         self._refuse_unknown(values)
         self._require([part.field for part in self.pk if isinstance(part, Part)], values)
-        return encode(self._parts(self.pk, values))
+        return encode(self._parts([part for part in self.pk if not isinstance(part, Sharded)], values))
+
+    def shards_of(self, values: Mapping[str, object]) -> tuple[str, ...]:
+        """All partitions of the store that make up the partition that the values name; one when it is not sharded."""
+        return tuple(encode(self._parts(self.pk, values, shard)) for shard in range(self.shards))
 
     def span(self, values: Mapping[str, object], bounds: Bounds) -> Range:
         """The sort keys that the given leading parts and the bounds on the next one allow.
@@ -159,15 +186,24 @@ class Pattern:
                 raise InvalidArgument(f"{self._title} orders by {stop.field!r} before {part.field!r}; give both.")
         return given
 
-    def _parts(self, template: Template, values: Mapping[str, object]) -> list[KeyPart]:
-        types = self.types
-        return [
-            part if isinstance(part, str) else types[part.field].part(part.field, values[part.field])
-            for part in template
-        ]
+    def _parts(
+        self, template: Sequence[str | Part | Sharded], values: Mapping[str, object], shard: int | None = None
+    ) -> list[KeyPart]:
+        found: list[KeyPart] = []
+        for part in template:
+            if isinstance(part, str):
+                found.append(part)
+            elif isinstance(part, Part):
+                found.append(self._value(part, values))
+            else:
+                found.append(str(shard_of(self._value(part.by, values), part.shards) if shard is None else shard))
+        return found
+
+    def _value(self, part: Part, values: Mapping[str, object]) -> KeyPart:
+        return self.types[part.field].part(part.field, values[part.field])
 
     def _refuse_unknown(self, values: Mapping[str, object]) -> None:
-        known = self.fields
+        known = self.arguments
         for name in values:
             if name not in known:
                 raise InvalidArgument(f"{self._title} has no part {name!r}. {did_you_mean(name, known)}")

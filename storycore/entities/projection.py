@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
@@ -32,23 +32,24 @@ def check_projection(entity: Entity[M], project: type[BaseModel]) -> None:
 
 
 async def summaries(
-    entity: Entity[M], project: type[P], records: Sequence[Record], store: EntityStore
+    entities: Mapping[str, Entity[Any]], project: type[P], records: Sequence[Record], store: EntityStore
 ) -> list[P | None]:
-    """The summaries of records that came without a body.
+    """The summaries of records that came without a body, each of one of the entities, which are given by kind.
 
     A record that another layout wrote is read whole; ``None`` where it has vanished meanwhile.
     """
-    found = [_from_fields(entity, project, record) for record in records]
+    found = [_from_fields(entities[record.kind], project, record) for record in records]
     lacking = [position for position, summary in enumerate(found) if summary is None]
     if lacking:
         whole = await store.get([records[position].key for position in lacking], consistent=False)
         for position, record in zip(lacking, whole, strict=True):
-            found[position] = None if record is None else _from_whole(project, from_record(entity, record))
+            if record is not None and record.kind in entities:
+                found[position] = _from_whole(project, from_record(entities[record.kind], record))
     return found
 
 
 def _from_fields(entity: Entity[M], project: type[P], record: Record) -> P | None:
-    if record.fields.get(LAYOUT_FIELD) != entity.layout:
+    if not entity.has_present_form(record.fields.get(LAYOUT_FIELD)):
         return None
     values = {name: _value(entity, name, record) for name in project.model_fields}
     try:

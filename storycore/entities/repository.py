@@ -13,7 +13,9 @@ from storycore.entities.cursors import CursorSeal, QueryIdentity
 from storycore.entities.declaration import Entity
 from storycore.entities.listing import Listing
 from storycore.entities.patching import Changes
-from storycore.entities.reading import Walk, whole
+from storycore.entities.query import Query
+from storycore.entities.reading import whole
+from storycore.entities.walks import Walk
 from storycore.entities.writing import Writer, not_found
 from storycore.errors import InvalidArgument
 from storycore.filters import as_filter
@@ -264,7 +266,7 @@ class Repository(Generic[M]):
         identity = QueryIdentity(
             kind=self.entity.kind, index="", partition="", low=None, high=None, reverse=False, where=as_filter(where)
         )
-        return Walk(self._source, identity, None, self._scan_records).checked().pages()
+        return Walk(self._source, identity, None, lambda _: self._scan_records, has_order=False).checked().pages()
 
     def query(
         self,
@@ -278,8 +280,8 @@ class Repository(Generic[M]):
         where: Filter | Mapping[str, object] | None = None,
         consistent: bool = False,
         **parts: object,
-    ) -> Pages[M]:
-        """The listing of an index by name, or of one partition of the table; arguments as for ``Listing.page``."""
+    ) -> Query[M]:
+        """Instances by an index by name, or in one partition of the table; arguments as for ``Listing.page``."""
         listing = self.table if index is None else self.index(index)
         return listing.iterate(
             reverse=reverse, low=low, high=high, prefix=prefix, where=where, consistent=consistent, **parts

@@ -15,27 +15,30 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 from storycore.entities.annotations import admits_none, plain_types
 from storycore.entities.key_types import KeyType, key_type_of
 from storycore.entities.patterns import Pattern
-from storycore.entities.templates import Index, Key, Part, Template
+from storycore.entities.templates import Index, Key, Part, Sharded, Template
 from storycore.errors import ConfigError
 from storycore.ports.entities import INDEX_SLOTS
 from storycore.suggestions import did_you_mean, nearest
 
-__all__ = ["LAYOUT_FIELD", "Scrutiny"]
+__all__ = ["LAYOUT_FIELD", "MOST_SHARDS", "Scrutiny"]
 
 LAYOUT_FIELD = "schema"
 """The field of every record that tells which layout wrote it."""
 
+MOST_SHARDS = 1000
+"""Into how many partitions an index may be spread; a page asks each of them."""
+
 _KIND = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _ARGUMENTS = frozenset(
     {
-        "add", "consistent", "cursor", "high", "limit", "low", "prefix", "project", "reverse", "self", "set", "unset",
-        "when", "where",
+        "add", "consistent", "cursor", "high", "limit", "low", "max_read", "prefix", "project", "reverse", "self",
+        "set", "unset", "when", "where",
     }
 )  # fmt: skip
 _METHODS = frozenset(
     {
-        "address", "count", "create", "delete", "delete_batch", "entity", "find", "get", "get_many", "index", "modify",
-        "patch", "put", "query", "save", "save_batch", "scan", "store", "table",
+        "address", "count", "create", "delete", "delete_batch", "entity", "explain", "find", "get", "get_many", "index",
+        "modify", "patch", "put", "query", "save", "save_batch", "scan", "store", "table",
     }
 )  # fmt: skip
 _LEAST_SPILL, _MOST_SPILL = 1024, 350 * 1024
@@ -79,6 +82,8 @@ class Scrutiny:
     def primary(self, key: Key) -> Pattern:
         """The pattern of the primary key."""
         pattern = self._pattern("", None, key.pk, key.sk)
+        if any(isinstance(given, Sharded) for given in key.pk):
+            raise self._error("the primary key cannot be sharded, for one key is one place; shard an index", "key")
         for name in pattern.fields:
             if admits_none(self._model.model_fields[name].annotation):
                 raise self._error(f"the key part {name!r} may be None; a primary key needs a value", name)
@@ -163,8 +168,30 @@ class Scrutiny:
         for template in (pk, sk):
             if not isinstance(template, tuple) or not template:
                 raise self._error(f"{title}: pk and sk are non-empty tuples of text and part.field", title)
-        fields = [self._part_field(given, title) for given in (*pk, *sk) if not isinstance(given, str)]
+        self._check_shards(pk, sk, title)
+        fields = [
+            self._part_field(given.by if isinstance(given, Sharded) else given, title)
+            for given in (*pk, *sk)
+            if not isinstance(given, str)
+        ]
         return Pattern(name, slot, pk, sk, {field: self._key_type(field) for field in fields})
+
+    def _check_shards(self, pk: Template, sk: Template, title: str) -> None:
+        if any(isinstance(given, Sharded) for given in sk):
+            raise self._error(f"{title}: Sharded belongs in pk, for it makes partitions", title)
+        found = [given for given in pk if isinstance(given, Sharded)]
+        if len(found) > 1:
+            raise self._error(f"{title}: pk has {len(found)} Sharded; one is enough", title)
+        for sharded in found:
+            count = sharded.shards
+            if isinstance(count, bool) or not isinstance(count, int) or not 2 <= count <= MOST_SHARDS:
+                raise self._error(f"{title}: the number of shards is 2 to {MOST_SHARDS}, not {count!r}", title)
+            if sharded.by in pk:
+                raise self._error(
+                    f"{title}: {sharded.by.field!r} is the same in all of a partition, so it cannot spread it; shard "
+                    "by another field",
+                    title,
+                )
 
     def _part_field(self, given: object, title: str) -> str:
         if not isinstance(given, Part):

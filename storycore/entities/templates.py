@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-__all__ = ["Index", "Key", "Part", "Template", "part"]
+__all__ = ["Index", "Key", "Part", "Sharded", "Template", "part"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,25 @@ class _Parts:
 part = _Parts()
 """``part.user_id`` stands for the value of the field ``user_id`` in a key."""
 
-Template: TypeAlias = tuple[str | Part, ...]
+
+@dataclass(frozen=True, slots=True)
+class Sharded:
+    """Stands in the partition of an index that too much is written to: spreads it over ``shards`` partitions.
+
+    Which one an instance goes to is told by a hash of ``by``, the same in every process. Listings read all of them and
+    are in the one order of the index. ``shards`` may grow at any time; before it shrinks, and before an index that has
+    data gets shards at all, list the data under another slot.
+
+    Args:
+        shards: 2 to 1000.
+        by: a field that has many values among the instances of one partition, such as their id.
+    """
+
+    shards: int
+    by: Part
+
+
+Template: TypeAlias = tuple[str | Part | Sharded, ...]
 """The parts of a key in order: text stands for itself."""
 
 
@@ -56,7 +74,7 @@ class Index:
     Args:
         name: of the accessor: ``repository.by_user``.
         slot: which of the store's overloaded indexes keeps it, 1 to 8; once per entity.
-        pk: the partition.
+        pk: the partition; may hold one ``Sharded``.
         sk: the order within the partition.
         when: instances for which it is false are not listed; nor are those where a part is ``None``, or where the only
             part is empty text. It should look at nothing but the instance.

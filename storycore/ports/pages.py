@@ -21,10 +21,16 @@ class Page(Generic[T]):
     Args:
         items: the results, in the listing's order.
         cursor: where the next page starts; ``None`` exactly when nothing is left.
+        previous: leads to the page before this one, which ends in front of this one's first item; ``None`` where
+            nothing is before, as on a page that was read without a cursor.
+        partial: reading stopped at the bound that the caller set: the page may be shorter than asked for, even empty,
+            and its cursor may find nothing.
     """
 
     items: Sequence[T]
     cursor: Cursor | None = None
+    previous: Cursor | None = None
+    partial: bool = False
 
     def __len__(self) -> int:
         return len(self.items)
