@@ -25,9 +25,13 @@ from storycore.testing.entity_examples import key
 from storycore.testing.entity_expiry import EntityExpiry
 from storycore.testing.entity_feed import EntityFeed
 from storycore.testing.entity_histories import EntityHistories
+from storycore.testing.entity_interruptions import EntityInterruptions
 from storycore.testing.entity_limits import EntityLimits
 from storycore.testing.entity_machine import machine_for
+from storycore.testing.entity_order import EntityOrder
 from storycore.testing.entity_reads import EntityReads
+from storycore.testing.entity_sets import EntitySets
+from storycore.testing.entity_sizes import EntitySizes
 from storycore.testing.entity_trace import run_trace
 from storycore.testing.entity_writes import EntityWrites
 from storycore.testing.harness import Harness
@@ -40,12 +44,16 @@ __all__ = ["EntityStoreSuite"]
 class EntityStoreSuite(
     LifecycleSuite,
     EntityWrites,
+    EntitySets,
+    EntitySizes,
     EntityBatches,
     EntityReads,
+    EntityOrder,
     EntityExpiry,
     EntityFeed,
     EntityLimits,
     EntityHistories,
+    EntityInterruptions,
     EntityDurability,
 ):
     """Every sentence of the EntityStore port as a test.

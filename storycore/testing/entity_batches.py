@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from storycore.errors import AlreadyExists, InvalidArgument, NotFound, PartialFailure, TransactionConflict
+from storycore.errors import (
+    AlreadyExists,
+    InvalidArgument,
+    NotFound,
+    PartialFailure,
+    TransactionConflict,
+    VersionConflict,
+)
 from storycore.ports.conditions import ABSENT, PRESENT, Matches
 from storycore.ports.entities import Check, Delete, EntityStore, Patch, Write, Written
 from storycore.testing.entity_examples import content, find, key, put, write
@@ -42,6 +52,20 @@ class EntityBatches:
             await store.write(writes)
         assert [Written, AlreadyExists, NotFound, Written] == [type(outcome) for outcome in caught.value.outcomes]
         assert [record is not None for record in await store.get([w.key for w in writes])] == [True, True, False, True]
+
+    @pytest.mark.parametrize("count", [3, 60, 301])
+    async def test_every_failure_of_a_long_batch_has_its_place(self, store: EntityStore, count: int) -> None:
+        """However a service cuts a batch, each outcome stands where its write stood, and all other writes are done."""
+        names = [f"{i:03d}" for i in range(count)]
+        await store.write([put(name, body=b"old") for name in names[::3]])
+        with pytest.raises(PartialFailure) as caught:
+            await store.write([put(name, body=b"new", when=ABSENT) for name in names])
+        assert [i for i in range(count) if i % 3 == 0] == sorted(caught.value.errors)
+        assert {AlreadyExists} == {type(error) for error in caught.value.errors.values()}
+        done = [outcome.key.sk for outcome in caught.value.outcomes if isinstance(outcome, Written)]
+        assert [name for i, name in enumerate(names) if i % 3] == done
+        bodies = [b"" if record is None else record.body for record in await store.get([key(name) for name in names])]
+        assert [b"new" if i % 3 else b"old" for i in range(count)] == bodies
 
     # Atomic writes.
 
@@ -88,6 +112,30 @@ class EntityBatches:
         assert stored == guard.record
         assert [await find(store, name) is not None for name in "abc"] == [True, True, False]
 
+    async def test_every_reason_is_named_with_what_is_stored(self, store: EntityStore, harness: Harness) -> None:
+        """Each failing position has the error that the write alone would have had, with the version that is there."""
+        past = harness.clock.now()
+        (one, two, _) = await write(store, put("1"), put("2"), put("old", expires_at=past))
+        assert one.version is not None
+        assert two.version is not None
+        with pytest.raises(TransactionConflict) as caught:
+            await write(
+                store,
+                put("1", when=ABSENT),
+                Patch(key=key("none")),
+                Delete(key=key("2"), when=Matches(one.version)),
+                put("fine"),
+                Check(key=key("old"), when=Matches(one.version)),
+                Check(key=key("old2"), when=ABSENT),
+                atomic=True,
+            )
+        reasons = caught.value.reasons
+        assert {0: AlreadyExists, 1: NotFound, 2: VersionConflict, 4: VersionConflict} == {
+            i: type(error) for i, error in reasons.items()
+        }
+        assert [two.version, None] == [getattr(reasons[i], "current", "") for i in (2, 4)]
+        assert await find(store, "fine") is None
+
     async def test_a_hundred_writes_are_one_atomic_write(self, store: EntityStore) -> None:
         """The largest atomic call works, over many partitions."""
         writes = [put(f"{i}", pk=f"p{i % 7}") for i in range(100)]
@@ -125,6 +173,46 @@ class EntityBatches:
                 await store.write([other], atomic=True, token="t")
         assert content(put("a", fields={"f": 1})) == content(await find(store, "a"))
 
+    async def test_a_token_belongs_to_every_part_of_its_writes(self, store: EntityStore) -> None:
+        """Whatever differs in one write makes it another call: the order of fields alone does not."""
+        await write(store, put("b", fields={"n": 1, "s": frozenset("x")}))
+        first: list[Write] = [put("a", fields={"f": 1, "g": 2}, body=b"b"), Patch(key=key("b"), add={"n": 1})]
+        results = await store.write(first, atomic=True, token="t")
+        for number, others in enumerate(_variants(first)):
+            with pytest.raises(InvalidArgument):
+                await store.write(others, atomic=True, token="t")
+                raise AssertionError(f"variant {number} was accepted: {others}")
+        same: list[Write] = [put("a", fields={"g": 2, "f": 1}, body=b"b"), first[1]]
+        assert results == await store.write(same, atomic=True, token="t")
+
+    async def test_a_token_remembers_what_was_handed_in(self, store: EntityStore) -> None:
+        """Changing a mapping after the call does not change what its token stands for."""
+        fields: dict[str, Any] = {"f": 1}
+        first = await store.write([put("a", fields=fields)], atomic=True, token="t")
+        fields["f"] = 2
+        assert first == await store.write([put("a", fields={"f": 1})], atomic=True, token="t")
+        with pytest.raises(InvalidArgument):
+            await store.write([put("a", fields=fields)], atomic=True, token="t")
+
+    async def test_a_token_is_free_after_its_time(self, store: EntityStore, harness: Harness) -> None:
+        """After ten minutes the same call writes anew, and so may another one."""
+        (first,) = await store.write([put("a")], atomic=True, token="t")
+        harness.clock.advance(timedelta(minutes=10, seconds=1))
+        (again,) = await store.write([put("a")], atomic=True, token="t")
+        assert (again.version or 0) > (first.version or 0)
+        harness.clock.advance(timedelta(minutes=10, seconds=1))
+        await store.write([put("b")], atomic=True, token="t")
+        assert await find(store, "b") is not None
+
+    async def test_concurrent_calls_with_one_token_write_once(self, store: EntityStore) -> None:
+        """Repeating a call while it is still under way does not double it."""
+        await write(store, put("a"))
+        writes = [Patch(key=key("a"), add={"n": 1})]
+        calls = (_insisted(store, writes, "t") for _ in range(8))
+        results = await asyncio.gather(*calls)
+        assert [results[0]] * 8 == results
+        assert content(put("a", fields={"n": 1})) == content(await find(store, "a"))
+
     async def test_a_token_of_a_refused_write_may_be_used_again(self, store: EntityStore) -> None:
         """A failed write leaves no trace, so its token does not count as used."""
         writes = [Patch(key=key("a"), set={"f": 1})]
@@ -133,3 +221,44 @@ class EntityBatches:
         await write(store, put("a"))
         await store.write(writes, atomic=True, token="t")
         assert content(put("a", fields={"f": 1})) == content(await find(store, "a"))
+
+
+def _variants(writes: list[Write]) -> list[list[Write]]:
+    """Calls that differ from the given one, a put and a patch, in one part."""
+    one, other = writes
+    puts: list[dict[str, Any]] = [
+        {"key": key("c")},
+        {"kind": "k2"},
+        {"expires_at": datetime(2100, 1, 1, tzinfo=UTC)},
+        {"index_keys": {1: key("x")}},
+        {"fields": {"f": 1}},
+        {"fields": {"f": True, "g": 2}},
+        {"body": b""},
+        {"when": ABSENT},
+    ]
+    patches: list[dict[str, Any]] = [
+        {"add": {"n": 2}},
+        {"add": {}, "set": {"n": 1}},
+        {"set": {"m": 1}},
+        {"unset": frozenset({"m"})},
+        {"include": {"s": frozenset("y")}},
+        {"exclude": {"s": frozenset("y")}},
+        {"body": b""},
+        {"index_keys": {}},
+        {"expires_at": None},
+    ]
+    fewer: list[list[Write]] = [[one], [other], [other, one]]
+    return (
+        fewer
+        + [[replace(one, **change), other] for change in puts]
+        + [[one, replace(other, **change)] for change in patches]
+    )
+
+
+async def _insisted(store: EntityStore, writes: list[Patch], token: str) -> list[Written]:
+    """Repeat a call that lost a race against itself."""
+    while True:
+        try:
+            return await store.write(writes, atomic=True, token=token)
+        except TransactionConflict:
+            await asyncio.sleep(0)

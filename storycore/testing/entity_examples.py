@@ -109,12 +109,16 @@ FIELDS: dict[str, Any] = {
     "a small float": 1e-130,
     "a large float": 1.5e125,
     "a decimal": Decimal("1.10"),
+    "a round decimal": Decimal("1E+125"),
+    "the largest decimal": Decimal("9." + "9" * 37 + "E+125"),
+    "minus nought": -0.0,
     "a whole decimal": Decimal("7"),
     "a small decimal": Decimal("1E-130"),
     "38 decimal digits": Decimal("1.2345678901234567890123456789012345678"),
     "true": True,
     "false": False,
     "a set": frozenset({"a"}),
+    "a set of empty text": frozenset({""}),
     "a set beyond ASCII": frozenset({"", "a", "A", "é", "👩‍🚀", "1", "a b"}),
     "a set of a thousand": frozenset(str(i) for i in range(1000)),
 }
@@ -148,6 +152,8 @@ def put(sk: str, pk: str = P, **parts: Any) -> Put:
 def _fields(value: object) -> Put:
     return put("a", fields={"f": value})
 
+
+_X = {"f": frozenset("x")}
 
 BAD_WRITES: dict[str, tuple[Any, type[StorycoreError]]] = {
     "no write": ({"key": key("a")}, InvalidArgument),
@@ -199,6 +205,8 @@ BAD_WRITES: dict[str, tuple[Any, type[StorycoreError]]] = {
     "number too large": (_fields(10**126), InvalidArgument),
     "float too large": (_fields(1e126), InvalidArgument),
     "number too small": (_fields(Decimal("1E-131")), InvalidArgument),
+    "float too small": (_fields(1e-131), InvalidArgument),
+    "39 digits of a large number": (_fields(Decimal("1" * 39 + "E+80")), InvalidArgument),
     "large body": (put("a", body=b"x" * 400 * 1024), TooLarge),
     "large text": (put("a", fields={"f": "é" * 200 * 1024}), TooLarge),
     "large patch": (Patch(key=key("a"), body=b"x" * 400 * 1024), TooLarge),
@@ -217,6 +225,23 @@ BAD_WRITES: dict[str, tuple[Any, type[StorycoreError]]] = {
     "set nothing": (Patch(key=key("a"), set=None), InvalidArgument),  # type: ignore[arg-type]  # what is refused
     "unset a text": (Patch(key=key("a"), unset="f"), InvalidArgument),  # type: ignore[arg-type]  # what is refused
     "unset a bad name": (Patch(key=key("a"), unset=frozenset({""})), InvalidArgument),
+    "field in include and exclude": (Patch(key=key("a"), include=_X, exclude=_X), InvalidArgument),
+    "field in include and set": (Patch(key=key("a"), include=_X, set={"f": 1}), InvalidArgument),
+    "field in exclude and unset": (Patch(key=key("a"), exclude=_X, unset=frozenset({"f"})), InvalidArgument),
+    "field in include and add": (Patch(key=key("a"), include=_X, add={"f": 1}), InvalidArgument),
+    "include nothing": (Patch(key=key("a"), include={"f": frozenset()}), InvalidArgument),
+    "exclude nothing": (Patch(key=key("a"), exclude={"f": frozenset()}), InvalidArgument),
+    "include a changeable set": (Patch(key=key("a"), include={"f": {"x"}}), InvalidArgument),  # type: ignore[dict-item]  # what is refused
+    "include text": (Patch(key=key("a"), include={"f": "x"}), InvalidArgument),  # type: ignore[dict-item]  # what is refused
+    "exclude a number": (Patch(key=key("a"), exclude={"f": frozenset({1})}), InvalidArgument),  # type: ignore[arg-type]  # what is refused
+    "include half a surrogate pair": (Patch(key=key("a"), include={"f": frozenset({"\ud800"})}), InvalidArgument),
+    "include in a bad name": (Patch(key=key("a"), include={"_f": frozenset("x")}), InvalidArgument),
+    "exclude as a list": (Patch(key=key("a"), exclude=[("f", "x")]), InvalidArgument),  # type: ignore[arg-type]  # what is refused
+    "a large include": (Patch(key=key("a"), include={"f": frozenset({"x" * 400 * 1024})}), TooLarge),
+    "a place in an index that is too long": (put("a" * 500, index_keys={1: Key("x", "i" * 600)}), InvalidKey),
+    "a place that escapes make too long": (put("a", index_keys={1: Key("x", "\0" * 511)}), InvalidKey),
+    "a partition of the adapter's own": (put("a", pk="\0storycore.x"), InvalidKey),
+    "an index partition of the adapter's own": (put("a", index_keys={1: Key("\0storycore", "x")}), InvalidKey),
     "patch with a naive expiry": (Patch(key=key("a"), expires_at=NAIVE), InvalidArgument),
     "patch with slot 9": (Patch(key=key("a"), index_keys={9: key("a")}), InvalidArgument),
     "patch with body None": (Patch(key=key("a"), body=None), InvalidArgument),  # type: ignore[arg-type]  # what is refused
@@ -232,6 +257,9 @@ BAD_CALLS: dict[str, tuple[Any, dict[str, Any], type[StorycoreError]]] = {
     "a token without atomic": ([put("a")], {"token": "t"}, InvalidArgument),
     "an empty token": ([put("a")], {"atomic": True, "token": ""}, InvalidArgument),
     "a long token": ([put("a")], {"atomic": True, "token": "t" * 37}, InvalidArgument),
+    "a token beyond ASCII": ([put("a")], {"atomic": True, "token": "é"}, InvalidArgument),
+    "a token that is no text": ([put("a")], {"atomic": True, "token": 1}, InvalidArgument),
+    "100 atomic writes and a token": ([put(f"{i}") for i in range(100)], {"atomic": True, "token": "t"}, TooLarge),
     "101 atomic writes": ([put(f"{i}") for i in range(101)], {"atomic": True}, TooLarge),
     "more than 4 MiB in an atomic write": (
         [put(f"{i}", body=b"x" * 399 * 1024) for i in range(11)],
@@ -246,6 +274,8 @@ _AFTER = Position(key("a"))
 BAD_PLANS: dict[str, Any] = {
     "no plan": P,
     "empty partition": replace(_PLAN, pk=""),
+    "partition of the adapter's own": replace(_PLAN, pk="\0storycore"),
+    "index partition of the adapter's own": replace(_PLAN, pk="\0storycore", slot=1),
     "partition that is no text": replace(_PLAN, pk=1),  # type: ignore[arg-type]  # what is refused
     "limit 0": replace(_PLAN, limit=0),
     "limit 1001": replace(_PLAN, limit=1001),
@@ -254,6 +284,10 @@ BAD_PLANS: dict[str, Any] = {
     "slot 0": replace(_PLAN, slot=0),
     "slot 9": replace(_PLAN, slot=9),
     "low above high": replace(_PLAN, low="b", high="a"),
+    "low above high in an index": replace(_PLAN, slot=1, low="b", high="a"),
+    "empty high": replace(_PLAN, high=""),
+    "long low": replace(_PLAN, low="x" * 1025),
+    "half a surrogate pair as low": replace(_PLAN, low="\ud800"),
     "low above high in reverse": replace(_PLAN, low="b", high="a", reverse=True),
     "empty low": replace(_PLAN, low=""),
     "bound that is no text": replace(_PLAN, high=1),  # type: ignore[arg-type]  # what is refused

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from storycore.errors import NotFound, TransactionConflict, VersionConflict
-from storycore.ports.conditions import ABSENT, PRESENT, Matches
-from storycore.ports.entities import Check, Delete, EntityStore, Key, Patch, QueryPlan, Segment, Written
+from storycore.ports.conditions import ABSENT, PRESENT, Matches, Version
+from storycore.ports.entities import Check, Delete, EntityStore, Key, Patch, QueryPlan, Segment, Write, Written
 from storycore.testing.entity_examples import P, content, find, key, put, walk, walk_segment, write
 from storycore.testing.harness import Harness
 
@@ -60,6 +60,47 @@ class EntityExpiry:
         with pytest.raises(TransactionConflict):
             await write(store, put("b"), Check(key=key("a")), atomic=True)
         assert await write(store, Delete(key=key("a"))) == [Written(key=key("a"), version=None)]
+
+    @pytest.mark.parametrize("atomic", [False, True])
+    async def test_an_expired_record_is_absent_for_every_form_of_write(
+        self, store: EntityStore, harness: Harness, atomic: bool
+    ) -> None:
+        """No put, patch, delete or check under ``PRESENT`` or ``Matches`` finds it, also a counter or a set."""
+        (old,) = await write(store, put("a", fields={"n": 1, "s": frozenset("x")}, expires_at=harness.clock.now()))
+        assert old.version is not None
+        for when, error in ((PRESENT, NotFound), (Matches(old.version), VersionConflict)):
+            forms: list[Write] = [
+                put("a", when=when),
+                Patch(key=key("a"), when=when),
+                Patch(key=key("a"), when=when, add={"n": 1}),
+                Patch(key=key("a"), when=when, include={"s": frozenset("y")}, expires_at=None),
+                Delete(key=key("a"), when=when),
+            ]
+            for form in [*forms, Check(key=key("a"), when=when)] if atomic else forms:
+                with pytest.raises(TransactionConflict if atomic else error) as caught:
+                    await write(store, form, atomic=atomic)
+                reason = caught.value.reasons[0] if isinstance(caught.value, TransactionConflict) else caught.value
+                assert (error, None) == (type(reason), getattr(reason, "current", None)), form
+        await write(store, Check(key=key("a"), when=ABSENT), put("b"), atomic=True)
+        assert [record is not None for record in await store.get([key("a"), key("b")])] == [False, True]
+
+    async def test_versions_go_on_across_expiry(self, store: EntityStore, harness: Harness) -> None:
+        """A record that expired, swept or not, is followed by higher versions only, so an old one never matches."""
+        versions: list[Version] = []
+        for is_swept in (False, True, False):
+            (written,) = await write(store, put("a", expires_at=harness.clock.now() + MINUTE))
+            assert written.version is not None
+            versions.append(written.version)
+            harness.clock.advance(MINUTE)
+            if is_swept:
+                await store.expire(harness.clock.now())
+            with pytest.raises(VersionConflict):
+                await write(store, put("a", when=Matches(written.version)))
+        await write(store, put("a"))
+        for old in versions:
+            with pytest.raises(VersionConflict):
+                await write(store, Delete(key=key("a"), when=Matches(old)))
+        assert versions == sorted(set(versions))
 
     async def test_an_expired_record_may_be_created_anew(self, store: EntityStore, harness: Harness) -> None:
         """``Put(when=ABSENT)`` over it creates, with a higher version, and nothing of the old record is left."""

@@ -71,6 +71,16 @@ class EntityReads:
             assert record is not None
             assert ({"n": n}, [record]) == (record.fields, list(page.records))
 
+    async def test_an_eventual_read_shows_a_state_that_was(self, store: EntityStore) -> None:
+        """Without ``consistent`` a read may be behind, but what it shows was written once, and whole."""
+        written: list[Record | None] = [None]
+        for n in range(10):
+            written += [each.record for each in await write(store, put("a", fields={"n": n}, body=b"%d" % n))]
+            (found,) = await store.get([key("a")], consistent=False)
+            page = await store.query(QueryPlan(pk=P, consistent=False))
+            assert found in written
+            assert all(record in written for record in page.records)
+
     # The table in order.
 
     async def test_a_query_lists_one_partition(self, store: EntityStore) -> None:
@@ -232,6 +242,17 @@ class EntityReads:
             assert json.loads(json.dumps(account)) == account
 
     # Everything.
+
+    async def test_only_what_was_written_is_there(self, store: EntityStore) -> None:
+        """What a store keeps for itself, of tokens, versions and what was deleted, shows in no read."""
+        await store.write([put("a"), Delete(key=key("none"))], atomic=True, token="t")
+        await write(store, put("b", index_keys={1: Key("x", "1")}))
+        await write(store, Delete(key=key("b")))
+        await asyncio.sleep(self.index_lag_seconds)
+        assert names(await walk_segment(store, Segment(), limit=1)) == ["a"]
+        assert names(await walk(store, QueryPlan(pk=P))) == ["a"]
+        for slot in range(1, 9):
+            assert await walk(store, QueryPlan(pk="x", slot=slot)) == []
 
     async def test_segments_partition_the_store(self, store: EntityStore) -> None:
         """Every record is in exactly one segment, once, whatever the page size."""
