@@ -12,6 +12,7 @@ from urllib.parse import quote
 from zlib import crc32
 
 from storycore.errors import NotProvisioned, SchemaMismatch, Unavailable
+from storycore_sqlite._checkpoints import LARGEST_LOG_BYTES
 from storycore_sqlite._errors import is_waiting, translating
 from storycore_sqlite._layout import LAYOUT_VERSION, create, is_older, recognise
 from storycore_sqlite.config import DurabilityMode, SqliteConfig
@@ -20,7 +21,8 @@ __all__ = ["DatabaseFile"]
 
 _CACHE_KIB = 32 * 1024
 _MAPPED_BYTES = 256 * 1024 * 1024
-_LARGEST_IDLE_LOG = 64 * 1024 * 1024
+_LARGEST_SMOOTH_LOG = 4000
+"""Pages after which a commit moves the log into the database by itself; mostly the writer does so when it is idle."""
 _OWNER_ALONE = 0o600
 _PAUSE_SECONDS = 0.01
 
@@ -135,7 +137,8 @@ class DatabaseFile:
     def _tune_writer(self, connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA synchronous = {self.durability.value}")
         connection.execute("PRAGMA fullfsync = ON")
-        connection.execute(f"PRAGMA journal_size_limit = {_LARGEST_IDLE_LOG}")
+        connection.execute(f"PRAGMA journal_size_limit = {LARGEST_LOG_BYTES}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_LARGEST_SMOOTH_LOG}")
 
     def _create(self, connection: sqlite3.Connection, feed_id: str) -> None:
         self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"))

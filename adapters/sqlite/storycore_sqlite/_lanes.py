@@ -1,4 +1,4 @@
-"""Lanes: one thread with one connection each, fed by the event loop.
+"""A lane: one thread with one connection, fed by the event loop.
 
 The loop gathers the units of one tick into one hand-over; the writer runs everything that has queued in one
 transaction, so that many durable writes share one flush to disk (`benchmarks/entities_sqlite.py` shows what it saves).
@@ -13,30 +13,19 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from storycore.errors import Unavailable
+from storycore_sqlite._units import Outcome, Unit, settle
 
-__all__ = ["Lane", "Outcome", "Unit", "commit_together", "run_each"]
+__all__ = ["Lane"]
 
 T = TypeVar("T")
 
-Unit: TypeAlias = Callable[[sqlite3.Connection], Any]  # each unit's result goes to its own caller
-"""Work for a lane's thread."""
-
 _MOST_UNITS = 512
 
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a unit: its result, or the error it failed with."""
-
-    result: object = None
-    error: Exception | None = None
-
-
 Executor: TypeAlias = Callable[[sqlite3.Connection, Sequence[Unit]], list[Outcome]]
+Rest: TypeAlias = Callable[[sqlite3.Connection, bool], None]
 _Task: TypeAlias = "tuple[asyncio.Future[Any], Unit]"
 
 
@@ -47,12 +36,16 @@ class Lane:
         name: of the thread.
         connect: opens the thread's connection; runs in the thread.
         execute: runs a batch of units; never raises.
+        rest: called after each batch, when its callers have been told; the flag says whether nothing waits.
     """
 
-    def __init__(self, name: str, connect: Callable[[], sqlite3.Connection], execute: Executor) -> None:
+    def __init__(
+        self, name: str, connect: Callable[[], sqlite3.Connection], execute: Executor, rest: Rest | None = None
+    ) -> None:
         self._name = name
         self._connect = connect
         self._execute = execute
+        self._rest = rest
         self._queue: queue.SimpleQueue[list[_Task] | None] = queue.SimpleQueue()
         self._gathered: list[_Task] = []
         self._is_closing = False
@@ -108,16 +101,18 @@ class Lane:
         try:
             connection = self._connect()
         except Exception as exc:  # whatever it is, the opener of the lane must hear of it
-            self._tell(_settle, self._ready, Outcome(error=exc))
+            self._tell(settle, self._ready, Outcome(error=exc))
             return
-        self._tell(_settle, self._ready, Outcome())
+        self._tell(settle, self._ready, Outcome())
         try:
             while tasks := self._next_tasks():
                 outcomes = self._execute(connection, [unit for _, unit in tasks])
                 self._tell(_deliver, tasks, outcomes)
+                if self._rest is not None:
+                    self._rest(connection, self._queue.empty())
         finally:
             connection.close()
-            self._tell(_settle, self._stopped, Outcome())
+            self._tell(settle, self._stopped, Outcome())
 
     def _next_tasks(self) -> list[_Task]:
         """Wait for tasks, and take all that have queued; empty when the lane closes."""
@@ -136,85 +131,6 @@ class Lane:
             self._loop.call_soon_threadsafe(function, *args)
 
 
-def run_each(connection: sqlite3.Connection, units: Sequence[Unit]) -> list[Outcome]:
-    """Run each unit for itself."""
-    return [_attempt(unit, connection) for unit in units]
-
-
-def commit_together(connection: sqlite3.Connection, units: Sequence[Unit]) -> list[Outcome]:
-    """Run all units in one transaction and commit it; a unit that fails is undone alone.
-
-    Units run without savepoints first, for these cost an eighth of a put. Only when one fails halfway, they all run
-    again behind savepoints; so a unit may run more than once, and what it did before is undone.
-    """
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        outcomes = _attempt_all(connection, units)
-        if outcomes is None:
-            _roll_back(connection)
-            connection.execute("BEGIN IMMEDIATE")
-            outcomes = [_attempt_alone(unit, connection) for unit in units]
-        connection.execute("COMMIT")
-    except sqlite3.Error as exc:
-        _roll_back(connection)
-        return _recover(connection, units, exc)
-    return outcomes
-
-
-def _attempt_all(connection: sqlite3.Connection, units: Sequence[Unit]) -> list[Outcome] | None:
-    """Run the units; ``None`` when one left something to undo."""
-    outcomes: list[Outcome] = []
-    for unit in units:
-        before = connection.total_changes
-        outcome = _attempt(unit, connection)
-        if outcome.error is not None and (
-            isinstance(outcome.error, sqlite3.Error) or connection.total_changes != before
-        ):
-            return None
-        outcomes.append(outcome)
-    return outcomes
-
-
-def _recover(connection: sqlite3.Connection, units: Sequence[Unit], exc: sqlite3.Error) -> list[Outcome]:
-    """The whole transaction is undone. Where space ran out, units that fit must not fail with the one that did not."""
-    if len(units) > 1 and getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-        return [outcome for unit in units for outcome in commit_together(connection, [unit])]
-    return [Outcome(error=exc)] * len(units)
-
-
-def _attempt_alone(unit: Unit, connection: sqlite3.Connection) -> Outcome:
-    connection.execute("SAVEPOINT unit")
-    outcome = _attempt(unit, connection)
-    if outcome.error is not None:
-        if not connection.in_transaction and isinstance(outcome.error, sqlite3.Error):
-            raise outcome.error  # SQLite has undone the whole transaction, as it does when the disk is full
-        connection.execute("ROLLBACK TO unit")
-    connection.execute("RELEASE unit")
-    return outcome
-
-
-def _attempt(unit: Unit, connection: sqlite3.Connection) -> Outcome:
-    try:
-        return Outcome(result=unit(connection))
-    except Exception as exc:  # belongs to the unit's caller, who raises it
-        return Outcome(error=exc)
-
-
-def _roll_back(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:
-        with suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-
-
-def _settle(future: asyncio.Future[Any], outcome: Outcome) -> None:
-    if future.done():
-        return
-    if outcome.error is None:
-        future.set_result(outcome.result)
-    else:
-        future.set_exception(outcome.error)
-
-
 def _deliver(tasks: Sequence[_Task], outcomes: Sequence[Outcome]) -> None:
     for (future, _), outcome in zip(tasks, outcomes, strict=True):
-        _settle(future, outcome)
+        settle(future, outcome)

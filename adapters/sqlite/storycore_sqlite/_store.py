@@ -16,10 +16,13 @@ from storycore.errors import StorycoreError, Unavailable
 from storycore.ports.capabilities import Durability, Guarantees
 from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import AdapterInfo, Health, Lifecycle, Provision
+from storycore_sqlite._checkpoints import Checkpoints
 from storycore_sqlite._errors import translated
 from storycore_sqlite._file import DatabaseFile
-from storycore_sqlite._lanes import Lane, Outcome, Unit, commit_together, run_each
+from storycore_sqlite._lanes import Lane
 from storycore_sqlite._process import this_process
+from storycore_sqlite._readers import Readers
+from storycore_sqlite._units import Outcome, Unit, commit_together
 from storycore_sqlite.config import DurabilityMode, SqliteConfig
 
 __all__ = ["SqliteStore"]
@@ -84,19 +87,20 @@ class SqliteStore(Lifecycle):
         self._opened = False
         if self._process.pid == self._owner:
             self._inline.close()
-            self._reader.end()  # before anything is waited for: a cancelled close leaves nothing behind
+            self._readers.end()  # before anything is waited for: a cancelled close leaves nothing behind
             await self._writer.close()
-            await self._reader.close()
+            await self._readers.close()
 
     async def _connect(self) -> None:
         self._process = this_process()
         self._owner = self._process.pid
-        self._writer = Lane("storycore-sqlite writer", self._open_writer, self._commit)
-        self._reader = Lane("storycore-sqlite reader", self._file.reader, run_each)
+        checkpoints = Checkpoints(self._config.path, self._config.busy_timeout_ms)
+        self._writer = Lane("storycore-sqlite writer", self._open_writer, self._commit, checkpoints.after_commit)
+        self._readers = Readers("storycore-sqlite reader", self._config.readers, self._file.reader)
         async with AsyncExitStack() as undo:
-            await self._reader.start()
-            undo.push_async_callback(self._reader.close)
-            self._inline = await self._reader.run(lambda _: self._file.reader(waiting=False))
+            await self._readers.start()
+            undo.push_async_callback(self._readers.close)
+            self._inline = await self._readers.run(lambda _: self._file.reader(waiting=False))
             undo.callback(self._inline.close)
             await self._writer.start()
             undo.pop_all()
@@ -122,9 +126,9 @@ class SqliteStore(Lifecycle):
         return await self._through(self._writer, unit)
 
     async def _read(self, unit: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a unit in the reader's thread."""
+        """Run a unit that reads, in the thread of a reader."""
         self._require_open()
-        return await self._through(self._reader, unit)
+        return await self._through(self._readers, unit)
 
     def _require_here(self) -> None:
         """Raise ``Unavailable`` unless the store is open and this is its process and its event loop.
@@ -135,7 +139,7 @@ class SqliteStore(Lifecycle):
             self._require_open()
             self._writer.require_own_loop()
 
-    async def _through(self, lane: Lane, unit: Callable[[sqlite3.Connection], T]) -> T:
+    async def _through(self, lane: Lane | Readers, unit: Callable[[sqlite3.Connection], T]) -> T:
         try:
             return await lane.run(unit)
         except sqlite3.Error as exc:

@@ -30,6 +30,7 @@ class SqliteConfig(BaseModel):
         feed_retention: how long the change feed is kept at least; at least 10 minutes.
         inline_reads: read single records on the event loop's own thread, which takes microseconds on a local disk;
             turn it off for files on a network disk.
+        readers: how many queries, scans and other longer reads may run at the same time, each in a thread; 1 to 16.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +40,7 @@ class SqliteConfig(BaseModel):
     busy_timeout_ms: int = Field(default=5000, ge=0, le=600_000)
     feed_retention: timedelta = Field(default=timedelta(hours=24), ge=timedelta(minutes=10))
     inline_reads: bool = True
+    readers: int = Field(default=2, ge=1, le=16)
 
     @field_validator("path")
     @classmethod

@@ -39,9 +39,7 @@ async def filled(path: Path, count: int = 200) -> None:
 
 
 def lanes() -> int:
-    return sum(
-        thread.name in ("storycore-sqlite reader", "storycore-sqlite writer") for thread in threading.enumerate()
-    )
+    return sum(thread.name.startswith(("storycore-sqlite r", "storycore-sqlite w")) for thread in threading.enumerate())
 
 
 async def test_a_missing_file_is_not_provisioned_and_not_made(tmp_path: Path) -> None:
@@ -88,7 +86,7 @@ async def test_opening_twice_at_once_opens_once(tmp_path: Path) -> None:
     await store.ensure()
     before = lanes()
     await asyncio.gather(*(store.open() for _ in range(5)))
-    assert lanes() == before + 2
+    assert lanes() == before + 3
     await store.close()
     assert lanes() == before
 
@@ -300,6 +298,7 @@ async def test_durability_is_what_was_configured(tmp_path: Path) -> None:
         {"path": ""},
         {"path": "x", "durability": "most"},
         {"path": "x", "busy_timeout_ms": -1},
+        {"path": "x", "readers": 0},
         {"path": "x", "feed_retention": "PT1M"},
         {"path": "x", "colour": "red"},
     ],

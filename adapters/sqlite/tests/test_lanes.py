@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from storycore_sqlite._errors import translated
-from storycore_sqlite._lanes import Lane, Outcome, commit_together, run_each
+from storycore_sqlite._lanes import Lane
+from storycore_sqlite._units import commit_together
 
 from storycore.errors import AccessDenied, InvalidArgument, StorageFull, Unavailable
 
@@ -171,12 +172,32 @@ async def test_a_lane_belongs_to_its_loop(writer: Lane) -> None:
         await asyncio.to_thread(elsewhere)
 
 
-async def test_readers_keep_no_transaction_open(connection: sqlite3.Connection) -> None:
-    """Each unit of a reader stands for itself, its error included."""
-    connection.execute("INSERT INTO t VALUES (1, x'')")
-    count = "SELECT count(*) FROM t"
-    outcomes = run_each(connection, [lambda c: c.execute(count).fetchone(), lambda c: c.execute("nonsense")])
-    assert Outcome((1,)) == outcomes[0]
-    assert isinstance(outcomes[1].error, sqlite3.OperationalError)
-    assert connection.in_transaction is False
-    connection.close()
+async def test_a_lane_rests_after_each_batch(connection: sqlite3.Connection) -> None:
+    """What is done when nobody waits is done in the lane's own thread, after the callers were told."""
+    rests: list[tuple[int, bool]] = []
+
+    def rest(own: sqlite3.Connection, is_idle: bool) -> None:
+        rests.append((own.total_changes, is_idle))
+
+    lane = Lane("writer", lambda: connection, commit_together, rest)
+    await lane.start()
+    await asyncio.gather(*(lane.run(insert(n)) for n in range(7)))
+    await lane.close()
+    assert rests == [(7, True)]
+
+
+async def test_a_unit_that_fails_late_is_run_again_alone(writer: Lane, tmp_path: Path) -> None:
+    """The group runs bare first and once more behind savepoints; what counts is the second time."""
+    runs: list[str] = []
+
+    def late(connection: sqlite3.Connection) -> object:
+        runs.append("late")
+        return failing(5)(connection)
+
+    def before(connection: sqlite3.Connection) -> object:
+        runs.append("before")
+        return insert(4)(connection)
+
+    outcomes = await asyncio.gather(writer.run(before), writer.run(late), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [int, InvalidArgument]
+    assert (numbers(tmp_path), runs) == ([4], ["before", "late"] * 2)
