@@ -26,6 +26,7 @@ from storycore.testing.entity_expiry import EntityExpiry
 from storycore.testing.entity_feed import EntityFeed
 from storycore.testing.entity_histories import EntityHistories
 from storycore.testing.entity_interruptions import EntityInterruptions
+from storycore.testing.entity_kills import EntityKills
 from storycore.testing.entity_limits import EntityLimits
 from storycore.testing.entity_machine import machine_for
 from storycore.testing.entity_order import EntityOrder
@@ -55,6 +56,7 @@ class EntityStoreSuite(
     EntityHistories,
     EntityInterruptions,
     EntityDurability,
+    EntityKills,
 ):
     """Every sentence of the EntityStore port as a test.
 

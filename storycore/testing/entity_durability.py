@@ -10,20 +10,19 @@ import pytest
 from storycore.errors import AlreadyExists, TransactionConflict
 from storycore.ports.capabilities import Durability
 from storycore.ports.conditions import ABSENT
-from storycore.ports.entities import Action, Delete, EntityStore, Key, Patch, QueryPlan
-from storycore.testing.entity_examples import P, content, find, key, put, walk, walk_changes, write
+from storycore.ports.entities import Delete, EntityStore, Key, Patch, QueryPlan
+from storycore.testing.entity_examples import content, find, key, put, walk, walk_changes, write
 from storycore.testing.harness import Harness
 from storycore.testing.processes import Child, Line, child
 
 __all__ = ["EntityDurability"]
 
 HERE: Final = "storycore.testing.entity_durability"
-KILLS: Final = 3
 
 
 @pytest.mark.asyncio
 class EntityDurability:
-    """The part of the EntityStore suite that closes, kills and races."""
+    """The part of the EntityStore suite that closes and races."""
 
     async def test_everything_is_there_after_opening_again(self, harness: Harness) -> None:
         """Records, indexes, versions, tokens and the feed outlive closing where durability is claimed."""
@@ -50,19 +49,6 @@ class EntityDurability:
             assert feed == (await walk_changes(store))[: len(feed)]
             assert len(await walk_changes(store, feed[-1].position)) == 1
         await store.close()
-
-    async def test_what_was_acknowledged_survives_a_kill(self, harness: Harness) -> None:
-        """After each kill every acknowledged write is there, and every atomic write is there whole or not at all."""
-        await (await durable(harness)).close()
-        acknowledged = 0
-        for _ in range(KILLS):
-            async with child(harness, f"{HERE}:_write_for_ever", acknowledged) as writer:
-                for _ in range(15):
-                    acknowledged = await writer.hear()
-                await writer.kill()
-            store = await harness.started()
-            acknowledged = await _verify(store, acknowledged)
-            await store.close()
 
     async def test_of_several_processes_one_creates(self, harness: Harness) -> None:
         """Each contested key is created by exactly one process; counters lose nothing."""
@@ -103,31 +89,6 @@ async def durable(harness: Harness) -> EntityStore:
         await store.close()
         pytest.skip("not claimed: durability beyond the process")
     return store
-
-
-async def _write_for_ever(store: EntityStore, line: Line, number: int) -> None:
-    """Write numbered groups of three records, indexed, and report each once the call has returned."""
-    while True:
-        number += 1
-        group = [
-            put(f"{number:06}{part}", index_keys={1: Key("x", f"{number:06}")}, body=b"x" * 3000) for part in "abc"
-        ]
-        await store.write(group, atomic=True)
-        line.say(number)
-
-
-async def _verify(store: EntityStore, acknowledged: int) -> int:
-    """Check that all groups up to ``acknowledged``, and only whole ones, are there; returns the last one."""
-    assert (await store.health(deep=True)).ok
-    found = [record.key.sk for record in await walk(store, QueryPlan(pk=P))]
-    last = int(found[-1][:-1])
-    assert last >= acknowledged
-    assert [f"{number:06}{part}" for number in range(1, last + 1) for part in "abc"] == found
-    assert found == [record.key.sk for record in await walk(store, QueryPlan(pk="x", slot=1))]
-    if store.capabilities.has("entities.changes"):
-        told = [change.key.sk for change in await walk_changes(store) if change.action is Action.PUT]
-        assert found == sorted(told)
-    return last
 
 
 async def _race(store: EntityStore, line: Line, name: str) -> None:
