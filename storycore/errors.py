@@ -25,6 +25,7 @@ __all__ = [
     "InvalidKey",
     "NotFound",
     "NotProvisioned",
+    "NotUnique",
     "PartialFailure",
     "PluginError",
     "Retry",
@@ -181,6 +182,25 @@ class AlreadyExists(ConditionFailed):
     """A write demanded that the key be absent, and a live value is there."""
 
     code = "already_exists"
+
+
+class NotUnique(AlreadyExists):
+    """Another live instance holds a value that only one may have; the value itself is not told.
+
+    Args:
+        kind: of the instances.
+        constraint: the name of the ``Unique`` that was declared.
+        fields: whose value, or values together, are taken.
+    """
+
+    code = "not_unique"
+    default_retry = Retry.NEVER
+
+    def __init__(self, message: str, *, kind: str, constraint: str, fields: Sequence[str]) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.constraint = constraint
+        self.fields = tuple(fields)
 
 
 class VersionConflict(ConditionFailed):

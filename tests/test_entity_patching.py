@@ -122,7 +122,7 @@ async def test_index_keys_follow_a_patch(notes: Repository[Note]) -> None:
         ({"unset": ["txt"]}, "Did you mean 'text'"),
         ({"add": {"star": 1}}, "Did you mean 'stars'"),
         ({"set": {"note_id": "n2"}}, "part of the key"),
-        ({"set": {"stars": 1}, "add": {"stars": 1}}, "one of set, add and unset"),
+        ({"set": {"stars": 1}, "add": {"stars": 1}}, "one part of a patch"),
         ({"add": {"text": 1}}, "no number"),
         ({"add": {"pages": "1"}}, "must be a number"),
         ({"add": {"pages": True}}, "must be a number"),

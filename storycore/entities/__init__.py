@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from storycore.entities.addresses import KeyLike
 from storycore.entities.declaration import Entity, entity
 from storycore.entities.explaining import Explanation
 from storycore.entities.listing import Listing
 from storycore.entities.query import Query
-from storycore.entities.repository import KeyLike, Repository
+from storycore.entities.repository import Repository
+from storycore.entities.soft_deletion import SoftDelete
 from storycore.entities.templates import Index, Key, Sharded, part
+from storycore.entities.uniqueness import Unique
+from storycore.entities.writing import Upserted
 
 __all__ = [
     "Entity",
@@ -19,6 +23,9 @@ __all__ = [
     "Query",
     "Repository",
     "Sharded",
+    "SoftDelete",
+    "Unique",
+    "Upserted",
     "entity",
     "part",
 ]

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from storycore.entities.declaration import Entity
 from storycore.entities.scrutiny import LAYOUT_FIELD
 from storycore.entities.stamps import stamp
+from storycore.entities.uniqueness import HELD_FIELD, held_by
 from storycore.errors import Corrupt, InvalidArgument, InvalidKey, SchemaMismatch
 from storycore.ports.conditions import ANY, Condition
 from storycore.ports.entities import FieldValue, Key, Put, Record
@@ -26,6 +27,9 @@ from storycore.ports.entities import FieldValue, Key, Put, Record
 __all__ = ["from_record", "key_of", "plain", "problems", "to_put"]
 
 M = TypeVar("M", bound=BaseModel)
+
+_OWN_FIELDS = frozenset({LAYOUT_FIELD, HELD_FIELD})
+"""Fields of a record that are no fields of the model."""
 
 
 def key_of(entity: Entity[M], instance: M) -> Key:
@@ -50,6 +54,9 @@ def to_put(entity: Entity[M], instance: M, *, when: Condition = ANY) -> Put:
         raise InvalidArgument(f"A {entity.kind} is a {entity.model.__name__}, not a {type(instance).__name__}.")
     twin = _loadable(entity, _json(entity, _dumped(entity, instance)))
     fields, body = _parted(entity, twin)
+    held = frozenset(value for constraint in entity.constraints if (value := constraint.value(twin)) is not None)
+    if held:
+        fields[HELD_FIELD] = held
     return Put(
         key=key_of(entity, twin),
         kind=entity.kind,
@@ -75,7 +82,7 @@ def from_record(entity: Entity[M], record: Record) -> M:
     is_present = entity.has_present_form(record.fields.get(LAYOUT_FIELD))
     text = _spliced(entity, record) if is_present else _upgraded(entity, record)
     instance = _validated(entity, record.key, text)
-    stamp(instance, record.key, record.version)
+    stamp(instance, record.key, record.version, held_by(record))
     return instance
 
 
@@ -172,15 +179,17 @@ def _schema_of(entity: Entity[M], record: Record) -> int:
 
 
 def _spliced(entity: Entity[M], record: Record) -> bytes:
-    """One JSON object of promoted fields and body, without parsing the body."""
+    """One JSON object of promoted fields and body, without parsing the body; of equal names the last counts.
+
+    A set that has lost its last member stands neither here nor there.
+    """
     body = record.body
     if not (body.startswith(b"{") and body.endswith(b"}")):
         raise _corrupt(entity, record.key, "its body is no JSON object")
-    values = {name: plain(v) for name, v in record.fields.items() if name != LAYOUT_FIELD}
-    if not values:
-        return body
-    head = _json(entity, values)[:-1]
-    return head + (b"}" if body == b"{}" else b"," + body[1:])
+    emptied = {name: () for name in entity.sets if name not in record.fields}
+    values = {name: plain(v) for name, v in record.fields.items() if name not in _OWN_FIELDS}
+    parts = (_json(entity, emptied), body, _json(entity, values))
+    return b"{" + b",".join(part[1:-1] for part in parts if part != b"{}") + b"}"
 
 
 def plain(value: FieldValue) -> object:
@@ -204,11 +213,13 @@ def _upgraded(entity: Entity[M], record: Record) -> bytes:
             f"The {entity.kind} {record.key.pk!r} of schema {schema} could not be upgraded to {entity.schema}: "
             f"{type(exc).__name__}; correct the upgrade function."
         ) from exc
+    for name in entity.sets:
+        data.setdefault(name, [])
     return _json(entity, data)
 
 
 def _merged(entity: Entity[M], record: Record) -> dict[str, Any]:  # JSON values
-    """Body and fields as one; a counter that its layout kept in the body goes on from there."""
+    """Body and fields as one; a counter or set that its layout kept in the body goes on from there."""
     try:
         data: dict[str, Any] = json.loads(record.body)  # JSON values
     except ValueError as exc:
@@ -216,7 +227,9 @@ def _merged(entity: Entity[M], record: Record) -> dict[str, Any]:  # JSON values
     for name, value in record.fields.items():
         if name in entity.counters and name in data and isinstance(value, int | Decimal):
             value = Decimal(str(data[name])) + value
-        if name != LAYOUT_FIELD:
+        if isinstance(value, frozenset) and isinstance(data.get(name), list):
+            value |= frozenset(data[name])
+        if name not in _OWN_FIELDS:
             data[name] = plain(value)
     return data
 

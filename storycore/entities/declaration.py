@@ -10,9 +10,13 @@ from zlib import crc32
 
 from pydantic import BaseModel
 
+from storycore.entities.annotations import admits_none, is_set
+from storycore.entities.key_types import KeyType, key_type_of
 from storycore.entities.patterns import Pattern
 from storycore.entities.scrutiny import Scrutiny
+from storycore.entities.soft_deletion import SoftDelete
 from storycore.entities.templates import Index, Key
+from storycore.entities.uniqueness import Constraint, Unique
 
 __all__ = ["Entity", "Upgrade", "entity"]
 
@@ -38,6 +42,8 @@ class Entity(Generic[M]):
         upgrades: from schema number to the function that leads to the next.
         timestamps: the fields that hold when an instance was created and last changed.
         spill: a body of more bytes is kept in the blob store; ``None``: never.
+        unique: what only one live instance may hold, by the constraint's name.
+        soft_delete: how a deletion can be undone; ``None``: it cannot.
     """
 
     model: type[M]
@@ -51,15 +57,18 @@ class Entity(Generic[M]):
     upgrades: Mapping[int, Upgrade] = field(default_factory=dict)
     timestamps: tuple[str, str] | None = None
     spill: int | None = None
+    unique: Mapping[str, Unique] = field(default_factory=dict)
+    soft_delete: SoftDelete | None = None
 
     @cached_property
     def layout(self) -> str:
-        """The form, and a digest of where and until when instances are listed; stored with every record.
+        """The form, and a digest of where instances are listed, until when, and what they hold; in every record.
 
         A record of another layout is read as ever. It is outdated all the same, for an index may lack it.
         """
         listed = [(p.slot, p.described) for p in sorted(self.indexes.values(), key=lambda p: p.slot or 0)]
-        return f"{self.form}.{crc32(repr((listed, self.ttl)).encode()):08x}"
+        held = [(name, u.fields, u.within, u.fold) for name, u in sorted(self.unique.items())]
+        return f"{self.form}.{crc32(repr((listed, self.ttl, held)).encode()):08x}"
 
     @cached_property
     def form(self) -> str:
@@ -77,8 +86,33 @@ class Entity(Generic[M]):
 
     @cached_property
     def indexed(self) -> frozenset[str]:
-        """All fields that stand in a key or an index key."""
-        return frozenset(name for pattern in (self.table, *self.indexes.values()) for name in pattern.fields)
+        """All fields that stand in a key, an index key or a unique value."""
+        placed = [name for pattern in (self.table, *self.indexes.values()) for name in pattern.fields]
+        return frozenset(placed) | {
+            name for unique in self.unique.values() for name in (*unique.fields, *unique.within)
+        }
+
+    @cached_property
+    def sets(self) -> frozenset[str]:
+        """Promoted fields that always hold a set."""
+        fields = self.model.model_fields
+        found = {name: fields[name].annotation for name in self.promoted}
+        return frozenset(name for name, given in found.items() if is_set(given) and not admits_none(given))
+
+    @cached_property
+    def constraints(self) -> tuple[Constraint, ...]:
+        """The unique values, with the types of their fields."""
+        return tuple(Constraint(unique, self._key_types(unique)) for unique in self.unique.values())
+
+    @property
+    def has_companions(self) -> bool:
+        """Whether a write of an instance may take other writes with it."""
+        return bool(self.unique) or self.soft_delete is not None
+
+    def _key_types(self, unique: Unique) -> dict[str, KeyType]:
+        fields = self.model.model_fields
+        types = {name: key_type_of(fields[name].annotation) for name in (*unique.within, *unique.fields)}
+        return {name: found for name, found in types.items() if found is not None}
 
 
 def entity(
@@ -94,6 +128,8 @@ def entity(
     upgrades: Mapping[int, Upgrade] | None = None,
     timestamps: tuple[str, str] | None = None,
     spill: int | None = None,
+    unique: Sequence[Unique] = (),
+    soft_delete: SoftDelete | str | None = None,
 ) -> Entity[M]:
     """Declare how a pydantic model is stored.
 
@@ -110,6 +146,9 @@ def entity(
         timestamps: the names of two datetime fields: created, changed.
         spill: keep what is not promoted in the blob store where it is longer than this many bytes, 1024 to 358 400;
             without it an instance of more than 400 KiB cannot be stored.
+        unique: values, or several together, that only one live instance may hold.
+        soft_delete: a field of type ``datetime | None``: ``delete`` sets it and hides the instance, ``restore`` brings
+            it back; with ``SoftDelete(field, keep=…)`` for so long.
 
     Raises:
         ConfigError: the declaration contradicts the model or itself.
@@ -124,6 +163,9 @@ def entity(
     scrutiny.check_upgrades(schema, upgrades or {})
     scrutiny.check_timestamps(timestamps)
     scrutiny.check_spill(spill)
+    scrutiny.check_unique(unique)
+    deletion = SoftDelete(soft_delete) if isinstance(soft_delete, str) else soft_delete
+    scrutiny.check_soft_delete(deletion, taken=(*table.fields, ttl, *(timestamps or ())))
     return Entity(
         model=model,
         kind=kind,
@@ -136,4 +178,6 @@ def entity(
         upgrades=dict(upgrades or {}),
         timestamps=timestamps,
         spill=spill,
+        unique={constraint.name: constraint for constraint in unique},
+        soft_delete=deletion,
     )

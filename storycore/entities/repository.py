@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
-from storycore.entities.codec import from_record, key_of
+from storycore.entities.addresses import KeyLike, address_of
+from storycore.entities.codec import from_record
 from storycore.entities.cursors import CursorSeal, QueryIdentity
 from storycore.entities.declaration import Entity
 from storycore.entities.listing import Listing
 from storycore.entities.patching import Changes
 from storycore.entities.query import Query
 from storycore.entities.reading import whole
+from storycore.entities.soft_deletion import deleted_twin
 from storycore.entities.walks import Walk
-from storycore.entities.writing import Writer, not_found
+from storycore.entities.writing import Upserted, Writer, not_found
 from storycore.errors import InvalidArgument
 from storycore.filters import as_filter
 from storycore.ports.conditions import ABSENT, ANY, Condition
-from storycore.ports.entities import Delete, EntityStore, Key, Position, RecordPage, Segment
+from storycore.ports.entities import EntityStore, Key, Position, RecordPage, Segment
 from storycore.ports.environment import Environment
 from storycore.ports.filters import Filter
 from storycore.ports.pages import Pages
@@ -29,9 +31,6 @@ from storycore.suggestions import did_you_mean
 __all__ = ["KeyLike", "Repository"]
 
 M = TypeVar("M", bound=BaseModel)
-
-KeyLike: TypeAlias = Key | BaseModel | Mapping[str, object] | object
-"""A key: an instance, a mapping of parts, a ``Key``, or the value itself where the key has one part."""
 
 
 class Repository(Generic[M]):
@@ -55,7 +54,8 @@ class Repository(Generic[M]):
         self.entity = entity
         self.store = store
         self._writer = Writer(entity, store, env)
-        self._source = whole(entity, store, CursorSeal(cursor_key))
+        self._seal = CursorSeal(cursor_key)
+        self._source = whole(entity, store, self._seal)
         self._listings = {name: Listing(self._source, pattern) for name, pattern in entity.indexes.items()}
         self.table = Listing(self._source, entity.table)
 
@@ -88,26 +88,14 @@ class Repository(Generic[M]):
             InvalidArgument: a part is missing, unknown or of the wrong type.
             InvalidKey: a part is empty or cannot stand in a key.
         """
-        if key is None:
-            return self.entity.table.address(parts)
-        if parts:
-            raise InvalidArgument("Give the key itself or its parts by name, not both.")
-        if isinstance(key, Key):
-            return key
-        if isinstance(key, self.entity.model):
-            return key_of(self.entity, key)
-        if isinstance(key, Mapping):
-            return self.entity.table.address({str(name): value for name, value in key.items()})
-        fields = self.entity.table.fields
-        if len(fields) != 1:
-            raise InvalidArgument(f"The key of a {self.entity.kind} has the parts {', '.join(fields)}; name each.")
-        return self.entity.table.address({fields[0]: key})
+        return address_of(self.entity, key, parts)
 
     async def create(self, instance: M) -> M:
         """Store a new instance and stamp it.
 
         Raises:
-            AlreadyExists: its key is taken.
+            AlreadyExists: its key is taken, by a deleted instance too, which can be restored or purged.
+            NotUnique: another instance holds one of its unique values.
             InvalidArgument, TooLarge: it cannot be stored.
         """
         return await self.put(instance, when=ABSENT)
@@ -146,7 +134,8 @@ class Repository(Generic[M]):
 
         Raises:
             VersionConflict: somebody else wrote it since; load it again.
-            AlreadyExists, NotFound: a condition of presence failed.
+            NotUnique: another instance holds one of its unique values.
+            AlreadyExists, NotFound: a condition of presence failed, or a deleted instance has the key.
             InvalidArgument, TooLarge: it cannot be stored.
         """
         return await self._writer.put(instance, when)
@@ -172,33 +161,66 @@ class Repository(Generic[M]):
         set: Mapping[str, object] | None = None,  # noqa: A002 - the verb of the port
         add: Mapping[str, int | float | Decimal] | None = None,
         unset: Sequence[str] = (),
+        include: Mapping[str, Collection[str]] | None = None,
+        exclude: Mapping[str, Collection[str]] | None = None,
         when: Filter | Mapping[str, object] | None = None,
         **parts: object,
     ) -> M:
         """Change some fields of a stored instance and return it as it now is.
 
-        Adding to counters alone is one atomic step that cannot conflict, unless an index or a validator looks at them.
-        Everything else reads, changes, validates and writes under the version that was read, again when somebody was
-        faster; index keys follow. Counting does not touch the timestamp of the last change.
+        Adding to counters and changing the members of promoted sets, and nothing else, is one atomic step that cannot
+        conflict, unless an index, a unique value or a validator looks at them. Everything else reads, changes,
+        validates and writes under the version that was read, again when somebody was faster; index keys follow.
+        Counting does not touch the timestamp of the last change.
 
         Args:
             set: field to its new value.
             add: numeric field to what is added.
             unset: fields that go back to their default.
+            include: field that is a set to the members it gains.
+            exclude: field that is a set to the members it loses; what is not there is no error.
             when: change only an instance that matches.
 
         Raises:
             NotFound: there is no such instance.
+            NotUnique: another instance holds one of its unique values.
             ConditionFailed: it does not match ``when``.
             InvalidArgument: a field is unknown or the result is not valid.
             VersionConflict: others were faster 16 times in a row.
         """
-        changes = Changes(set or {}, add or {}, unset, as_filter(when))
+        changes = Changes(set or {}, add or {}, unset, as_filter(when), include or {}, exclude or {})
         changes.check(self.entity)
-        address = self.address(key, **parts)
-        if changes.only_count(self.entity):
-            return await self._writer.count(address, changes)
-        return await self._writer.rewrite(address, lambda _: changes)
+        return await self._writer.patch(self.address(key, **parts), changes)
+
+    async def upsert(
+        self,
+        instance: M,
+        /,
+        *,
+        set: Mapping[str, object] | None = None,  # noqa: A002 - the verb of the port
+        add: Mapping[str, int | float | Decimal] | None = None,
+        unset: Sequence[str] = (),
+        include: Mapping[str, Collection[str]] | None = None,
+        exclude: Mapping[str, Collection[str]] | None = None,
+    ) -> Upserted[M]:
+        """Store ``instance`` if its key is free; else change what is stored there as ``patch`` does.
+
+        ``upsert(Visit(page="p1", count=1), add={"count": 1})`` counts from the first visit on. Without changes it gives
+        what is stored, or stores the first. It never overwrites what somebody else created meanwhile.
+
+        Returns:
+            the instance as it now is, and whether it was created.
+
+        Raises:
+            AlreadyExists: a deleted instance has the key.
+            NotUnique: another instance holds one of its unique values.
+            InvalidArgument, TooLarge: the instance or the result of the changes cannot be stored.
+            VersionConflict: others were faster 16 times in a row.
+        """
+        changes = Changes(set or {}, add or {}, unset, None, include or {}, exclude or {})
+        if changes.fields:
+            changes.check(self.entity)
+        return await self._writer.upsert(instance, changes if changes.fields else None)
 
     async def count(self, key: KeyLike, amounts: Mapping[str, int | Decimal], /) -> M:
         """Add to counters, and to nothing else: ``count("s9", {"views": 1})``; otherwise as ``patch``.
@@ -239,6 +261,8 @@ class Repository(Generic[M]):
     async def delete(self, key: KeyLike | None = None, /, *, when: Condition | None = None, **parts: object) -> bool:
         """Remove an instance; returns whether there was one.
 
+        Where soft deletion is declared the instance can be restored; it is gone for every other operation.
+
         Args:
             key: an instance that was loaded or saved is removed only in that version.
             when: the condition instead.
@@ -247,10 +271,36 @@ class Repository(Generic[M]):
             VersionConflict: somebody wrote the instance since it was loaded.
             NotFound: ``when`` is ``PRESENT`` and there is none.
         """
-        address = self.address(key, **parts)
-        expected = self._writer.expected(key) if isinstance(key, self.entity.model) else ANY
-        [written] = await self.store.write([Delete(key=address, when=expected if when is None else when)])
-        return written.version is not None
+        if isinstance(key, self.entity.model) and not parts:
+            return await self._writer.delete_instance(key, when)
+        return await self._writer.delete(self.address(key, **parts), ANY if when is None else when)
+
+    async def restore(self, key: KeyLike | None = None, /, **parts: object) -> M:
+        """Bring a deleted instance back, and return it.
+
+        Raises:
+            NotFound: no deleted instance has the key, or it is no longer kept.
+            NotUnique: another instance has taken one of its unique values meanwhile.
+            InvalidArgument: the entity has no soft deletion.
+        """
+        self._require_soft_deletion()
+        return await self._writer.restore(self.address(key, **parts))
+
+    async def purge(self, key: KeyLike | None = None, /, **parts: object) -> bool:
+        """Remove an instance for good, deleted or not; returns whether there was one.
+
+        It need not be readable, so that what is corrupt can be removed as well.
+        """
+        return await self._writer.purge(self.address(key, **parts))
+
+    def deleted(self, *, where: Filter | Mapping[str, object] | None = None) -> Pages[M]:
+        """All deleted instances that can be restored, in no particular order; the whole store is read for them.
+
+        Raises:
+            InvalidArgument: the entity has no soft deletion.
+        """
+        self._require_soft_deletion()
+        return self._scanned(deleted_twin(self.entity), where)
 
     async def delete_batch(self, keys: Iterable[KeyLike]) -> int:
         """Remove any number of instances, whatever their version, in few calls; returns how many there were.
@@ -263,10 +313,7 @@ class Repository(Generic[M]):
 
     def scan(self, *, where: Filter | Mapping[str, object] | None = None) -> Pages[M]:
         """All instances in the store, in no particular order."""
-        identity = QueryIdentity(
-            kind=self.entity.kind, index="", partition="", low=None, high=None, reverse=False, where=as_filter(where)
-        )
-        return Walk(self._source, identity, None, lambda _: self._scan_records, has_order=False).checked().pages()
+        return self._scanned(self.entity, where)
 
     def query(
         self,
@@ -290,6 +337,17 @@ class Repository(Generic[M]):
     async def _load(self, address: Key, *, consistent: bool) -> M | None:
         [record] = await self.store.get([address], consistent=consistent)
         return None if record is None else from_record(self.entity, record)
+
+    def _scanned(self, entity: Entity[M], where: Filter | Mapping[str, object] | None) -> Pages[M]:
+        source = whole(entity, self.store, self._seal)
+        identity = QueryIdentity(
+            kind=entity.kind, index="", partition="", low=None, high=None, reverse=False, where=as_filter(where)
+        )
+        return Walk(source, identity, None, lambda _: self._scan_records, has_order=False).checked().pages()
+
+    def _require_soft_deletion(self) -> None:
+        if self.entity.soft_delete is None:
+            raise InvalidArgument(f"A {self.entity.kind} is deleted for good; declare soft_delete to restore it.")
 
     async def _scan_records(self, after: Position | None, limit: int) -> RecordPage:
         return await self.store.scan(Segment(), after=after, limit=limit)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from datetime import date, datetime, time
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import get_args, get_origin
@@ -15,7 +15,9 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 from storycore.entities.annotations import admits_none, plain_types
 from storycore.entities.key_types import KeyType, key_type_of
 from storycore.entities.patterns import Pattern
+from storycore.entities.soft_deletion import SoftDelete
 from storycore.entities.templates import Index, Key, Part, Sharded, Template
+from storycore.entities.uniqueness import Unique
 from storycore.errors import ConfigError
 from storycore.ports.entities import INDEX_SLOTS
 from storycore.suggestions import did_you_mean, nearest
@@ -31,16 +33,18 @@ MOST_SHARDS = 1000
 _KIND = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _ARGUMENTS = frozenset(
     {
-        "add", "consistent", "cursor", "high", "limit", "low", "max_read", "prefix", "project", "reverse", "self",
-        "set", "unset", "when", "where",
+        "add", "consistent", "cursor", "exclude", "high", "include", "limit", "low", "max_read", "prefix", "project",
+        "reverse", "self", "set", "unset", "when", "where",
     }
 )  # fmt: skip
 _METHODS = frozenset(
     {
-        "address", "count", "create", "delete", "delete_batch", "entity", "explain", "find", "get", "get_many", "index",
-        "modify", "patch", "put", "query", "save", "save_batch", "scan", "store", "table",
+        "address", "count", "create", "delete", "delete_batch", "deleted", "entity", "explain", "find", "get",
+        "get_many", "index", "modify", "patch", "purge", "put", "query", "restore", "save", "save_batch", "scan",
+        "store", "table", "upsert",
     }
 )  # fmt: skip
+_CONSTRAINT = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 _LEAST_SPILL, _MOST_SPILL = 1024, 350 * 1024
 _SCALARS = (str, int, float, Decimal, date, datetime, time, UUID, Enum)
 
@@ -106,8 +110,7 @@ class Scrutiny:
         """Promoted fields exist and are scalars or sets of text."""
         for name in promoted:
             self._require_field(name, "promoted")
-            if name == LAYOUT_FIELD:
-                raise self._error(f"the name {name!r} is reserved and cannot be promoted", name)
+            self._refuse_reserved(name)
             options = plain_types(self._model.model_fields[name].annotation)
             if not all(_is_scalar(option) for option in options) and not all(_is_text_set(o) for o in options):
                 raise self._error(f"the promoted field {name!r} must be a scalar or a set of text", name)
@@ -116,6 +119,7 @@ class Scrutiny:
         """Counters are numbers without a gap."""
         for name in counters:
             self._require_field(name, "a counter")
+            self._refuse_reserved(name)
             annotation = self._model.model_fields[name].annotation
             options = plain_types(annotation)
             if admits_none(annotation) or len(options) != 1 or not all(map(_is_number, options)):
@@ -150,6 +154,50 @@ class Scrutiny:
             return
         if isinstance(spill, bool) or not isinstance(spill, int) or not _LEAST_SPILL <= spill <= _MOST_SPILL:
             raise self._error(f"spill is a number of bytes from {_LEAST_SPILL} to {_MOST_SPILL}", "spill")
+
+    def check_unique(self, unique: Sequence[Unique]) -> None:
+        """Unique values are made of fields that can stand in a key."""
+        names: set[str] = set()
+        for constraint in unique:
+            if not isinstance(constraint, Unique) or not constraint.fields:
+                raise self._error("unique is a list of Unique, each with at least one field", "unique")
+            if not isinstance(constraint.name, str) or not _CONSTRAINT.fullmatch(constraint.name):
+                raise self._error(
+                    f"the constraint name {constraint.name!r:.300} is not 1 to 63 letters, digits or '_', a letter "
+                    "first; give Unique a name",
+                    "unique",
+                )
+            if constraint.name in names:
+                raise self._error(f"the constraint name {constraint.name!r} occurs twice; give one a name", "unique")
+            names.add(constraint.name)
+            self._check_constraint(constraint)
+
+    def check_soft_delete(self, deletion: SoftDelete | None, taken: Collection[str | None]) -> None:
+        """The time of deletion is a datetime or ``None``, and nothing else is made of it."""
+        if deletion is None:
+            return
+        if not isinstance(deletion, SoftDelete):
+            raise self._error("soft_delete is the name of a field or a SoftDelete", "soft_delete")
+        self._require_datetime(deletion.field, "the time of deletion")
+        info = self._model.model_fields[deletion.field]
+        if not admits_none(info.annotation) or info.is_required() or info.get_default() is not None:
+            raise self._error(f"{deletion.field!r} must be None by default, for what is not deleted", deletion.field)
+        if deletion.field in taken:
+            raise self._error(f"{deletion.field!r} has another task already; use a field of its own", deletion.field)
+        if deletion.keep is not None and not deletion.keep > timedelta(0):
+            raise self._error("deleted instances are kept for longer than no time, or for ever", "soft_delete")
+
+    def _check_constraint(self, constraint: Unique) -> None:
+        if constraint.fold not in (None, "casefold"):
+            raise self._error(f"fold is None or 'casefold', not {constraint.fold!r}", "unique")
+        named = (*constraint.within, *constraint.fields)
+        if len(set(named)) < len(named):
+            raise self._error(f"the unique values {constraint.name!r} name a field twice", "unique")
+        for name in named:
+            self._require_field(name, "unique")
+        types = {name: self._key_type(name) for name in named}
+        if constraint.fold and not any(types[name].plain is str for name in constraint.fields):
+            raise self._error(f"the unique values {constraint.name!r} hold no text to fold", "unique")
 
     def _check_index(self, index: Index, found: Mapping[str, Pattern], slots: set[int]) -> None:
         if not index.name.isidentifier() or index.name.startswith("_") or index.name in _METHODS:
@@ -214,6 +262,10 @@ class Scrutiny:
                 field,
             )
         return found
+
+    def _refuse_reserved(self, name: str) -> None:
+        if name == LAYOUT_FIELD:
+            raise self._error(f"the name {name!r} is reserved and cannot be promoted", name)
 
     def _require_datetime(self, name: str, role: str) -> None:
         self._require_field(name, role)

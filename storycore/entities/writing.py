@@ -1,32 +1,54 @@
-"""Writing instances: under the version they were read in, whole, counted or rewritten, alone or in batches."""
+"""Writing instances: what a change needs to know of the store, and doing it again while others are faster."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
-from storycore.entities.batches import write_all
-from storycore.entities.codec import from_record, key_of, to_put
+from storycore.entities.batches import each_alone, write_all
+from storycore.entities.codec import from_record, key_of
 from storycore.entities.declaration import Entity
-from storycore.entities.filtering import matches
 from storycore.entities.patching import Changes
-from storycore.entities.stamps import stamp, stamp_of
-from storycore.entities.timestamps import Touched, touch
-from storycore.errors import ConditionFailed, NotFound, PartialFailure, StorycoreError, VersionConflict
-from storycore.ports.conditions import ANY, Condition, Matches
-from storycore.ports.entities import Delete, EntityStore, Key, Patch, Written
+from storycore.entities.planning import Claim, Planner, not_found
+from storycore.entities.scrutiny import LAYOUT_FIELD
+from storycore.entities.soft_deletion import grave_key
+from storycore.entities.steps import Companion, carried_out
+from storycore.entities.uniqueness import NOTHING, held_by
+from storycore.errors import AlreadyExists, NotFound, PartialFailure, Retry, StorycoreError, VersionConflict
+from storycore.ports.conditions import ABSENT, ANY, Condition, Matches
+from storycore.ports.entities import Delete, EntityStore, Key, Record, Written
 from storycore.ports.environment import Environment
+from storycore.ports.records import refusal
 
-__all__ = ["Writer", "not_found"]
+__all__ = ["Upserted", "Writer", "not_found", "pause"]
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 
 _ATTEMPTS = 16
 _LONGEST_PAUSE_SECONDS = 0.04
+
+
+class Upserted(NamedTuple, Generic[M]):
+    """What an upsert did.
+
+    Args:
+        instance: as it now is.
+        created: whether it was not there before.
+    """
+
+    instance: M
+    created: bool
+
+
+async def pause(env: Environment, attempt: int) -> None:
+    """Let others go first: longer with every attempt, at random, at most 40 ms."""
+    longest = min(_LONGEST_PAUSE_SECONDS, 0.001 * 2**attempt)
+    await asyncio.sleep(env.random.uniform(0, longest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,79 +64,172 @@ class Writer(Generic[M]):
     entity: Entity[M]
     store: EntityStore
     env: Environment
+    planner: Planner[M] = field(init=False)
 
-    def expected(self, instance: M) -> Condition:
-        """The version that the instance was loaded or saved under, or ``ANY`` for one that never was."""
-        version = stamp_of(instance, key_of(self.entity, instance))
-        return ANY if version is None else Matches(version)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "planner", Planner(self.entity, self.env.clock))
 
     async def put(self, instance: M, when: Condition | None) -> M:
         """Store an instance whole and stamp it; by default only over its own version."""
-        expected = self.expected(instance)
-        touched = self._touched(instance, expected)
-        write = to_put(self.entity, touched.candidate, when=expected if when is None else when)
-        [written] = await self.store.write([write])
-        return _settled(touched, written)
+        claim = self.planner.claim(instance, when)
+        if claim.held is None:
+            return await self._put_over(instance, claim)
+        return await carried_out(self.store, self.planner.put(instance, claim.when, claim.held))
 
     async def put_all(self, instances: Iterable[M]) -> int:
         """Store each as ``put`` does; nothing is written unless all are valid."""
-        claims = [(instance, self.expected(instance)) for instance in instances]
-        touched = [self._touched(instance, expected) for instance, expected in claims]
-        writes = [to_put(self.entity, t.candidate, when=when) for t, (_, when) in zip(touched, claims, strict=True)]
-        outcomes = await write_all(self.store, writes)
-        results = [
-            _settled(item, outcome) if isinstance(outcome, Written) else outcome
-            for item, outcome in zip(touched, outcomes, strict=True)
-        ]
-        self._raise_failures(results)
-        return len(results)
+        given = list(instances)
+        claims = [self.planner.claim(instance) for instance in given]
+        steps = [self.planner.put(i, c.when, c.held or NOTHING) for i, c in zip(given, claims, strict=True)]
+        if self.entity.has_companions:
+            keys = [step.write.key for step in steps]
+            outcomes = await each_alone(keys, lambda position: self.put(given[position], None))
+        else:
+            written = await write_all(self.store, [step.write for step in steps])
+            outcomes = [
+                step.settle(outcome) if isinstance(outcome, Written) else outcome
+                for step, outcome in zip(steps, written, strict=True)
+            ]
+        self._raise_failures(outcomes)
+        return len(outcomes)
+
+    async def delete(self, key: Key, when: Condition) -> bool:
+        """Delete what is under the key, softly where that is declared; tells whether there was anything."""
+        if not self.entity.has_companions:
+            return await carried_out(self.store, self.planner.delete(key, when))
+        if not isinstance(when, Matches):
+            return await self._again(lambda _: self._delete_once(key, when))
+        return await self._delete_once(key, when)
+
+    async def delete_instance(self, instance: M, when: Condition | None) -> bool:
+        """Delete an instance; by default in the version that it was loaded or saved under, if it was."""
+        claim = self.planner.claim(instance, when)
+        if self.entity.soft_delete is None and claim.held is not None:
+            return await carried_out(self.store, self.planner.delete(claim.key, claim.when, claim.held))
+        return await self.delete(claim.key, claim.when)
 
     async def delete_all(self, keys: Iterable[Key]) -> int:
-        """Remove what is under the keys; returns how many there were."""
-        outcomes = await write_all(self.store, [Delete(key=key) for key in keys])
+        """Delete what is under the keys; returns how many there were."""
+        given = list(keys)
+        outcomes: Sequence[object]
+        if self.entity.has_companions:
+            outcomes = await each_alone(given, lambda position: self.delete(given[position], ANY))
+        else:
+            written = await write_all(self.store, [Delete(key=key) for key in given])
+            outcomes = [o.version is not None if isinstance(o, Written) else o for o in written]
         self._raise_failures(outcomes)
-        return sum(isinstance(outcome, Written) and outcome.version is not None for outcome in outcomes)
+        return sum(outcome is True for outcome in outcomes)
 
-    async def count(self, key: Key, changes: Changes) -> M:
-        """Add to counters by one patch of the store; ``changes`` must do nothing else."""
-        amounts: dict[str, Any] = dict(changes.add)  # int or Decimal, as only_count() has made sure
+    async def patch(self, key: Key, changes: Changes) -> M:
+        """Change a stored instance: in one step of the store if that can do it, else by a rewrite."""
+        if not changes.is_one_step(self.entity):
+            return await self.rewrite(key, lambda _: changes)
         try:
-            [written] = await self.store.write([Patch(key=key, add=amounts)])
+            [written] = await self.store.write([self.planner.one_step(key, changes).write])
         except NotFound as exc:
             raise not_found(self.entity.kind, key) from exc
         assert written.record is not None
+        regrouped = changes.of_members()
+        if regrouped is not None and not self.entity.has_present_form(written.record.fields.get(LAYOUT_FIELD)):
+            return await self.rewrite(key, lambda _: regrouped)  # an older layout may keep the set in the body
         return from_record(self.entity, written.record)
 
     async def rewrite(self, key: Key, decide: Callable[[M], Changes | None]) -> M:
         """Read, change and write under the version that was read, again while others are faster."""
-        for attempt in range(_ATTEMPTS):
-            try:
-                return await self._rewrite_once(key, decide)
-            except VersionConflict:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-            longest = min(_LONGEST_PAUSE_SECONDS, 0.001 * 2**attempt)
-            await asyncio.sleep(self.env.random.uniform(0, longest))
-        raise AssertionError("the last attempt returns or raises")
+        return await self._again(lambda _: self._rewrite_once(key, decide))
 
-    async def _rewrite_once(self, key: Key, decide: Callable[[M], Changes | None]) -> M:
-        [record] = await self.store.get([key], consistent=True)
+    async def upsert(self, instance: M, changes: Changes | None) -> Upserted[M]:
+        """Store the instance if its key is free; else change the stored one."""
+        key = key_of(self.entity, instance)
+
+        async def once(_: int) -> Upserted[M]:
+            try:
+                found = await self._found(key, changes)
+            except NotFound:
+                created = await carried_out(self.store, self.planner.put(instance, ABSENT))
+                return Upserted(created, created=True)
+            return Upserted(found, created=False)
+
+        return await self._again(once)
+
+    async def restore(self, key: Key) -> M:
+        """Bring a deleted instance back."""
+
+        async def once(_: int) -> M:
+            grave = await self._read(grave_key(key))
+            if grave is None:
+                raise NotFound(f"There is no deleted {self.entity.kind} under ({key.pk!r}, {key.sk!r}).")
+            return await carried_out(self.store, self.planner.restoration(grave))
+
+        return await once(0)
+
+    async def purge(self, key: Key) -> bool:
+        """Remove for good what is under the key, deleted or not, readable or not; tells whether there was anything."""
+
+        async def once(_: int) -> bool:
+            live, grave = await self.store.get([key, grave_key(key)], consistent=True)
+            when = ABSENT if live is None else Matches(live.version)
+            step = self.planner.delete(key, when, NOTHING if live is None else held_by(live))
+            emptied = Companion(Delete(key=grave_key(key)))
+            await carried_out(self.store, replace(step, companions=(emptied, *step.companions)))
+            return live is not None or grave is not None
+
+        return await self._again(once)
+
+    async def _found(self, key: Key, changes: Changes | None) -> M:
+        if changes is not None:
+            return await self.patch(key, changes)
+        record = await self._read(key)
         if record is None:
             raise not_found(self.entity.kind, key)
-        current = from_record(self.entity, record)
-        changes = decide(current)
+        return from_record(self.entity, record)
+
+    async def _put_over(self, instance: M, claim: Claim) -> M:
+        """Store over a record whose unique values must be known first; the first guess is that there is none."""
+        key, when, _ = claim
+
+        async def once(attempt: int) -> M:
+            record = None if when == ANY and attempt == 0 else await self._read(key)
+            self._demand(key, record, when)
+            expected = ABSENT if record is None else Matches(record.version)
+            held = NOTHING if record is None else held_by(record)
+            return await carried_out(self.store, self.planner.put(instance, expected, held))
+
+        return await once(1) if isinstance(when, Matches) else await self._again(once)
+
+    async def _delete_once(self, key: Key, when: Condition) -> bool:
+        record = await self._read(key)
+        self._demand(key, record, when)
+        return record is not None and await carried_out(self.store, self.planner.removal(record))
+
+    async def _rewrite_once(self, key: Key, decide: Callable[[M], Changes | None]) -> M:
+        record = await self._read(key)
+        if record is None:
+            raise not_found(self.entity.kind, key)
+        changes = decide(current := from_record(self.entity, record))
         if changes is None:
             return current
-        if changes.when is not None and not matches(changes.when, current):
-            raise ConditionFailed(f"The {self.entity.kind} does not match the patch's condition; nothing was changed.")
-        changed = changes.applied(self.entity, current)
-        touched = touch(self.entity, changed, self.env.clock.now(), is_stored=True, keep=changes.set)
-        write = to_put(self.entity, touched.candidate, when=Matches(record.version))
-        [written] = await self.store.write([write])
-        return _settled(touched, written)
+        return await carried_out(self.store, self.planner.rewrite(record, changes))
 
-    def _touched(self, instance: M, expected: Condition) -> Touched[M]:
-        return touch(self.entity, instance, self.env.clock.now(), is_stored=isinstance(expected, Matches))
+    async def _again(self, once: Callable[[int], Awaitable[T]]) -> T:
+        """Try until nobody was faster, at most 16 times."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                return await once(attempt)
+            except (VersionConflict, AlreadyExists) as exc:
+                if attempt == _ATTEMPTS - 1 or exc.retry is not Retry.SAME:
+                    raise
+            await pause(self.env, attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _read(self, key: Key) -> Record | None:
+        [record] = await self.store.get([key], consistent=True)
+        return record
+
+    def _demand(self, key: Key, record: Record | None, when: Condition) -> None:
+        error = refusal(key, None if record is None else record.version, when)
+        if error is not None:
+            raise error
 
     def _raise_failures(self, outcomes: Sequence[object]) -> None:
         failed = [outcome for outcome in outcomes if isinstance(outcome, StorycoreError)]
@@ -124,15 +239,3 @@ class Writer(Generic[M]):
                 f"{failed[0].message}",
                 outcomes=outcomes,
             )
-
-
-def not_found(kind: str, key: Key) -> NotFound:
-    """The error for a key under which there is nothing."""
-    return NotFound(f"There is no {kind} under ({key.pk!r}, {key.sk!r}), or it has expired.")
-
-
-def _settled(touched: Touched[M], written: Written) -> M:
-    assert written.version is not None
-    touched.apply()
-    stamp(touched.instance, written.key, written.version)
-    return touched.instance
