@@ -17,7 +17,7 @@ from storycore.entities.walks import LONGEST_PAGE, Walk
 from storycore.errors import InvalidArgument, NotFound
 from storycore.filters import as_filter
 from storycore.ports.entities import QueryPlan, Record
-from storycore.ports.filters import And, Filter
+from storycore.ports.filters import Filter
 from storycore.ports.pages import Cursor, Page, Pages
 
 __all__ = ["Asked", "Query"]
@@ -98,9 +98,9 @@ class Query(Pages[R], Generic[R]):
             InvalidFilter: it cannot be read, or names an unknown field.
         """
         given, before = as_filter(where), self._asked.where
-        if given is None or before is None:
-            return self._with(where=given or before)
-        return self._with(where=as_filter(And((before, given))))
+        if given is None:
+            return self
+        return self._with(where=given if before is None else as_filter(before & given))
 
     def reverse(self) -> Self:
         """The same instances in the opposite order."""
