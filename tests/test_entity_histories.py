@@ -12,6 +12,7 @@ from storycore.ports.conditions import Version
 from storycore.ports.lifecycle import PortName
 from storycore.testing.entities import EntityStoreSuite
 from storycore.testing.entity_histories import Call, is_linearizable
+from storycore.testing.entity_transactions import Touch, Transaction, is_serializable
 from storycore.testing.trials import failure
 
 V1, V2 = Version(1), Version(2)
@@ -59,6 +60,71 @@ def test_an_explainable_history_is_accepted(name: str) -> None:
 def test_an_inexplicable_history_is_rejected(name: str) -> None:
     """No order of the calls gives every answer."""
     assert not is_linearizable(DISORDERS[name])
+
+
+def put(name: str, expected: Version | None, seen: Version | None) -> Touch:
+    return Touch(name, "put", expected, seen)
+
+
+def check(name: str, expected: Version | None) -> Touch:
+    return Touch(name, "check", expected)
+
+
+def got(begin: int, name: str, seen: Version | None) -> Transaction:
+    return Transaction(begin, begin + 1, (Touch(name, "get", seen=seen),))
+
+
+BOTH = (put("a", None, V1), put("b", None, V1))
+SERIAL = {
+    "nothing at all": [],
+    "both are written, then read": [Transaction(0, 1, BOTH), got(2, "a", V1), got(4, "b", V1)],
+    "a read between others sees neither": [Transaction(0, 5, BOTH), got(1, "a", None), got(3, "b", None)],
+    "a refusal names what the winner wrote": [
+        Transaction(0, 5, BOTH),
+        Transaction(1, 4, (check("c", None), put("b", V2, None)), {1: V1}),
+    ],
+    "a refusal without a version": [Transaction(0, 1, BOTH), Transaction(2, 3, BOTH, {0: -1, 1: -1})],
+    "deleted together": [
+        Transaction(0, 1, BOTH),
+        Transaction(2, 3, (Touch("a", "delete", V1), Touch("b", "delete", V1))),
+        got(4, "a", None),
+        got(6, "b", None),
+    ],
+}
+ANOMALIES = {
+    "half of it is seen": [Transaction(0, 5, BOTH), got(1, "a", V1), got(3, "b", None)],
+    "what was refused is there": [Transaction(0, 1, BOTH, {0: -1}), got(2, "a", V1)],
+    "a position is refused for nothing": [Transaction(0, 1, BOTH), Transaction(2, 3, (check("a", V1),), {0: V1})],
+    "a failing position is not named": [
+        Transaction(0, 1, BOTH),
+        Transaction(2, 3, (put("a", None, None), put("b", None, None)), {0: -1}),
+    ],
+    "another version is named than is stored": [
+        Transaction(0, 1, BOTH),
+        Transaction(2, 3, (put("a", V2, None),), {0: V2}),
+    ],
+    "each has checked what the other wrote": [
+        Transaction(0, 2, (check("a", None), put("b", None, V1))),
+        Transaction(1, 3, (check("b", None), put("a", None, V1))),
+    ],
+    "an update is lost": [
+        Transaction(0, 1, BOTH),
+        Transaction(2, 5, (put("a", V1, V2),)),
+        Transaction(3, 4, (put("a", V1, Version(3)),)),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", SERIAL)
+def test_transactions_that_an_order_explains_are_accepted(name: str) -> None:
+    """Some order of whole transactions gives every answer."""
+    assert is_serializable(SERIAL[name])
+
+
+@pytest.mark.parametrize("name", ANOMALIES)
+def test_anomalies_are_rejected(name: str) -> None:
+    """No order of whole transactions gives every answer."""
+    assert not is_serializable(ANOMALIES[name])
 
 
 class Feedless(MemoryEntityStore):

@@ -34,6 +34,7 @@ from storycore.testing.entity_reads import EntityReads
 from storycore.testing.entity_sets import EntitySets
 from storycore.testing.entity_sizes import EntitySizes
 from storycore.testing.entity_trace import run_trace
+from storycore.testing.entity_transactions import EntityTransactions
 from storycore.testing.entity_writes import EntityWrites
 from storycore.testing.harness import Harness
 from storycore.testing.lifecycle import LifecycleSuite
@@ -54,6 +55,7 @@ class EntityStoreSuite(
     EntityFeed,
     EntityLimits,
     EntityHistories,
+    EntityTransactions,
     EntityInterruptions,
     EntityDurability,
     EntityKills,

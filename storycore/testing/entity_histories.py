@@ -14,6 +14,7 @@ from storycore.errors import AlreadyExists, TransactionConflict, VersionConflict
 from storycore.ports.conditions import ABSENT, Matches, Version
 from storycore.ports.entities import Delete, EntityStore, Patch, Put
 from storycore.testing.entity_examples import find, key, put, write
+from storycore.testing.linearizability import is_explained
 
 __all__ = ["Call", "EntityHistories", "is_linearizable"]
 
@@ -42,43 +43,18 @@ class Call:
 
 
 def is_linearizable(history: Sequence[Call]) -> bool:
-    """Whether the calls can be put in an order in which each took effect between its begin and its end.
-
-    The search of Wing and Gong, remembering which sets of calls have led to which state.
-    """
-    full = (1 << len(history)) - 1
-    seen: set[tuple[int, Version | None]] = set()
-    open_ends: list[tuple[int, Version | None]] = [(0, None)]
-    while open_ends:
-        done, state = open_ends.pop()
-        if done == full:
-            return True
-        if (done, state) not in seen:
-            seen.add((done, state))
-            open_ends += _next_steps(history, done, state)
-    return False
+    """Whether the calls can be put in an order in which each took effect between its begin and its end."""
+    return is_explained(history, None, _follow)
 
 
-def _next_steps(history: Sequence[Call], done: int, state: Version | None) -> Iterator[tuple[int, Version | None]]:
-    waiting = [(i, call) for i, call in enumerate(history) if not done >> i & 1]
-    first_end = min(call.end for _, call in waiting)
-    for i, call in waiting:
-        if call.begin <= first_end and _explains(call, state):
-            yield done | 1 << i, _state_after(call, state)
-
-
-def _explains(call: Call, state: Version | None) -> bool:
+def _follow(call: Call, state: Version | None) -> list[Version | None]:
     if call.verb == "get":
-        return call.seen == state
+        return [state] if call.seen == state else []
     if call.done:
-        return call.expected == state
-    return state != call.expected and (call.expected is None or call.seen == state)
-
-
-def _state_after(call: Call, state: Version | None) -> Version | None:
-    if call.verb == "get" or not call.done:
-        return state
-    return call.seen if call.verb == "put" else None
+        after = call.seen if call.verb == "put" else None
+        return [after] if call.expected == state else []
+    is_right = state != call.expected and (call.expected is None or call.seen == state)
+    return [state] if is_right else []
 
 
 @pytest.mark.asyncio
@@ -147,6 +123,7 @@ async def record_history(store: EntityStore, seed: int) -> list[Call]:
 async def _client(store: EntityStore, choose: random.Random, ticks: Iterator[int], history: list[Call]) -> None:
     known: Version | None = None
     for _ in range(CALLS):
+        await asyncio.sleep(0)
         verb = choose.choice(["get", "put"] if known is None else ["get", "put", "put", "delete"])
         begin = next(ticks)
         done, seen = await _do(store, verb, known)
