@@ -23,7 +23,17 @@ _INDEX_NAMES_BYTES = 8
 
 def item_size(item: Put | Patch | Record) -> int:
     """The size in bytes; of a patch, the size of the parts that it brings."""
-    return sum(size_breakdown(item).values())
+    size = _key_size(item.key) + _ENVELOPE_BYTES
+    if not isinstance(item, Patch):
+        size += len(item.kind.encode())
+    if isinstance(item.body, bytes):
+        size += len(item.body)
+    if isinstance(item.index_keys, Mapping):
+        for key in item.index_keys.values():
+            size += _index_size(key, item.key)
+    for name, value in _fields(item).items():
+        size += _field_size(name, value)
+    return size
 
 
 def size_breakdown(item: Put | Patch | Record) -> dict[str, int]:
@@ -40,10 +50,7 @@ def size_breakdown(item: Put | Patch | Record) -> dict[str, int]:
         sizes["body"] = len(item.body)
     if isinstance(item.index_keys, Mapping):
         sizes |= {f"index_keys[{slot}]": _index_size(key, item.key) for slot, key in item.index_keys.items()}
-    fields: Mapping[str, FieldValue] = (
-        {**item.set, **item.add, **item.include} if isinstance(item, Patch) else item.fields
-    )
-    sizes |= {f"fields[{name}]": _field_size(name, value) for name, value in fields.items()}
+    sizes |= {f"fields[{name}]": _field_size(name, value) for name, value in _fields(item).items()}
     return dict(sorted(sizes.items(), key=lambda entry: -entry[1]))
 
 
@@ -51,9 +58,9 @@ def require_item_size(item: Put | Patch | Record) -> None:
     """Raise ``TooLarge``, with the size of each part, when the item is larger than 400 KiB."""
     if _is_surely_small(item):
         return
-    breakdown = size_breakdown(item)
-    actual = sum(breakdown.values())
+    actual = item_size(item)
     if actual > ITEM_BYTES:
+        breakdown = size_breakdown(item)
         largest = ", ".join(f"{part} {size}" for part, size in list(breakdown.items())[:3])
         raise TooLarge(
             f"The record ({item.key.pk!r}, {item.key.sk!r}) counts {actual} bytes, at most {ITEM_BYTES} are allowed "
@@ -67,6 +74,10 @@ def require_item_size(item: Put | Patch | Record) -> None:
 def _is_surely_small(item: Put | Patch | Record) -> bool:
     fields = item.set if isinstance(item, Patch) else item.fields
     return not fields and isinstance(item.body, bytes) and len(item.body) < ITEM_BYTES // 2
+
+
+def _fields(item: Put | Patch | Record) -> Mapping[str, FieldValue]:
+    return {**item.set, **item.add, **item.include} if isinstance(item, Patch) else item.fields
 
 
 def _index_size(index_key: Key, key: Key) -> int:
@@ -93,6 +104,8 @@ def _value_size(value: FieldValue) -> int:
 
 
 def _number_size(value: int | float | Decimal) -> int:
+    if isinstance(value, int):
+        return (len(str(abs(value)).rstrip("0")) + 1) // 2 + 1 + (value < 0)
     decimal = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
     digits = len("".join(map(str, decimal.as_tuple().digits)).strip("0"))
     return (digits + 1) // 2 + 1 + (decimal < 0)
