@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar, cast, overload
@@ -19,10 +19,13 @@ from storycore.entities import Entity, Repository
 from storycore.errors import ConfigError, InvalidArgument, StorycoreError
 from storycore.infrastructure import declared, document
 from storycore.ingestion import Pipeline, Plan, Progress, Report
-from storycore.layers.around import Interceptor
+from storycore.layers.around import Around, Interceptor
 from storycore.layers.checks import checked
+from storycore.layers.coalescing import CoalescedEntities
+from storycore.layers.deadline import Deadline, Deadlines
 from storycore.layers.deferred import Deferred
 from storycore.layers.metrics import Metrics
+from storycore.layers.spilling import SpillingEntities
 from storycore.layers.stack import interceptor, stacked
 from storycore.plugins import Plugins
 from storycore.ports.blobs import BlobStore
@@ -77,6 +80,10 @@ class Store:
         self.blobs = cast(BlobStore, self.ports[PortName.BLOBS])
         self.embedder = cast(Embedder, self.ports[PortName.EMBEDDER])
         self.cache = self._caching()
+        self._spills: dict[str, int | None] = {}
+        self._spilling = SpillingEntities(
+            cast(EntityStore, self.ports[PortName.ENTITIES]), self.blobs, env, self._spills
+        )
         self.entities = self._entities()
         self.events = Tracker(cast(EventSink, self.ports[PortName.EVENTS]), env, types=self._event_types())
 
@@ -86,7 +93,8 @@ class Store:
         self.stories = story.stories
         self.templates = story.templates
         self.contents = story.contents
-        self._kinds: dict[str, Entity[Any]] = {entity.kind: entity for entity in story.entities}
+        self._kinds: dict[str, Entity[Any]] = {}
+        self._know(story.entities)
 
         self._search = Search(self.vectors, self.embedder, namespace=profile.namespace)
         self._pipeline = Pipeline(
@@ -174,6 +182,7 @@ class Store:
             if entity not in self._kinds:
                 raise InvalidArgument(f"There is no kind {entity!r}. {did_you_mean(entity, self.kinds())}")
             entity = self._kinds[entity]
+        self._spills[entity.kind] = entity.spill
         return Repository(entity, self.entities, self.env, cursor_key=self._cursor_key())
 
     def kinds(self) -> list[str]:
@@ -186,6 +195,14 @@ class Store:
         for more in self._plugins.hook.storycore_health(store=self):
             found.update(more)
         return found
+
+    def deadline(self, seconds: float) -> Deadline:
+        """A block in which no operation of a port runs longer than until ``seconds`` from now.
+
+        ``async with store.deadline(2.0): …``; of nested ones the sooner holds. An operation that the deadline meets is
+        cancelled and raises ``DeadlineExceeded``: a write may have happened, and one that was not begun has not.
+        """
+        return Deadline(seconds)
 
     async def drift(self) -> dict[str, Provision]:
         """What differs from what the profile declares, for every port where something does; changes nothing.
@@ -217,10 +234,14 @@ class Store:
         }
 
     async def maintain(self) -> dict[str, Any]:
-        """Do the housekeeping: remove expired sessions, compact the index. Safe at any time, as often as you like."""
+        """Do the housekeeping: remove expired sessions and spilled bodies that nobody needs, compact the index.
+
+        Safe at any time, as often as you like.
+        """
         expired = await self.sessions.cleanup_expired()
         optimized = await self.vectors.optimize()
-        return {"expired": expired, "vectors": optimized.detail, "dropped": optimized.dropped}
+        spilled = asdict(await self._spilling.sweep())
+        return {"expired": expired, "vectors": optimized.detail, "dropped": optimized.dropped, "spilled": spilled}
 
     # the wiring
 
@@ -236,8 +257,10 @@ class Store:
         config = self._configs[port]
         if port is PortName.VECTORS:
             config = self._fitted_to_embedder(config)
-        inner: Port = adapter.opener(port)(config, self.env)
-        built: Port = checked(port, stacked(port, inner, self._layers(port)))
+        inner: Port = stacked(port, adapter.opener(port)(config, self.env), self._layers(port))
+        if inner.capabilities.has("entities.batch_get"):
+            inner = CoalescedEntities(cast(EntityStore, inner))
+        built: Port = checked(port, Around(port, inner, [Deadlines()]))
         return built
 
     def _layers(self, port: PortName) -> list[Interceptor]:
@@ -270,10 +293,14 @@ class Store:
         )
 
     def _entities(self) -> EntityStore:
-        inner = cast(EntityStore, self.ports[PortName.ENTITIES])
-        if not self.profile.caching.entities:
-            return inner
-        return CachedEntities(inner, self.cache, ttl=timedelta(seconds=self.profile.caching.entity_ttl_seconds))
+        caching = self.profile.caching
+        if not caching.entities:
+            return self._spilling
+        return CachedEntities(self._spilling, self.cache, ttl=timedelta(seconds=caching.entity_ttl_seconds))
+
+    def _know(self, entities: Sequence[Entity[Any]]) -> None:
+        self._kinds.update({entity.kind: entity for entity in entities})
+        self._spills.update({entity.kind: entity.spill for entity in entities})
 
     def _chunkers(self) -> dict[str, Any]:
         return {kind: chunker for given in self._plugins.hook.storycore_chunkers() for kind, chunker in given.items()}
@@ -290,7 +317,7 @@ class Store:
     async def open(self) -> None:
         """Check what can be checked without I/O; ports open when they are used."""
         for given in self._plugins.hook.storycore_entities():
-            self._kinds.update({entity.kind: entity for entity in given})
+            self._know(given)
         for need in self.profile.requires:
             self._check(need)
         self._plugins.hook.storycore_opened(store=self)

@@ -232,10 +232,17 @@ class SyncObject:
             yield self._settle(item)
 
     def __enter__(self) -> Any:
-        return self._settle(self._session.run(_await(self._find().__aenter__())))
+        found = self._find()
+        if hasattr(found, "__enter__"):  # it concerns the calling thread, as a deadline does
+            return found.__enter__()
+        return self._settle(self._session.run(_await(found.__aenter__())))
 
     def __exit__(self, *exc_info: object) -> None:
-        self._session.run(_await(self._find().__aexit__(*exc_info)))
+        found = self._find()
+        if hasattr(found, "__exit__"):
+            found.__exit__(*exc_info)
+        else:
+            self._session.run(_await(found.__aexit__(*exc_info)))
 
     def __repr__(self) -> str:
         return f"<sync {self._find()!r}>"

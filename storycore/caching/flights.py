@@ -11,7 +11,8 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Generic, TypeVar
 
-from storycore.errors import Unavailable
+from storycore.errors import Effect, Unavailable
+from storycore.layers.deadline import bounded, timeless
 
 __all__ = ["Flight", "Flights"]
 
@@ -32,7 +33,7 @@ class Flight(Generic[R]):
 
     def start(self, work: Coroutine[object, object, R]) -> asyncio.Task[R]:
         """Begin."""
-        self._task = asyncio.create_task(work)
+        self._task = asyncio.create_task(work, context=timeless())
         self._task.add_done_callback(_look_at)
         return self._task
 
@@ -41,13 +42,14 @@ class Flight(Generic[R]):
 
         Raises:
             Unavailable: the cache was closed meanwhile.
+            DeadlineExceeded: the passenger's own deadline has passed; the load goes on for the others.
         """
         task = self._task
         if task is None:
             raise RuntimeError("The flight has not been started.")
         self.passengers += 1
         try:
-            return await asyncio.shield(task)
+            return await bounded("The load of a cached value", Effect.NONE, lambda: asyncio.shield(task))
         except asyncio.CancelledError as exc:
             if not self.ended or _cancelling():
                 raise

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from storycore.layers.deadline import timeless
 from storycore.ports.cache import Cache
 from storycore.ports.environment import Environment
 
@@ -50,7 +51,7 @@ class Outbox:
             self._tags.clear()
         self._postpone()
         if self._drain is None or self._drain.done():
-            self._drain = asyncio.create_task(self._keep_trying())
+            self._drain = asyncio.create_task(self._keep_trying(), context=timeless())
 
     async def settled(self) -> bool:
         """Whether the shared tier may be used now: nothing is pending, or all of it was just confirmed."""

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from storycore.errors import Effect, Retry, StorycoreError, Throttled
 from storycore.layers.around import Operation
+from storycore.layers.deadline import remaining
 
 __all__ = ["RetrySettings", "Retrying"]
 
@@ -37,7 +38,7 @@ class Retrying:
     """Repeats an operation whose error says that a pause can help.
 
     A write whose effect is unknown is repeated only when the operation is repeatable; else the error is raised, so that
-    the caller reads back.
+    the caller reads back. Nor is there a pause that would last beyond the caller's deadline.
     """
 
     slot: ClassVar[int] = 40
@@ -54,7 +55,10 @@ class Retrying:
             except StorycoreError as exc:
                 if not _worth_repeating(exc, operation):
                     raise
-                await asyncio.sleep(self._pause(exc, attempt))
+                pause = self._pause(exc, attempt)
+                if not _leaves_time(pause):
+                    raise
+                await asyncio.sleep(pause)
         return await proceed()
 
     def _pause(self, exc: StorycoreError, attempt: int) -> float:
@@ -68,3 +72,8 @@ def _worth_repeating(exc: StorycoreError, operation: Operation) -> bool:
     if exc.retry not in (Retry.BACKOFF, Retry.AFTER):
         return False
     return exc.effect is Effect.NONE or operation.repeatable
+
+
+def _leaves_time(pause: float) -> bool:
+    left = remaining()
+    return left is None or pause < left

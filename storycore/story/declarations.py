@@ -13,6 +13,7 @@ from storycore.story.models import Content, Session, Story, Template, User
 __all__ = ["CONTENT", "DECLARATIONS", "SESSION", "STORY", "TEMPLATE", "USER"]
 
 _TIMESTAMPS = ("created_at", "updated_at")
+_LONGEST_IN_RECORD = 256 * 1024
 
 USER = entity(
     User,
@@ -66,6 +67,7 @@ STORY = entity(
     ),
     counters=("views", "likes", "shares", "comments"),
     timestamps=_TIMESTAMPS,
+    spill=_LONGEST_IN_RECORD,
 )
 
 TEMPLATE = entity(
@@ -92,6 +94,7 @@ CONTENT = entity(
     ],
     promoted=("content_id", "source", "title", "content_type", "source_type", "ordinal", "embedding_id"),
     timestamps=_TIMESTAMPS,
+    spill=_LONGEST_IN_RECORD,
 )
 
 DECLARATIONS: tuple[Entity[Any], ...] = (USER, SESSION, STORY, TEMPLATE, CONTENT)  # of five models

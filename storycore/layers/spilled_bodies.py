@@ -1,0 +1,194 @@
+"""Spilled bodies: what a record keeps in the blob store, under which names, and the pointer that leads there."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Self, TypeVar
+from urllib.parse import quote, unquote
+
+import orjson
+
+from storycore.errors import Corrupt, NotFound, StorycoreError
+from storycore.ports.blobs import BlobInfo, BlobStore
+from storycore.ports.conditions import ABSENT, ANY
+from storycore.ports.entities import Key, Record
+from storycore.ports.environment import Environment
+from storycore.ports.lifecycle import AdapterInfo
+
+__all__ = ["POINTER_FIELD", "Pointer", "SpilledBodies", "in_parallel", "without_pointer"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+POINTER_FIELD = "body.blob"
+"""The field of a record whose body has spilled; no field of a model can have that name."""
+
+_KEY_NAME = "=key"
+_METADATA_BYTES = 2000
+_WIDTH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """Where a body is and how to know it.
+
+    Args:
+        name: of the blob.
+        size_bytes: of the body.
+        sha256: of the body, lower-case hex.
+    """
+
+    name: str
+    size_bytes: int
+    sha256: str
+
+    @property
+    def text(self) -> str:
+        """The pointer as the value of a record's field."""
+        return f"{self.sha256} {self.size_bytes} {self.name}"
+
+    @classmethod
+    def of(cls, record: Record) -> Self | None:
+        """The pointer that a stored record carries; ``None`` when its body has not spilled.
+
+        Raises:
+            Corrupt: the record carries something else in its place.
+        """
+        text = record.fields.get(POINTER_FIELD)
+        if text is None:
+            return None
+        match str(text).split(" ", 2):
+            case [sha256, size, name] if size.isdecimal():
+                return cls(name, int(size), sha256)
+        raise Corrupt(f"The record {_address(record.key)} does not tell where its body is; restore it from a backup.")
+
+
+class SpilledBodies:
+    """The bodies of one entity store in a blob store.
+
+    A blob is written once under a name of its own and never changed, so a pointer leads to the same bytes as long as
+    the blob is there. Names begin with what tells this entity store from others that share the blob store.
+
+    Args:
+        blobs: keeps them; borrowed.
+        env: makes names.
+        owner: the entity store's adapter and place; asked for when the first name is made.
+    """
+
+    def __init__(self, blobs: BlobStore, env: Environment, owner: Callable[[], AdapterInfo]) -> None:
+        self.blobs = blobs
+        self._env = env
+        self._owner = owner
+
+    @property
+    def prefix(self) -> str:
+        """What the names of all bodies of this entity store begin with."""
+        owner = self._owner()
+        return f"spill/{_digest(owner.adapter, owner.place)[:16]}/"
+
+    def pointer(self, key: Key, body: bytes, token: str | None) -> Pointer:
+        """Where a body is going to be; writes nothing.
+
+        Args:
+            token: of the write; the same token with the same body gives the same name, so that the write is the same
+                when it is repeated.
+        """
+        sha256 = hashlib.sha256(body).hexdigest()
+        last = self._env.new_id() if token is None else _digest(token, sha256)
+        return Pointer(f"{self._folder(key)}{last}", len(body), sha256)
+
+    async def store(self, key: Key, pointer: Pointer, body: bytes, *, is_repeatable: bool) -> None:
+        """Write a body where its pointer says, with the key of the record that will point there."""
+        metadata = {"pk": quote(key.pk), "sk": quote(key.sk)}
+        if sum(map(len, metadata.values())) > _METADATA_BYTES:
+            metadata = {}
+            await self.blobs.put(f"{self._folder(key)}{_KEY_NAME}", orjson.dumps([key.pk, key.sk]), when=ANY)
+        when = ANY if is_repeatable else ABSENT
+        await self.blobs.put(pointer.name, body, when=when, metadata=metadata, sha256=pointer.sha256)
+
+    async def fetch(self, key: Key, pointer: Pointer) -> bytes:
+        """The body.
+
+        Raises:
+            NotFound: the blob is gone.
+            Corrupt: it is not what was written.
+        """
+        async with await self.blobs.get(pointer.name) as reader:
+            if (reader.info.size_bytes, reader.info.sha256) != (pointer.size_bytes, pointer.sha256):
+                raise _damaged(key, pointer)
+            try:
+                return await reader.read()
+            except Corrupt as exc:
+                raise _damaged(key, pointer) from exc
+
+    async def forget(self, pointers: Iterable[Pointer]) -> None:
+        """Remove bodies to which no record has ever pointed, as far as that can be done now."""
+        names = [pointer.name for pointer in pointers]
+        if names:
+            with suppress(StorycoreError):
+                await self.blobs.delete(names)
+
+    async def key_of(self, blob: BlobInfo) -> Key | None:
+        """The key of the record that a body belongs to; ``None`` when the blob does not tell."""
+        if "pk" in blob.metadata and "sk" in blob.metadata:
+            return Key(unquote(blob.metadata["pk"]), unquote(blob.metadata["sk"]))
+        folder = blob.key.rpartition("/")[0]
+        try:
+            async with await self.blobs.get(f"{folder}/{_KEY_NAME}") as reader:
+                pk, sk = orjson.loads(await reader.read())
+        except (NotFound, ValueError):
+            return None
+        return Key(pk, sk)
+
+    @staticmethod
+    def is_body(name: str) -> bool:
+        """Whether a blob of the prefix is a body, and not what a long key is kept in."""
+        return not name.endswith(f"/{_KEY_NAME}")
+
+    def _folder(self, key: Key) -> str:
+        return f"{self.prefix}{_digest(key.pk, key.sk)}/"
+
+
+def without_pointer(record: Record, body: bytes) -> Record:
+    """The record as its writer knows it: with ``body``, and without the field that led there."""
+    fields = {name: value for name, value in record.fields.items() if name != POINTER_FIELD}
+    return replace(record, fields=fields, body=body)
+
+
+async def in_parallel(call: Callable[[T], Awaitable[R]], items: Sequence[T]) -> list[R]:
+    """The results of ``call`` in the order of the items, a few calls at a time; after a failure no call goes on."""
+    if len(items) == 1:
+        return [await call(items[0])]
+    gate = asyncio.Semaphore(_WIDTH)
+
+    async def one(item: T) -> R:
+        async with gate:
+            return await call(item)
+
+    tasks = [asyncio.ensure_future(one(item)) for item in items]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.blake2b(orjson.dumps(parts), digest_size=16).hexdigest()
+
+
+def _address(key: Key) -> str:
+    return f"({key.pk!r}, {key.sk!r})"
+
+
+def _damaged(key: Key, pointer: Pointer) -> Corrupt:
+    return Corrupt(
+        f"The body of the record {_address(key)} in the blob {pointer.name!r} is not what was written; restore the "
+        "record from a backup."
+    )
