@@ -15,7 +15,7 @@ from storycore.analytics import Tracker
 from storycore.caching import Caching
 from storycore.caching.entities import CachedEntities
 from storycore.caching.functions import Runner
-from storycore.entities import Entity, Repository
+from storycore.entities import Collection, Entity, Repository
 from storycore.errors import ConfigError, InvalidArgument, StorycoreError
 from storycore.infrastructure import declared, document
 from storycore.ingestion import Pipeline, Plan, Progress, Report
@@ -45,6 +45,7 @@ from storycore.suggestions import did_you_mean
 __all__ = ["InitReport", "Store"]
 
 M = TypeVar("M", bound=BaseModel)
+N = TypeVar("N", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +185,28 @@ class Store:
             entity = self._kinds[entity]
         self._spills[entity.kind] = entity.spill
         return Repository(entity, self.entities, self.env, cursor_key=self._cursor_key())
+
+    @overload
+    def collection(self, first: Entity[M], /, *, index: str | None = None) -> Collection[M]: ...
+
+    @overload
+    def collection(self, first: Entity[M], second: Entity[N], /, *, index: str | None = None) -> Collection[M | N]: ...
+
+    @overload
+    def collection(self, *entities: Entity[Any], index: str | None = None) -> Collection[Any]: ...
+
+    def collection(self, *entities: Entity[Any], index: str | None = None) -> Collection[Any]:
+        """Entities that share their partitions, to be read together: ``store.collection(USER, NOTE)``.
+
+        Args:
+            index: the name that the index has in all of them; ``None``: by their primary keys.
+
+        Raises:
+            ConfigError: they do not share their partitions.
+        """
+        for entity in entities:
+            self._spills[entity.kind] = entity.spill
+        return Collection(entities, self.entities, cursor_key=self._cursor_key(), index=index)
 
     def kinds(self) -> list[str]:
         """The kinds of entities that the story domain and the plugins declare."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from storycore.entities.addresses import KeyLike
+from storycore.entities.collections import Collected, Collection
 from storycore.entities.declaration import Entity, entity
 from storycore.entities.explaining import Explanation
 from storycore.entities.listing import Listing
@@ -14,6 +15,8 @@ from storycore.entities.uniqueness import Unique
 from storycore.entities.writing import Upserted
 
 __all__ = [
+    "Collected",
+    "Collection",
     "Entity",
     "Explanation",
     "Index",
