@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from storycore.errors import InvalidArgument, NotFound, VersionConflict
+from storycore.errors import InvalidArgument, NotFound, NotUnique, PartialFailure, VersionConflict
 from storycore.layers.checks.forward import Forward
 from storycore.ports import entities as records
 from storycore.ports.entities import EntityStore
@@ -85,6 +85,75 @@ async def test_a_user_who_moves_is_not_found_at_the_old_address(store: Repositor
     assert (moved.email, moved.role) == ("new@example.com", UserRole.ADMIN)
     assert await store.users.by_email("ada@example.com") is None
     assert await store.users.by_email("new@example.com") == moved
+
+
+TAKEN = {
+    "email": {"email": "ADA@example.com"},
+    "username": {"username": "ada"},
+    "username in another case": {"username": "Ada"},
+}
+
+
+@pytest.mark.parametrize("taken", TAKEN.values(), ids=TAKEN)
+async def test_an_address_and_a_name_belong_to_one_user(store: Repositories, taken: dict[str, object]) -> None:
+    """A new user with them is refused, and so is one who would take them later; neither leaves a trace."""
+    ada = await store.users.save(user())
+    bob = await store.users.save(user("bob"))
+    with pytest.raises(NotUnique) as caught:
+        await store.users.save(user("eve", **taken))
+    assert (caught.value.kind, caught.value.fields) == ("user", tuple(taken))
+    with pytest.raises(NotUnique):
+        await store.users.update("bob", taken)
+    assert await store.users.find("eve", consistent=True) is None
+    assert await store.users.get("bob", consistent=True) == bob
+    assert await store.users.by_email("ada@example.com") == ada
+
+
+async def test_a_user_keeps_address_and_name_through_every_change(store: Repositories) -> None:
+    """Saving again, counting and updating something else meet no other holder."""
+    ada = await store.users.save(user())
+    await store.users.update_stats("ada", {"stories_created": 1})
+    await store.users.update("ada", {"display_name": "Ada", "username": "Ada"})
+    again = await store.users.get("ada", consistent=True)
+    again.display_name = "Countess"
+    assert (await store.users.save(again)).stories_created == 1
+    with pytest.raises(VersionConflict):
+        await store.users.save(ada)
+
+
+async def test_what_a_user_gives_up_is_free_for_others(store: Repositories) -> None:
+    """By moving to another address or name, and by leaving."""
+    await store.users.save(user())
+    await store.users.update("ada", {"email": "new@example.com", "username": "lovelace"})
+    await store.users.save(user("bob", email="ada@example.com", username="ada"))
+    assert await store.users.delete("ada")
+    await store.users.save(user("eve", email="new@example.com", username="lovelace"))
+    found = [await store.users.by_email("new@example.com"), await store.users.by_username("ada")]
+    assert [each.user_id for each in found if each is not None] == ["eve", "bob"]
+
+
+async def test_of_many_who_sign_up_at_once_one_gets_the_address(store: Repositories) -> None:
+    """The others hear of it, and no half of them is stored."""
+    asked = [store.users.save(user(f"u{n}", email="ada@example.com")) for n in range(8)]
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert sorted(type(each).__name__ for each in outcomes) == ["NotUnique"] * 7 + ["User"]
+    assert len((await store.users.list()).items) == 1
+
+
+async def test_any_number_of_guests_have_no_address(store: Repositories) -> None:
+    """None is not a value that somebody holds."""
+    guests = [user(f"g{n}", email=None, role=UserRole.GUEST) for n in range(3)]
+    assert await store.users.save_batch(guests) == 3
+    assert len((await store.users.list(role=UserRole.GUEST)).items) == 3
+
+
+async def test_a_batch_tells_whose_address_was_taken(store: Repositories) -> None:
+    """The others are stored."""
+    await store.users.save(user())
+    with pytest.raises(PartialFailure) as caught:
+        await store.users.save_batch([user("bob"), user("eve", email="ada@example.com")])
+    assert [type(each).__name__ for each in caught.value.outcomes][1] == "NotUnique"
+    assert [await store.users.find(name, consistent=True) is None for name in ("bob", "eve")] == [False, True]
 
 
 async def test_users_are_listed_newest_first_of_one_role_or_all(store: Repositories, harness: Harness) -> None:

@@ -1,4 +1,4 @@
-"""Users, by id, address and name, with counters that many may add to at once."""
+"""Users, by id, address and name, of which each has one holder, with counters that many may add to at once."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ __all__ = ["Users"]
 
 
 class Users(Collection[User]):
-    """The users of a store."""
+    """The users of a store.
+
+    An address belongs to one user, and so does a name, in whatever case: every write of a user whose address or name
+    another one has raises ``NotUnique``. What a user gives up, or leaves behind when deleted, is free at once. Guests
+    have no address, and any number of them have none.
+    """
 
     async def by_email(self, email: str) -> User | None:
-        """The user with that address, in any case of letters; of several the one with the least id."""
+        """The user with that address, in any case of letters; an index finds it, which may lag by a moment."""
         page = await self.repository.by_email.page(email=email.strip().lower(), limit=1)
         return next(iter(page.items), None)
 
     async def by_username(self, username: str) -> User | None:
-        """The user with exactly that name; of several the one with the least id."""
+        """The user with exactly that name; an index finds it, which may lag by a moment."""
         page = await self.repository.by_username.page(username=username, limit=1)
         return next(iter(page.items), None)
 
