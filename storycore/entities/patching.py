@@ -94,6 +94,27 @@ class Changes:
         """The changes of members alone, which may be made twice; ``None`` when there are none."""
         return Changes(include=self.include, exclude=self.exclude) if self.include or self.exclude else None
 
+    def joined(self, more: Changes) -> Changes:
+        """Both changes as one; what is added to the same counter is added up.
+
+        Raises:
+            InvalidArgument: they touch the same field otherwise, or one of them has a condition.
+        """
+        touched = {*self.fields} & {*more.fields}
+        if touched - ({*self.add} & {*more.add}) or self.when is not None or more.when is not None:
+            raise InvalidArgument("Two patches of one key touch the same field, or have a condition; make them one.")
+        amounts: dict[str, Any] = dict(self.add)  # numbers, as both have been checked
+        for name, amount in more.add.items():
+            amounts[name] = _sum(name, amounts[name], amount) if name in amounts else amount
+        return Changes(
+            {**self.set, **more.set},
+            amounts,
+            (*self.unset, *more.unset),
+            None,
+            {**self.include, **more.include},
+            {**self.exclude, **more.exclude},
+        )
+
     def as_patch(self, entity: Entity[M], key: Key, now: datetime, when: Condition) -> Patch:
         """The one step; a change of members is a change of the instance, counting is not.
 

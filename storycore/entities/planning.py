@@ -78,8 +78,15 @@ class Planner(Generic[M]):
             raise InvalidArgument(f"{deletion.field!r} tells that a {self.entity.kind} is deleted; use delete().")
         touched = touch(self.entity, instance, self.clock.now(), is_stored=isinstance(when, Matches))
         put = to_put(self.entity, touched.candidate, when=when)
-        guards = () if deletion is None or when not in (ANY, ABSENT) else (guard(self.entity.kind, put.key),)
-        return self._storing(touched, put, held, guards)
+        return self._storing(touched, put, held, self._guards(put))
+
+    def over(self, step: Step[M], record: Record | None) -> Step[M]:
+        """A step that ``put`` made, over exactly what was read."""
+        assert isinstance(step.write, Put)
+        when = ABSENT if record is None else Matches(record.version)
+        put = replace(step.write, when=when)
+        held = NOTHING if record is None else held_by(record)
+        return replace(step, write=put, companions=(*self._guards(put), *self._markers(held, put)))
 
     def one_step(self, key: Key, changes: Changes, when: Condition = PRESENT) -> Step[M]:
         """Let the store itself count and change members; ``changes.is_one_step`` must hold."""
@@ -100,7 +107,7 @@ class Planner(Generic[M]):
 
     def delete(self, key: Key, when: Condition, held: Held = NOTHING) -> Step[bool]:
         """Remove for good what is under ``key``; tells whether there was anything."""
-        return Step(Delete(key=key, when=when), _was_there, markers(self.entity.kind, held, None, self.entity.unique))
+        return Step(Delete(key=key, when=when), _was_there, self._markers(held, None))
 
     def removal(self, record: Record) -> Step[bool]:
         """Delete what the record holds, under its version: softly, where that is declared."""
@@ -134,7 +141,16 @@ class Planner(Generic[M]):
             stamp(touched.instance, written.key, written.version, held_by(put))
             return touched.instance
 
-        return Step(put, settle, (*more, *markers(self.entity.kind, held, put, self.entity.unique)))
+        return Step(put, settle, (*more, *self._markers(held, put)))
+
+    def _guards(self, put: Put) -> tuple[Companion, ...]:
+        """A put that may create must not meet a deleted instance."""
+        if self.entity.soft_delete is None or put.when not in (ANY, ABSENT):
+            return ()
+        return (guard(self.entity.kind, put.key),)
+
+    def _markers(self, held: Held, put: Put | None) -> tuple[Companion, ...]:
+        return markers(self.entity.kind, held, put, self.entity.unique)
 
     def _read_back(self, written: Written) -> M:
         assert written.record is not None

@@ -24,12 +24,13 @@ from storycore.ports.entities import Delete, EntityStore, Key, Record, Written
 from storycore.ports.environment import Environment
 from storycore.ports.records import refusal
 
-__all__ = ["Upserted", "Writer", "not_found", "pause"]
+__all__ = ["ATTEMPTS", "Upserted", "Writer", "not_found", "pause"]
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
-_ATTEMPTS = 16
+ATTEMPTS = 16
+"""How often a write is tried while others are faster."""
 _LONGEST_PAUSE_SECONDS = 0.04
 
 
@@ -213,11 +214,11 @@ class Writer(Generic[M]):
 
     async def _again(self, once: Callable[[int], Awaitable[T]]) -> T:
         """Try until nobody was faster, at most 16 times."""
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             try:
                 return await once(attempt)
             except (VersionConflict, AlreadyExists) as exc:
-                if attempt == _ATTEMPTS - 1 or exc.retry is not Retry.SAME:
+                if attempt == ATTEMPTS - 1 or exc.retry is not Retry.SAME:
                     raise
             await pause(self.env, attempt)
         raise AssertionError("the last attempt returns or raises")

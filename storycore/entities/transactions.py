@@ -1,0 +1,53 @@
+"""Transactions: a function whose unit of work is tried again while others are faster."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from storycore.entities.commits import may_pass
+from storycore.entities.unit import Unit
+from storycore.entities.writing import pause
+from storycore.errors import InvalidArgument, TransactionConflict
+from storycore.ports.environment import Environment
+
+__all__ = ["is_worth_another", "run_again"]
+
+T = TypeVar("T")
+
+
+async def run_again(
+    make: Callable[[], Unit], change: Callable[[Unit], Awaitable[T]], env: Environment, *, retries: int
+) -> T:
+    """Run ``change`` in a unit, and again in a new one while others are faster.
+
+    Args:
+        make: makes a unit.
+        change: collects writes; it must do nothing else, for it may run several times.
+        env: draws the pauses between.
+        retries: how often at most it runs again.
+
+    Raises:
+        TransactionConflict: others were faster every time, or what is refused would be refused again.
+    """
+    if retries < 0:
+        raise InvalidArgument(f"retries is 0 or more, not {retries}.")
+    for attempt in range(retries):
+        try:
+            return await _once(make(), change)
+        except TransactionConflict as exc:
+            if not is_worth_another(exc):
+                raise
+        await pause(env, attempt)
+    return await _once(make(), change)
+
+
+def is_worth_another(conflict: TransactionConflict) -> bool:
+    """Whether a unit that reads again may succeed: not if all that stands against it is there to stay."""
+    return any(map(may_pass, conflict.reasons.values()))
+
+
+async def _once(unit: Unit, change: Callable[[Unit], Awaitable[T]]) -> T:
+    async with unit:
+        result = await change(unit)
+    return result
