@@ -14,15 +14,15 @@ import pytest
 from storycore.errors import Effect, Throttled, TransactionConflict, Unavailable, VersionConflict
 from storycore.ports.conditions import ABSENT, Matches, Version
 from storycore.ports.entities import Check, Delete, EntityStore, Put, Write, Written
-from storycore.testing.entity_examples import find, key
+from storycore.testing.entity_examples import find, key, put
 from storycore.testing.harness import Harness
 from storycore.testing.linearizability import is_explained
 
 __all__ = ["EntityTransactions", "Touch", "Transaction", "is_serializable"]
 
 CLIENTS = 4
-CALLS = 7
-NAMES = ("a", "b", "c", "d")
+CALLS = 8
+NAMES = ("a", "b", "c")
 
 State: TypeAlias = frozenset[tuple[str, Version]]
 
@@ -107,6 +107,21 @@ class EntityTransactions:
         assert any(call.refused for call in history), "nobody was ever in another's way"
         assert is_serializable(history)
 
+    async def test_of_two_that_check_each_other_one_is_done(self, store: EntityStore) -> None:
+        """Two atomic writes, each of which checks that the other's record is absent, are never both done."""
+        for turn in range(10):
+            one, other = f"{turn}a", f"{turn}b"
+            outcomes = await asyncio.gather(
+                store.write([Check(key=key(one), when=ABSENT), put(other)], atomic=True),
+                store.write([Check(key=key(other), when=ABSENT), put(one)], atomic=True),
+                return_exceptions=True,
+            )
+            found = [record for record in await store.get([key(one), key(other)]) if record is not None]
+            done = [outcome for outcome in outcomes if isinstance(outcome, list)]
+            assert len(done) == len(found) <= 1
+            refusals = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+            assert all(isinstance(outcome, TransactionConflict | Throttled | Unavailable) for outcome in refusals)
+
 
 class _Client:
     """Reads records and writes several at once, under the versions that it knows."""
@@ -124,10 +139,10 @@ class _Client:
         """Make the calls."""
         for _ in range(CALLS):
             await asyncio.sleep(0)
-            if self._choose.random() < 0.4:
-                await self._get(self._choose.choice(NAMES))
-            else:
-                await self._write(self._choose.sample(NAMES, self._choose.randint(1, 3)))
+            names = self._choose.sample(NAMES, self._choose.randint(1, 3))
+            for name in names if self._choose.random() < 0.6 else names[:0]:
+                await self._get(name)
+            await self._write(names)
 
     async def _get(self, name: str) -> None:
         begin = next(self._ticks)
@@ -137,7 +152,7 @@ class _Client:
         self._history.append(Transaction(begin, next(self._ticks), (touch,)))
 
     async def _write(self, names: Sequence[str]) -> None:
-        wanted = [(name, self._choose.choice(("put", "put", "delete", "check"))) for name in names]
+        wanted = [(name, self._choose.choice(("put", "put", "delete", "check", "check"))) for name in names]
         calls = [_call(name, verb, self._known[name]) for name, verb in wanted]
         begin = next(self._ticks)
         try:
