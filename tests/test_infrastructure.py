@@ -248,7 +248,7 @@ def test_drift_is_told_in_sentences(capsys: pytest.CaptureFixture[str]) -> None:
     """What `init` would do, and what differs."""
     assert run(["infrastructure", "--drift", "--profile", "drifted"]) == 1
     out = capsys.readouterr().out
-    assert "init would build the room" in out
+    assert "to do: build the room" in out
     assert "differs: the room has 2 windows, not 3" in out
 
 

@@ -87,7 +87,7 @@ def _show_drift(common: Common) -> int:
         print_json({"drift": bool(found), "ports": found})
         return 1 if found else 0
     for port, each in found.items():
-        show(*(f"[bold]{port}[/]  init would {escape(action)}" for action in each.actions))
+        show(*(f"[bold]{port}[/]  to do: {escape(action)}" for action in each.actions))
         show(*(f"[bold]{port}[/]  differs: {escape(difference)}" for difference in each.differences))
     if not found:
         show("Everything is as it is declared.")

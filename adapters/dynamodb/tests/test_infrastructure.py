@@ -5,18 +5,25 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
 import pytest
+from storycore_dynamodb._boto import BotoTransport
 from storycore_dynamodb._drift import differences
 from storycore_dynamodb._table import TTL_ATTRIBUTE, table_definition
+from storycore_dynamodb._transport import Answer, Request
 from storycore_dynamodb.config import DynamodbConfig
+from storycore_dynamodb.entities import DynamodbEntityStore, open_entities
 from storycore_dynamodb.infrastructure import infrastructure
 
 from storycore.infrastructure import Declared, document
+from storycore.ports.entities import Check, Delete, Key, Patch, Put, QueryPlan, Segment
+from storycore.ports.environment import Environment
 from storycore.ports.infrastructure import Infrastructure, Purpose
-from storycore.ports.lifecycle import PortName
+from storycore.ports.lifecycle import PortName, Provision
+from storycore.testing.clock import ManualClock
 
 PLAIN = DynamodbConfig(table="items")
 FULL = DynamodbConfig(
@@ -279,3 +286,101 @@ def test_a_table_that_exists_is_taken_over_by_cloudformation(server: Mapping[str
     assert settled(formation, "taken") == "IMPORT_COMPLETE"
     formation.delete_stack(StackName="taken")
     assert described(server, "taken-over")["TableStatus"] == "ACTIVE"
+
+
+async def provisioned(config: DynamodbConfig, *, dry_run: bool) -> Provision:
+    """What the adapter finds to do, or does."""
+    return await open_entities(config, Environment()).ensure(dry_run=dry_run)
+
+
+async def test_a_table_made_by_cloudformation_lacks_nothing_but_the_mark(server: Mapping[str, object]) -> None:
+    """Which ``ensure`` adds, and the table can be used. Time to live is off: the emulator's stacks leave it out."""
+    config, needed = named(server, table="made-elsewhere", time_to_live=False)
+    formation = client("cloudformation", server)
+    body = json.dumps(document(needed, "cloudformation"))
+    formation.create_stack(StackName="elsewhere", TemplateBody=body, Capabilities=["CAPABILITY_IAM"])
+    assert settled(formation, "elsewhere") == "CREATE_COMPLETE"
+    found = await provisioned(config, dry_run=True)
+    assert ([action for action in found.actions if "layout" not in action], found.differences) == ([], ())
+    await provisioned(config, dry_run=False)
+    assert await provisioned(config, dry_run=True) == Provision()
+    async with open_entities(config, Environment()) as store:
+        assert (await store.health()).ok
+
+
+async def test_what_somebody_changed_by_hand_is_told_and_left(server: Mapping[str, object]) -> None:
+    """An index of one's own and a stream of keys are differences; the index that was removed is something to do."""
+    config, _ = named(server, table="changed-by-hand", time_to_live=False)
+    await provisioned(config, dry_run=False)
+    service = client("dynamodb", server)
+    service.update_table(TableName="changed-by-hand", GlobalSecondaryIndexUpdates=[{"Delete": {"IndexName": "slot3"}}])
+    service.update_table(
+        TableName="changed-by-hand",
+        AttributeDefinitions=table_definition(config)["AttributeDefinitions"],
+        GlobalSecondaryIndexUpdates=[{"Create": {**other_index()[0], "IndexName": "mine"}}],
+    )
+    found = await provisioned(config, dry_run=True)
+    assert ["slot3" in action for action in found.actions] == [True]
+    assert ["mine" in difference for difference in found.differences] == [True]
+    done = await provisioned(config, dry_run=False)
+    assert done == found
+    assert await provisioned(config, dry_run=True) == Provision((), found.differences)
+
+
+class Recording(BotoTransport):
+    """The real way to the service, which remembers what was asked."""
+
+    def __init__(self, config: DynamodbConfig) -> None:
+        super().__init__(config)
+        self.asked: set[str] = set()
+
+    async def call(self, operation: str, request: Request) -> Answer:
+        """Send it, and remember its name."""
+        actions = {"TransactWriteItems": _WRITES, "TransactGetItems": {"GetItem"}}.get(operation, {operation})
+        self.asked |= actions
+        return await super().call(operation, request)
+
+
+_WRITES = {"ConditionCheckItem", "DeleteItem", "PutItem", "UpdateItem"}
+
+
+async def test_an_application_needs_no_more_and_no_less_than_its_policy_allows(server: Mapping[str, object]) -> None:
+    """Every operation of the port is done once, and what was asked of the service is compared with the policy."""
+    config, _ = named(server, table="least-privilege")
+    await provisioned(config, dry_run=False)
+    transport = Recording(config)
+    clock = ManualClock(datetime.now(UTC))
+    async with DynamodbEntityStore(config, Environment(clock=clock), transport) as store:
+        await every_operation(store, clock)
+    assert transport.asked == allowed(infrastructure(config), Purpose.USE)
+
+
+async def every_operation(store: DynamodbEntityStore, clock: ManualClock) -> None:
+    """Read and write in every way, and sweep what has expired."""
+    keys = [Key("p", name) for name in "abc"]
+    soon = clock.now() + timedelta(seconds=1)
+    await store.write([Put(key=key, kind="k", expires_at=soon, index_keys={1: Key("i", "j")}) for key in keys])
+    await store.write([Patch(key=keys[0], add={"n": 1})])
+    await store.write([Check(key=keys[0]), Delete(key=keys[1])], atomic=True, token="once")
+    await store.get(keys[:1])
+    await store.get(keys)
+    await store.query(QueryPlan(pk="p"))
+    await store.query(QueryPlan(pk="i", slot=1))
+    await store.scan(Segment())
+    await store.changes()
+    clock.advance(60)
+    assert await store.expire(clock.now()) == 2
+    await store.health(deep=True)
+
+
+async def test_init_needs_no_more_than_its_policy_allows(server: Mapping[str, object]) -> None:
+    """Making the table with everything the settings can ask for, and comparing it afterwards."""
+    config, _ = named(server, table="made-by-init", point_in_time_recovery=True, tags={"team": "story"})
+    transport = Recording(config)
+    await DynamodbEntityStore(config, Environment(), transport).ensure()
+    client("dynamodb", server).update_table(
+        TableName="made-by-init", GlobalSecondaryIndexUpdates=[{"Delete": {"IndexName": "slot8"}}]
+    )
+    await DynamodbEntityStore(config, Environment(), transport).ensure()
+    tagging = {"TagResource"}  # asked by CreateTable with tags, which is no operation of its own
+    assert transport.asked | tagging == allowed(infrastructure(config), Purpose.PROVISION)
