@@ -1,0 +1,146 @@
+"""The way to the service over boto3's low-level client, in threads of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+import boto3
+from botocore import exceptions as vendor
+from botocore import xform_name
+from botocore.config import Config
+
+from storycore.errors import Effect
+from storycore_dynamodb._transport import Answer, Lost, Refused, Request
+from storycore_dynamodb.config import DynamodbConfig
+
+__all__ = ["BotoTransport"]
+
+T = TypeVar("T")
+
+_STREAM_OPERATIONS = frozenset({"DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"})
+_CREDENTIALS = (
+    vendor.NoCredentialsError,
+    vendor.PartialCredentialsError,
+    vendor.CredentialRetrievalError,
+    vendor.NoAuthTokenError,
+    vendor.TokenRetrievalError,
+    vendor.ProfileNotFound,
+    vendor.UnauthorizedSSOTokenError,
+    vendor.SSOTokenLoadError,
+)
+_NOT_SENT = (vendor.EndpointConnectionError, vendor.ConnectTimeoutError, vendor.ProxyConnectionError, vendor.SSLError)
+
+
+class BotoTransport:
+    """boto3 with raw attribute values; its own retries are off.
+
+    Args:
+        config: the place, the credentials and the timeouts.
+    """
+
+    def __init__(self, config: DynamodbConfig) -> None:
+        self._config = config
+        self._lock = threading.Lock()
+        self._threads: ThreadPoolExecutor | None = None
+        self._clients: dict[str, Any] = {}  # boto3 builds its clients' types at run time
+
+    async def open(self) -> object:
+        """Build the client in a thread; nothing is sent yet."""
+        self._threads = ThreadPoolExecutor(self._config.connections, "storycore-dynamodb")
+        try:
+            return await self._run(partial(self._client, "dynamodb"))
+        except BaseException:
+            await self.close()
+            raise
+
+    async def call(self, operation: str, request: Request) -> Answer:
+        """Send one request in a thread."""
+        return await self._run(partial(self._send, operation, request))
+
+    async def close(self) -> None:
+        """Close the idle connections; those in use close when their answers are in."""
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.submit(self._close_clients)
+            threads.shutdown(wait=False)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        if self._threads is None:
+            raise Lost("the connection is closed", effect=Effect.NONE)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except (vendor.ClientError, vendor.BotoCoreError) as exc:
+            raise _failure(exc) from exc
+
+    def _send(self, operation: str, request: Request) -> Answer:
+        client = self._client("dynamodbstreams" if operation in _STREAM_OPERATIONS else "dynamodb")
+        answer: Answer = getattr(client, xform_name(operation))(**request)
+        return answer
+
+    def _client(self, service: str) -> Any:
+        if service not in self._clients:
+            with self._lock:
+                if service not in self._clients:
+                    self._clients[service] = self._new_client(service)
+        return self._clients[service]
+
+    def _new_client(self, service: str) -> Any:
+        config = self._config
+        session = boto3.session.Session(profile_name=config.profile_name, region_name=config.region)
+        return session.client(
+            service,
+            endpoint_url=config.endpoint_url,
+            aws_access_key_id=_revealed(config.access_key_id),
+            aws_secret_access_key=_revealed(config.secret_access_key),
+            aws_session_token=_revealed(config.session_token),
+            config=Config(
+                retries={"total_max_attempts": 1},
+                tcp_keepalive=True,
+                max_pool_connections=config.connections,
+                connect_timeout=config.connect_timeout_seconds,
+                read_timeout=config.read_timeout_seconds,
+                parameter_validation=False,
+            ),
+        )
+
+    def _close_clients(self) -> None:
+        for client in self._clients.values():
+            client.close()
+        self._clients = {}
+
+
+def _revealed(secret: Any) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
+def _failure(exc: Exception) -> Refused | Lost:
+    """What a vendor error is, in the transport's two words."""
+    if isinstance(exc, vendor.ClientError):
+        answer = exc.response
+        error = answer.get("Error", {})
+        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        return Refused(
+            str(error.get("Code", "")),
+            str(error.get("Message", "")),
+            answer=answer,
+            retry_after_seconds=_seconds(headers.get("retry-after")),
+        )
+    if isinstance(exc, _CREDENTIALS):
+        return Refused("NoCredentials", type(exc).__name__)
+    if isinstance(exc, vendor.NoRegionError):
+        return Refused("NoRegion", "no region is set")
+    if isinstance(exc, _NOT_SENT):
+        return Lost(type(exc).__name__, effect=Effect.NONE)
+    return Lost(type(exc).__name__, effect=Effect.UNKNOWN, timed_out=isinstance(exc, vendor.ReadTimeoutError))
+
+
+def _seconds(header: object) -> float | None:
+    try:
+        return float(str(header))
+    except ValueError:
+        return None

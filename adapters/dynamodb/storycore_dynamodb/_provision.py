@@ -1,0 +1,254 @@
+"""Provisioning: what a table lacks, made one step at a time, and whether a table can be used as it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from storycore.errors import NotProvisioned, SchemaMismatch, StorycoreError, Unavailable
+from storycore.ports.entities import Key
+from storycore_dynamodb._calls import Calls
+from storycore_dynamodb._drift import differences
+from storycore_dynamodb._expressions import Expression
+from storycore_dynamodb._table import (
+    LAYOUT,
+    SLOTS,
+    TTL_ATTRIBUTE,
+    Definition,
+    attribute_definitions,
+    index_name,
+    slot_definition,
+    stream_definition,
+    table_definition,
+)
+from storycore_dynamodb._transport import Refused
+from storycore_dynamodb._wire import RESERVED_PK, Item, key_values, number, number_of
+from storycore_dynamodb.config import DynamodbConfig
+
+__all__ = ["LAYOUT_KEY", "Provisioner"]
+
+LAYOUT_KEY = Key(RESERVED_PK, "layout")
+
+_FIRST_PAUSE_SECONDS = 0.02
+_LONGEST_PAUSE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One thing that is missing: a sentence about making it, and how it is made."""
+
+    sentence: str
+    make: Callable[[], Awaitable[object]]
+
+
+class Provisioner:
+    """Looks at the table and makes what is missing; what is there and different is left as it is.
+
+    Args:
+        calls: the way to the table.
+        config: what the table should be.
+    """
+
+    def __init__(self, calls: Calls, config: DynamodbConfig) -> None:
+        self._calls = calls
+        self._config = config
+        self._definition = table_definition(config)
+
+    async def require_usable(self) -> None:
+        """Raise unless the table can be opened.
+
+        Raises:
+            NotProvisioned: the table, an index, or the mark of its layout is missing.
+            SchemaMismatch: its keys or its layout are others.
+            Unavailable: it is being made or removed.
+        """
+        table, mark = await asyncio.gather(self._described(), self._mark(), return_exceptions=True)
+        if isinstance(table, BaseException):
+            raise table
+        if table is None:
+            raise NotProvisioned(f"The table {self._config.table!r} does not exist; run `storycore init` or ensure().")
+        self._require_keys(table)
+        self._require_serving(table)
+        if isinstance(mark, BaseException):
+            raise mark
+        missing = self._missing_slots(table)
+        if missing:
+            raise NotProvisioned(
+                f"The table {self._config.table!r} lacks the index {index_name(missing[0])!r}; "
+                "run `storycore init` or ensure()."
+            )
+        self._require_layout(mark)
+
+    async def ensure(self, *, dry_run: bool) -> list[str]:
+        """Make what is missing, or with ``dry_run`` only say it; one sentence per action."""
+        done: list[str] = []
+        if await self._described() is None:
+            done.append(f"Create the table {self._config.table!r} with {len(SLOTS)} indexes.")
+            if not dry_run:
+                await self._calls.send("CreateTable", self._definition, repeatable=False)
+        if not (dry_run and done):
+            await self._ready()
+        is_new = dry_run and bool(done)
+        for look in (self._slots, self._stream, self._expiry, self._backups, self._layout):
+            for step in await look(is_new=is_new):
+                done.append(step.sentence)
+                if not dry_run:
+                    await step.make()
+                    await self._ready()
+        return done
+
+    async def differences(self) -> list[str]:
+        """How the table differs from its definition in what ``ensure`` leaves as it is, one sentence each."""
+        table = await self._described()
+        return [] if table is None else differences(self._definition, table)
+
+    async def description(self) -> Definition:
+        """The table as DescribeTable shows it."""
+        answer = await self._calls.send("DescribeTable", {})
+        return dict(answer["Table"])
+
+    async def _described(self) -> Definition | None:
+        try:
+            return await self.description()
+        except NotProvisioned:
+            return None
+
+    async def _mark(self) -> Item | None:
+        answer = await self._calls.send("GetItem", {"Key": key_values(LAYOUT_KEY), "ConsistentRead": True})
+        return answer.get("Item")
+
+    async def _ready(self) -> Definition:
+        """The table, once it and all its indexes are active.
+
+        Raises:
+            SchemaMismatch: its keys are others.
+            Unavailable: it took longer than the configured time.
+        """
+        waited, pause = 0.0, _FIRST_PAUSE_SECONDS
+        while True:
+            table = await self.description()
+            self._require_keys(table)
+            states = {index.get("IndexStatus", "ACTIVE") for index in table.get("GlobalSecondaryIndexes", ())}
+            if table["TableStatus"] == "ACTIVE" and states <= {"ACTIVE"}:
+                return table
+            if waited >= self._config.provision_timeout_seconds:
+                raise Unavailable(
+                    f"The table {self._config.table!r} is still being changed after {waited:.0f} seconds; "
+                    "call ensure() again later, it goes on where it stopped."
+                )
+            await asyncio.sleep(pause)
+            waited, pause = waited + pause, min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+    async def _slots(self, *, is_new: bool) -> Sequence[_Step]:
+        missing = [] if is_new else self._missing_slots(await self.description())
+        return [
+            _Step(
+                f"Add the index {index_name(slot)!r}, which AWS fills from the items that are there.",
+                partial(
+                    self._update,
+                    AttributeDefinitions=attribute_definitions(),
+                    GlobalSecondaryIndexUpdates=[{"Create": slot_definition(slot)}],
+                ),
+            )
+            for slot in missing
+        ]
+
+    async def _stream(self, *, is_new: bool) -> Sequence[_Step]:
+        if is_new or not self._config.stream:
+            return ()
+        specification = (await self.description()).get("StreamSpecification") or {}
+        if specification.get("StreamEnabled"):
+            return ()
+        make = partial(self._update, StreamSpecification=stream_definition())
+        return [_Step("Turn on the stream, which is the change feed.", make)]
+
+    async def _expiry(self, *, is_new: bool) -> Sequence[_Step]:
+        if not self._config.time_to_live:
+            return ()
+        if not is_new:
+            answer = await self._calls.send("DescribeTimeToLive", {})
+            if answer.get("TimeToLiveDescription", {}).get("TimeToLiveStatus") in ("ENABLED", "ENABLING"):
+                return ()
+        specification = {"Enabled": True, "AttributeName": TTL_ATTRIBUTE}
+        return [
+            _Step(
+                f"Turn on time to live on {TTL_ATTRIBUTE!r}, by which AWS removes what has expired.",
+                partial(self._calls.send, "UpdateTimeToLive", {"TimeToLiveSpecification": specification}),
+            )
+        ]
+
+    async def _backups(self, *, is_new: bool) -> Sequence[_Step]:
+        if not self._config.point_in_time_recovery:
+            return ()
+        if not is_new:
+            answer = await self._calls.send("DescribeContinuousBackups", {})
+            recovery = answer.get("ContinuousBackupsDescription", {}).get("PointInTimeRecoveryDescription", {})
+            if recovery.get("PointInTimeRecoveryStatus") == "ENABLED":
+                return ()
+        specification = {"PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True}}
+        return [
+            _Step(
+                "Turn on point-in-time recovery.",
+                partial(self._calls.send, "UpdateContinuousBackups", specification),
+            )
+        ]
+
+    async def _layout(self, *, is_new: bool) -> Sequence[_Step]:
+        mark = None if is_new else await self._mark()
+        if mark is not None:
+            self._require_layout(mark)
+            return ()
+        return [_Step(f"Mark the table with layout {LAYOUT}.", self._put_mark)]
+
+    async def _put_mark(self) -> None:
+        e = Expression()
+        item = {**key_values(LAYOUT_KEY), "layout": number(LAYOUT)}
+        condition = e.request(ConditionExpression=f"attribute_not_exists({e.name('pk')})")
+        try:
+            await self._calls.send("PutItem", {"Item": item, **condition}, repeatable=True)
+        except Refused:
+            self._require_layout(await self._mark())
+
+    async def _update(self, **changes: Any) -> Mapping[str, Any]:
+        return await self._calls.send("UpdateTable", changes)
+
+    def _missing_slots(self, table: Definition) -> list[int]:
+        there = {index["IndexName"] for index in table.get("GlobalSecondaryIndexes", ())}
+        return [slot for slot in SLOTS if index_name(slot) not in there]
+
+    def _require_keys(self, table: Definition) -> None:
+        keys = {each["AttributeName"]: each["KeyType"] for each in table.get("KeySchema", ())}
+        types = {each["AttributeName"]: each["AttributeType"] for each in table.get("AttributeDefinitions", ())}
+        if keys != {"pk": "HASH", "sk": "RANGE"} or (types.get("pk"), types.get("sk")) != ("S", "S"):
+            raise SchemaMismatch(
+                f"The table {self._config.table!r} has the keys {', '.join(keys)}; storycore needs the texts "
+                "pk and sk: choose another table."
+            )
+
+    def _require_serving(self, table: Definition) -> None:
+        if table["TableStatus"] in ("CREATING", "DELETING", "ARCHIVED"):
+            raise Unavailable(
+                f"The table {self._config.table!r} is {table['TableStatus'].lower()}; wait until it is active."
+            )
+
+    def _require_layout(self, mark: Item | None) -> None:
+        if mark is None:
+            raise NotProvisioned(
+                f"The table {self._config.table!r} has no mark of its layout; run `storycore init` or ensure()."
+            )
+        found = _layout_of(mark)
+        if found != LAYOUT:
+            raise SchemaMismatch(
+                f"The table {self._config.table!r} has layout {found}, this version of storycore-dynamodb works with "
+                f"layout {LAYOUT}; install the version that made it, or copy the data to a new table."
+            )
+
+
+def _layout_of(mark: Item) -> int | str:
+    try:
+        return number_of(mark["layout"])
+    except (KeyError, TypeError, ValueError, ArithmeticError, StorycoreError):
+        return "unknown"

@@ -1,0 +1,251 @@
+"""Items as DynamoDB keeps them: plain functions between records and attribute values.
+
+Nothing here asks for anything or knows a client; attribute values are the service's own JSON, as boto3's low-level
+client takes and gives them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Context, Decimal
+from typing import Any, Final, TypeAlias
+
+from storycore.errors import Corrupt
+from storycore.ports.conditions import Version
+from storycore.ports.entities import INDEX_SLOTS, FieldValue, Key, Record
+from storycore.ports.index_order import index_place
+from storycore.ports.item_size import item_size
+
+__all__ = [
+    "RESERVED_PK",
+    "AttributeValue",
+    "Item",
+    "attribute_name",
+    "attribute_value",
+    "body_value",
+    "index_attributes",
+    "index_sk_of",
+    "is_record",
+    "item_of",
+    "key_of",
+    "key_values",
+    "micros",
+    "moment",
+    "number",
+    "number_of",
+    "record_of",
+    "seconds_after",
+    "string_set",
+]
+
+AttributeValue: TypeAlias = Mapping[str, Any]
+"""One of ``{"S": text}``, ``{"N": digits}``, ``{"B": bytes}``, ``{"BOOL": bool}``, ``{"SS": [text, …]}``."""
+
+Item: TypeAlias = Mapping[str, AttributeValue]
+
+RESERVED_PK: Final = "\0storycore"
+"""The partition of the adapter's own items: the layout mark and the tokens."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OWN = frozenset({"pk", "sk", "ttl", "d", *(f"g{n}{part}" for n in range(1, INDEX_SLOTS + 1) for part in ("pk", "sk"))})
+_INDEXED = tuple((slot, f"g{slot}pk", f"g{slot}sk") for slot in range(1, INDEX_SLOTS + 1))
+_WIDE = Context(prec=400)
+_PLAIN_DIGITS = 38
+_ESCAPED = re.compile("\1([\1\2])")
+_NONE: frozenset[str] = frozenset()
+
+
+def item_of(record: Record, *, write_id: str, written_at: int) -> dict[str, AttributeValue]:
+    """The whole item of a record.
+
+    Args:
+        record: what is kept.
+        write_id: of the write that stores it.
+        written_at: microseconds since 1970.
+    """
+    item: dict[str, AttributeValue] = {
+        "pk": {"S": record.key.pk},
+        "sk": {"S": record.key.sk},
+        "_k": {"S": record.kind},
+        "_v": {"N": str(record.version)},
+        "_w": {"S": write_id},
+        "_at": {"N": str(written_at)},
+        "_s": {"N": str(item_size(record))},
+    }
+    if record.expires_at is not None:
+        item["_x"] = number(micros(record.expires_at))
+        item["ttl"] = number(seconds_after(record.expires_at))
+    if record.body:
+        item["d"] = body_value(record.body)
+    if record.index_keys:
+        item.update(index_attributes(record.index_keys, record.key))
+    if record.fields:
+        _add_fields(item, record.fields)
+    return item
+
+
+def record_of(item: Item) -> Record:
+    """The record that an item holds.
+
+    Raises:
+        Corrupt: the item is not one that this adapter writes.
+    """
+    try:
+        expiry = item.get("_x")
+        return Record(
+            key=Key(item["pk"]["S"], item["sk"]["S"]),
+            kind=item["_k"]["S"],
+            version=Version(int(item["_v"]["N"])),
+            expires_at=None if expiry is None else moment(int(expiry["N"])),
+            index_keys={
+                slot: Key(item[pk]["S"], index_sk_of(item[sk]["S"])) for slot, pk, sk in _INDEXED if pk in item
+            },
+            fields=_fields_of(item),
+            body=_body_of(item.get("d")),
+        )
+    except (KeyError, TypeError, ValueError, ArithmeticError) as exc:
+        raise Corrupt(
+            f"The item ({_shown(item, 'pk')}, {_shown(item, 'sk')}) is not one that storycore wrote "
+            f"({type(exc).__name__}: {exc}); remove it from the table, or restore the table from a backup."
+        ) from exc
+
+
+def is_record(item: Item) -> bool:
+    """Whether an item is a record, and not one of the adapter's own."""
+    return "_k" in item and item["pk"]["S"] != RESERVED_PK
+
+
+def key_values(key: Key) -> dict[str, AttributeValue]:
+    """The two key attributes."""
+    return {"pk": {"S": key.pk}, "sk": {"S": key.sk}}
+
+
+def key_of(item: Item) -> Key:
+    """The key of an item or of a part of one."""
+    return Key(item["pk"]["S"], item["sk"]["S"])
+
+
+def index_attributes(index_keys: Mapping[int, Key], key: Key) -> dict[str, AttributeValue]:
+    """The attributes under which the indexes list a record, in the order (index sk, pk, sk)."""
+    values: dict[str, AttributeValue] = {}
+    for slot, index_key in index_keys.items():
+        values[f"g{slot}pk"] = {"S": index_key.pk}
+        values[f"g{slot}sk"] = {"S": index_place(index_key, key)}
+    return values
+
+
+def index_sk_of(place: str) -> str:
+    """The index sort key that a place made by ``index_place`` begins with."""
+    escaped = place.partition("\0")[0]
+    return _ESCAPED.sub(lambda found: "\0" if found[1] == "\1" else "\1", escaped) if "\1" in escaped else escaped
+
+
+def attribute_name(field: str) -> str:
+    """The attribute of a promoted field: its own name, or one beginning with ``~`` where that is taken."""
+    return f"~{field}" if field in _OWN or field[0] == "~" else field
+
+
+def attribute_value(value: FieldValue) -> AttributeValue:
+    """The attribute value of a promoted field."""
+    if isinstance(value, str):
+        return {"S": value}
+    if isinstance(value, bool):
+        return {"BOOL": value}
+    if isinstance(value, frozenset):
+        return string_set(value)
+    return number(value)
+
+
+def number(value: int | float | Decimal) -> AttributeValue:
+    """A number, exactly; a float by its shortest text."""
+    digits = repr(value) if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return {"N": digits if value else "0"}
+    if len(digits) > _PLAIN_DIGITS or isinstance(value, Decimal):
+        digits = str(_WIDE.create_decimal(value).normalize(_WIDE)) if value else "0"
+    return {"N": digits}
+
+
+def string_set(members: Iterable[str]) -> AttributeValue:
+    """A set of text; not empty."""
+    return {"SS": sorted(members)}
+
+
+def number_of(value: AttributeValue) -> int:
+    """A whole number."""
+    digits = str(value["N"])
+    try:
+        return int(digits)
+    except ValueError:
+        return int(Decimal(digits))
+
+
+def body_value(body: bytes) -> AttributeValue:
+    """A body: readable where it is text; not empty."""
+    try:
+        return {"S": body.decode()}
+    except UnicodeDecodeError:
+        return {"B": body}
+
+
+def micros(at: datetime) -> int:
+    """Microseconds since 1970."""
+    since = at - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def moment(at: int) -> datetime:
+    """The instant so many microseconds after 1970."""
+    return _EPOCH + timedelta(microseconds=at)
+
+
+def seconds_after(at: datetime) -> int:
+    """Seconds since 1970, rounded up."""
+    return -(-micros(at) // 1_000_000)
+
+
+def _add_fields(item: dict[str, AttributeValue], fields: Mapping[str, FieldValue]) -> None:
+    floats: list[str] = []
+    decimals: list[str] = []
+    for name, value in fields.items():
+        item[attribute_name(name)] = attribute_value(value)
+        if isinstance(value, float):
+            floats.append(name)
+        elif isinstance(value, Decimal):
+            decimals.append(name)
+    if floats:
+        item["_f"] = string_set(floats)
+    if decimals:
+        item["_d"] = string_set(decimals)
+
+
+def _fields_of(item: Item) -> dict[str, FieldValue]:
+    floats = item["_f"]["SS"] if "_f" in item else _NONE
+    decimals = item["_d"]["SS"] if "_d" in item else _NONE
+    fields: dict[str, FieldValue] = {}
+    for attribute, value in item.items():
+        if attribute[0] == "_" or attribute in _OWN:
+            continue
+        name = attribute[1:] if attribute[0] == "~" else attribute
+        ((kind, held),) = value.items()
+        if kind == "N":
+            fields[name] = float(held) if name in floats else Decimal(held) if name in decimals else number_of(value)
+        elif kind == "SS":
+            fields[name] = frozenset(held)
+        elif kind in ("S", "BOOL"):
+            fields[name] = held
+        else:
+            raise ValueError(f"field {name!r} is of type {kind}")
+    return fields
+
+
+def _body_of(value: AttributeValue | None) -> bytes:
+    if value is None:
+        return b""
+    return bytes(value["B"]) if "B" in value else str(value["S"]).encode()
+
+
+def _shown(item: Item, attribute: str) -> str:
+    return repr(item.get(attribute, {}).get("S"))

@@ -1,0 +1,240 @@
+"""Writes that stand each for itself: one request each, judged by the server, and never done twice.
+
+When a condition fails the server gives back the item, and the port's own functions say what that means. When an
+answer is lost the item is read back: every write leaves an id of its own, so a success is told from a conflict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from storycore.errors import Effect, InvalidArgument, StorycoreError
+from storycore.ports.conditions import ABSENT, Matches, Version
+from storycore.ports.entities import Delete, Key, Patch, Put, Record, Write, Written
+from storycore.ports.environment import Environment
+from storycore.ports.records import demand, patched, put_record, refusal
+from storycore_dynamodb._calls import Calls
+from storycore_dynamodb._expressions import Expression, condition_of, difference, pinned
+from storycore_dynamodb._patches import is_simple, update_of
+from storycore_dynamodb._transport import Answer, Refused
+from storycore_dynamodb._versions import Versions
+from storycore_dynamodb._wire import Item, item_of, key_values, micros, number_of, record_of
+
+__all__ = ["MOST_RACES", "Writer", "change_request", "judged", "live_version"]
+
+MOST_RACES = 100
+"""How often a write is tried again because another one came first."""
+
+_MOST_CHANGES = 60
+"""Attributes that one update changes; beyond it the whole item is written (DynamoDB: 4 KB an expression)."""
+
+_ON_FAILURE = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One request for a write.
+
+    Args:
+        operation: the service's name.
+        request: its JSON object.
+        now: at which present the condition is judged, in microseconds.
+        version: what the stored version will be; of a delete or a simple patch what it must not be above, for all
+            that this store knows.
+    """
+
+    operation: str
+    request: Mapping[str, Any]
+    now: int
+    version: Version
+
+
+class Writer:
+    """Applies single writes.
+
+    Args:
+        calls: the way to the table.
+        versions: of this store.
+        env: the clock, and ids.
+    """
+
+    def __init__(self, calls: Calls, versions: Versions, env: Environment) -> None:
+        self._calls = calls
+        self._versions = versions
+        self._env = env
+
+    async def apply(self, write: Write) -> Written:
+        """Apply one write.
+
+        Raises:
+            StorycoreError: the write's condition failed, or the service did; the effect says what is known.
+        """
+        write_id = self._env.new_id()
+        doubt: StorycoreError | None = None
+        stored: Item | None = None
+        if isinstance(write, Patch) and not is_simple(write):
+            stored = await self._read(write.key)
+            self._require(write, stored, doubt)
+        for races in range(1, MOST_RACES + 1):
+            step = self._step(write, write_id, stored)
+            try:
+                return self._done(write, step, await self._calls.send(step.operation, step.request))
+            except Refused as exc:
+                stored = exc.answer.get("Item")
+                if doubt is not None and _is_of(stored, write_id):
+                    return self._found(write, stored)
+                self._require(write, stored, doubt, cause=exc)
+                if isinstance(write, Delete):
+                    return Written(key=write.key, version=None)
+            except StorycoreError as exc:
+                if exc.effect is not Effect.UNKNOWN:
+                    raise _doubtful(exc, doubt) from exc
+                doubt = exc
+                found = await self._read_back(write.key, exc)
+                if _is_of(found, write_id) or (found is None and write == Delete(key=write.key)):
+                    return self._found(write, found)
+                if not self._may_repeat(write, step, found):
+                    raise
+            if races > 1:
+                await self._calls.pause(min(races - 1, 4))
+        raise _doubtful(self._calls.raced(f"the write of the record ({write.key.pk!r}, {write.key.sk!r})"), doubt)
+
+    def _step(self, write: Write, write_id: str, stored: Item | None) -> _Step:
+        now = micros(self._env.clock.now())
+        if isinstance(write, Put):
+            return self._put(write, write_id, now, stored)
+        if isinstance(write, Patch) and stored is not None:
+            return self._patch_of(write, write_id, now, stored)
+        if isinstance(write, Patch):
+            expressions = update_of(write, write_id=write_id, now=now)
+            request = {"Key": key_values(write.key), "ReturnValues": "ALL_NEW", **_ON_FAILURE, **expressions}
+            return _Step("UpdateItem", request, now, Version(0))
+        e = Expression()
+        condition = condition_of(e, write.when, now)
+        request = {"Key": key_values(write.key), "ReturnValues": "ALL_OLD", **_ON_FAILURE}
+        unseen = Version(self._versions.present + 1)
+        return _Step("DeleteItem", request | e.request(ConditionExpression=condition), now, unseen)
+
+    def _put(self, put: Put, write_id: str, now: int, stored: Item | None) -> _Step:
+        below = 0 if stored is None else number_of(stored["_v"])
+        expected = put.when.version if isinstance(put.when, Matches) else 0
+        version = self._versions.next(max(below, expected))
+        e = Expression()
+        condition = condition_of(e, put.when, now, below=version)
+        item = item_of(put_record(put, version), write_id=write_id, written_at=now)
+        request = {"Item": item, "ReturnValues": "ALL_OLD", **_ON_FAILURE, **e.request(ConditionExpression=condition)}
+        return _Step("PutItem", request, now, version)
+
+    def _patch_of(self, patch: Patch, write_id: str, now: int, stored: Item) -> _Step:
+        """A patch worked out here, of the item as it was read."""
+        version = Version(number_of(stored["_v"]) + 1)
+        new = item_of(patched(record_of(stored), patch, version), write_id=write_id, written_at=now)
+        operation, request = change_request(stored, new)
+        if operation == "UpdateItem":
+            request["ReturnValues"] = "ALL_NEW"
+        return _Step(operation, {**request, **_ON_FAILURE}, now, version)
+
+    def _done(self, write: Write, step: _Step, answer: Answer) -> Written:
+        held: Item = answer.get("Attributes") or {}
+        if "_v" in held:
+            self._versions.saw(number_of(held["_v"]))
+        if isinstance(write, Put):
+            is_new = live_version(held, step.now) is None
+            return Written(key=write.key, version=step.version, created=is_new, record=put_record(write, step.version))
+        if isinstance(write, Delete):
+            return Written(key=write.key, version=live_version(held, step.now))
+        record = record_of(held or step.request["Item"])
+        return Written(key=write.key, version=record.version, record=record)
+
+    def _found(self, write: Write, item: Item | None) -> Written:
+        """What a write did whose answer was lost; of an unconditional put it stays unknown whether it created."""
+        if item is None:
+            return Written(key=write.key, version=None)
+        record = record_of(item)
+        self._versions.saw(record.version)
+        created = isinstance(write, Put) and write.when == ABSENT
+        return Written(key=write.key, version=record.version, created=created, record=record)
+
+    def _require(
+        self, write: Write, stored: Item | None, doubt: StorycoreError | None, *, cause: Exception | None = None
+    ) -> None:
+        """Raise the error with which the write is refused; nothing where it only lost a race."""
+        if stored is not None:
+            self._versions.saw(number_of(stored["_v"]))
+        verdict = judged(write, stored, micros(self._env.clock.now()))
+        if isinstance(verdict, StorycoreError):
+            raise (doubt or verdict) from cause
+
+    def _may_repeat(self, write: Write, step: _Step, found: Item | None) -> bool:
+        """Whether the item that was read back shows that a write without an answer was not done.
+
+        Versions of a key grow, so what is older than the write was there before it. Where nothing is, nothing is lost
+        by doing what the caller would do.
+        """
+        if found is not None:
+            self._versions.saw(number_of(found["_v"]))
+        if isinstance(write.when, Matches):
+            return live_version(found or {}, step.now) == write.when.version
+        if found is None:
+            return isinstance(write, Put)
+        return number_of(found["_v"]) < step.version
+
+    async def _read_back(self, key: Key, doubt: StorycoreError) -> Item | None:
+        try:
+            return await self._read(key)
+        except StorycoreError as exc:
+            raise doubt from exc
+
+    async def _read(self, key: Key) -> Item | None:
+        answer = await self._calls.send("GetItem", {"Key": key_values(key), "ConsistentRead": True})
+        return answer.get("Item")
+
+
+def judged(write: Write, stored: Item | None, now: int) -> Record | StorycoreError | None:
+    """What a write makes of the stored item: the record that it stores, nothing, or the error that refuses it.
+
+    The record of a put or patch still has the version 1 above the stored one, or 1.
+    """
+    version = None if stored is None else live_version(stored, now)
+    error = refusal(write.key, version, demand(write))
+    if error is not None:
+        return error
+    following = Version(1 if stored is None else number_of(stored["_v"]) + 1)
+    if isinstance(write, Put):
+        return put_record(write, following)
+    if not isinstance(write, Patch) or stored is None:
+        return None
+    try:
+        return patched(record_of(stored), write, following)
+    except InvalidArgument as exc:
+        return exc
+
+
+def live_version(item: Item, now: int) -> Version | None:
+    """The version of an item that is there and has not expired."""
+    if "_v" not in item or ("_x" in item and number_of(item["_x"]) <= now):
+        return None
+    return Version(number_of(item["_v"]))
+
+
+def change_request(old: Item, new: Item) -> tuple[str, dict[str, Any]]:
+    """The operation and request that make the new item of the old one, if it is still there."""
+    e = Expression()
+    condition = pinned(e, old)
+    if sum(old.get(name) != value for name, value in new.items()) > _MOST_CHANGES:
+        return "PutItem", {"Item": new, **e.request(ConditionExpression=condition)}
+    expressions = e.request(UpdateExpression=difference(e, old, new), ConditionExpression=condition)
+    return "UpdateItem", {"Key": {"pk": old["pk"], "sk": old["sk"]}, **expressions}
+
+
+def _is_of(item: Item | None, write_id: str) -> bool:
+    return item is not None and item.get("_w", {}).get("S") == write_id
+
+
+def _doubtful(error: StorycoreError, doubt: StorycoreError | None) -> StorycoreError:
+    """The error, but with the unknown effect of an earlier attempt."""
+    if doubt is not None:
+        error.effect = Effect.UNKNOWN
+    return error
