@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel
 
@@ -15,8 +15,8 @@ from storycore.analytics import Tracker
 from storycore.caching import Caching
 from storycore.caching.entities import CachedEntities
 from storycore.caching.functions import Runner
-from storycore.entities import Collection, Entity, Repository
-from storycore.errors import ConfigError, InvalidArgument, StorycoreError
+from storycore.entities.catalog import Catalog
+from storycore.errors import ConfigError, StorycoreError
 from storycore.infrastructure import declared, document
 from storycore.ingestion import Pipeline, Plan, Progress, Report
 from storycore.layers.around import Around, Interceptor
@@ -40,11 +40,11 @@ from storycore.ports.vectors import VectorIndex
 from storycore.profiles import Profile, resolve, revealed
 from storycore.search import Hit, Search
 from storycore.story import repositories
-from storycore.suggestions import did_you_mean
 
 __all__ = ["InitReport", "Store"]
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 N = TypeVar("N", bound=BaseModel)
 
 
@@ -61,7 +61,7 @@ class InitReport:
     warmed: int = 0
 
 
-class Store:
+class Store(Catalog):
     """One data layer: repositories, cache, search, ingestion and events over the ports of a profile.
 
     Made by ``storycore.open``. A port is built and opened when it is first used; ``init`` creates what it needs.
@@ -81,20 +81,17 @@ class Store:
         self.blobs = cast(BlobStore, self.ports[PortName.BLOBS])
         self.embedder = cast(Embedder, self.ports[PortName.EMBEDDER])
         self.cache = self._caching()
-        self._spills: dict[str, int | None] = {}
-        self._spilling = SpillingEntities(
-            cast(EntityStore, self.ports[PortName.ENTITIES]), self.blobs, env, self._spills
-        )
-        self.entities = self._entities()
+        spills: dict[str, int | None] = {}
+        self._spilling = SpillingEntities(cast(EntityStore, self.ports[PortName.ENTITIES]), self.blobs, env, spills)
+        super().__init__(self._entities(), env, cursor_key=self._signing_key(), spills=spills)
         self.events = Tracker(cast(EventSink, self.ports[PortName.EVENTS]), env, types=self._event_types())
 
-        story = repositories(self.entities, env, cursor_key=self._cursor_key())
+        story = repositories(self.entities, env, cursor_key=self._cursor_key)
         self.users = story.users
         self.sessions = story.sessions
         self.stories = story.stories
         self.templates = story.templates
         self.contents = story.contents
-        self._kinds: dict[str, Entity[Any]] = {}
         self._know(story.entities)
 
         self._search = Search(self.vectors, self.embedder, namespace=profile.namespace)
@@ -166,51 +163,6 @@ class Store:
             min_score: only passages that score at least this, in [-1, 1].
         """
         return await self._search.search(query, top_k=top_k, where=where, min_score=min_score)
-
-    @overload
-    def repository(self, entity: Entity[M]) -> Repository[M]: ...
-
-    @overload
-    def repository(self, entity: str) -> Repository[Any]: ...
-
-    def repository(self, entity: Entity[M] | str) -> Repository[Any]:
-        """The repository of an entity declaration, or of a known kind.
-
-        Raises:
-            InvalidArgument: no such kind is known.
-        """
-        if isinstance(entity, str):
-            if entity not in self._kinds:
-                raise InvalidArgument(f"There is no kind {entity!r}. {did_you_mean(entity, self.kinds())}")
-            entity = self._kinds[entity]
-        self._spills[entity.kind] = entity.spill
-        return Repository(entity, self.entities, self.env, cursor_key=self._cursor_key())
-
-    @overload
-    def collection(self, first: Entity[M], /, *, index: str | None = None) -> Collection[M]: ...
-
-    @overload
-    def collection(self, first: Entity[M], second: Entity[N], /, *, index: str | None = None) -> Collection[M | N]: ...
-
-    @overload
-    def collection(self, *entities: Entity[Any], index: str | None = None) -> Collection[Any]: ...
-
-    def collection(self, *entities: Entity[Any], index: str | None = None) -> Collection[Any]:
-        """Entities that share their partitions, to be read together: ``store.collection(USER, NOTE)``.
-
-        Args:
-            index: the name that the index has in all of them; ``None``: by their primary keys.
-
-        Raises:
-            ConfigError: they do not share their partitions.
-        """
-        for entity in entities:
-            self._spills[entity.kind] = entity.spill
-        return Collection(entities, self.entities, cursor_key=self._cursor_key(), index=index)
-
-    def kinds(self) -> list[str]:
-        """The kinds of entities that the story domain and the plugins declare."""
-        return sorted(self._kinds)
 
     async def health(self, *, deep: bool = False) -> dict[str, Health]:
         """Probe every port, and whatever plugins add; a failure is an answer, not an error."""
@@ -321,17 +273,13 @@ class Store:
             return self._spilling
         return CachedEntities(self._spilling, self.cache, ttl=timedelta(seconds=caching.entity_ttl_seconds))
 
-    def _know(self, entities: Sequence[Entity[Any]]) -> None:
-        self._kinds.update({entity.kind: entity for entity in entities})
-        self._spills.update({entity.kind: entity.spill for entity in entities})
-
     def _chunkers(self) -> dict[str, Any]:
         return {kind: chunker for given in self._plugins.hook.storycore_chunkers() for kind, chunker in given.items()}
 
     def _event_types(self) -> dict[str, type[BaseModel]]:
         return {name: model for given in self._plugins.hook.storycore_event_types() for name, model in given.items()}
 
-    def _cursor_key(self) -> bytes:
+    def _signing_key(self) -> bytes:
         secret = revealed(self.profile.cursor_key, path="cursor_key", plugins=self._plugins)
         return hashlib.blake2b(str(secret or self.profile.namespace).encode(), person=b"storycore cursor").digest()
 

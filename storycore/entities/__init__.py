@@ -5,13 +5,14 @@ from __future__ import annotations
 from storycore.entities.addresses import KeyLike
 from storycore.entities.collections import Collected, Collection
 from storycore.entities.declaration import Entity, entity
-from storycore.entities.explaining import Explanation
+from storycore.entities.explanations import Explanation
 from storycore.entities.listing import Listing
 from storycore.entities.query import Query
 from storycore.entities.repository import Repository
 from storycore.entities.soft_deletion import SoftDelete
 from storycore.entities.templates import Index, Key, Sharded, part
 from storycore.entities.uniqueness import Unique
+from storycore.entities.unit import Unit
 from storycore.entities.writing import Upserted
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Sharded",
     "SoftDelete",
     "Unique",
+    "Unit",
     "Upserted",
     "entity",
     "part",

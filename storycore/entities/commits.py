@@ -1,4 +1,4 @@
-"""Commits: what a unit has collected is sent as one atomic write, and its results come back to where they belong."""
+"""Commits: what a unit has gathered is sent as one atomic write, and its results come back to where they belong."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from storycore.ports.conditions import ABSENT, Condition, Matches
 from storycore.ports.entities import Check, EntityStore, Key, Record, Written
 from storycore.ports.environment import Environment
 
-__all__ = ["Collected", "commit", "may_pass"]
+__all__ = ["Gathered", "commit", "may_pass"]
 
 
 @dataclass(slots=True)
-class Collected:
+class Gathered:
     """What a unit is about.
 
     Args:
@@ -57,7 +57,7 @@ class Collected:
         self.titles[key] = f"{verb} of the {kind} ({key.pk!r}, {key.sk!r})"
 
 
-async def commit(store: EntityStore, env: Environment, collected: Collected, token: str | None) -> None:
+async def commit(store: EntityStore, env: Environment, gathered: Gathered, token: str | None) -> None:
     """Send everything, again while others are faster in what was read only for that.
 
     Raises:
@@ -65,12 +65,12 @@ async def commit(store: EntityStore, env: Environment, collected: Collected, tok
             and checks behind.
     """
     for attempt in range(ATTEMPTS):
-        late = [key for key, i in collected.intents.items() if i.needs_record and key not in collected.reads]
+        late = [key for key, i in gathered.intents.items() if i.needs_record and key not in gathered.reads]
         records = dict(zip(late, await store.get(late, consistent=True) if late else [], strict=True))
         try:
-            return await _send(store, collected, {**collected.reads, **records}, token)
+            return await _send(store, gathered, {**gathered.reads, **records}, token)
         except TransactionConflict as exc:
-            keys = [*collected.intents]
+            keys = [*gathered.intents]
             is_late = all(n < len(keys) and keys[n] in records and may_pass(r) for n, r in exc.reasons.items())
             if not is_late or attempt == ATTEMPTS - 1:
                 raise
@@ -84,9 +84,9 @@ def may_pass(reason: StorycoreError) -> bool:
 
 
 async def _send(
-    store: EntityStore, collected: Collected, known: Mapping[Key, Record | None], token: str | None
+    store: EntityStore, gathered: Gathered, known: Mapping[Key, Record | None], token: str | None
 ) -> None:
-    parts = _parts(collected, known)
+    parts = _parts(gathered, known)
     assembly = Assembly(parts)
     if not assembly.writes:
         return
@@ -94,27 +94,27 @@ async def _send(
         results = await store.write(assembly.writes, atomic=True, token=token)
     except TransactionConflict as exc:
         raise assembly.conflict(exc.reasons) from exc
-    _settle(collected, assembly, results)
+    _settle(gathered, assembly, results)
 
 
-def _parts(collected: Collected, known: Mapping[Key, Record | None]) -> list[Part]:
+def _parts(gathered: Gathered, known: Mapping[Key, Record | None]) -> list[Part]:
     parts: list[Part] = []
     reasons: dict[int, StorycoreError] = {}
-    for number, (key, intent) in enumerate(collected.intents.items()):
+    for number, (key, intent) in enumerate(gathered.intents.items()):
         step = None
         try:
             step = intent.step(known.get(key), is_known=key in known)
         except (NotFound, ConditionFailed) as exc:
             reasons[number] = exc
-        parts.append(Part(collected.titles[key], step, () if step is None else step.companions))
+        parts.append(Part(gathered.titles[key], step, () if step is None else step.companions))
     if reasons:
         raise refused(parts, reasons)
-    checks = collected.conditions.items()
-    return parts + [Part(collected.titles[key], None, [Companion(Check(key=key, when=when))]) for key, when in checks]
+    checks = gathered.conditions.items()
+    return parts + [Part(gathered.titles[key], None, [Companion(Check(key=key, when=when))]) for key, when in checks]
 
 
-def _settle(collected: Collected, assembly: Assembly, results: Sequence[Written]) -> None:
-    for number, intent in enumerate(collected.intents.values()):
+def _settle(gathered: Gathered, assembly: Assembly, results: Sequence[Written]) -> None:
+    for number, intent in enumerate(gathered.intents.values()):
         step = assembly.parts[number].step
         if step is not None:
             intent.pending.settle(step.settle(results[assembly.own[number]]))

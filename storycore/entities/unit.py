@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Self, TypeAlias, TypeVar
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from storycore.entities.addresses import KeyLike, address_of
 from storycore.entities.codec import from_record
-from storycore.entities.commits import Collected, commit
+from storycore.entities.commits import Gathered, commit
 from storycore.entities.declaration import Entity
 from storycore.entities.intents import DeleteIntent, Intent, PatchIntent, Pending, PutIntent
 from storycore.entities.patching import Changes
@@ -49,18 +49,26 @@ class Unit:
         store: where records are kept; borrowed.
         env: tells the time.
         entities: what an instance may be of, when ``create`` and ``put`` are not told.
+        meet: told of every further entity that the unit hears of.
         token: makes the unit idempotent for 10 minutes: with it the same writes are done once. 1 to 36 ASCII
             characters.
     """
 
     def __init__(
-        self, store: EntityStore, env: Environment, *, entities: Iterable[Entity[Any]] = (), token: str | None = None
+        self,
+        store: EntityStore,
+        env: Environment,
+        *,
+        entities: Iterable[Entity[Any]] = (),
+        meet: Callable[[Entity[Any]], None] = lambda entity: None,
+        token: str | None = None,
     ) -> None:
         self._store = store
         self._env = env
         self._token = token
+        self._meet = meet
         self._entities = {entity.kind: entity for entity in entities}
-        self._collected = Collected()
+        self._gathered = Gathered()
         self._is_over = False
 
     async def __aenter__(self) -> Self:
@@ -70,8 +78,8 @@ class Unit:
     async def __aexit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
         self._require_open()
         self._is_over = True
-        if kind is None and self._collected.is_wanted:
-            await commit(self._store, self._env, self._collected, self._token)
+        if kind is None and self._gathered.is_wanted:
+            await commit(self._store, self._env, self._gathered, self._token)
 
     # reading
 
@@ -93,7 +101,7 @@ class Unit:
         self._require_open()
         declared = self._declared(entity)
         address = address_of(declared, key, parts)
-        intent = self._collected.intents.get(address)
+        intent = self._gathered.intents.get(address)
         if isinstance(intent, PutIntent):
             found: M = intent.instance
             return found
@@ -153,7 +161,7 @@ class Unit:
         changes = Changes(set or {}, add or {}, unset, as_filter(when), include or {}, exclude or {})
         changes.check(declared)
         address = address_of(declared, key, parts)
-        before = self._collected.intents.get(address)
+        before = self._gathered.intents.get(address)
         if isinstance(before, PatchIntent):
             before.changes = before.changes.joined(changes)
             joined: Pending[M] = before.pending
@@ -191,7 +199,7 @@ class Unit:
         """
         self._require_open()
         declared = self._declared(entity)
-        address, found = address_of(declared, key, parts), self._collected
+        address, found = address_of(declared, key, parts), self._gathered
         if address in found.intents:
             raise InvalidArgument(f"The unit writes this {declared.kind}; create() checks by itself that it is absent.")
         if found.reads.get(address) is not None:
@@ -206,11 +214,11 @@ class Unit:
         declared = self._entity_of(instance) if of is None else self._declared(of)
         planner = self._planner(declared)
         claim = planner.claim(instance, when)
-        before = self._collected.intents.get(claim.key)
+        before = self._gathered.intents.get(claim.key)
         if isinstance(before, PutIntent) and claim.when in (ANY, before.claim.when):
             intent = PutIntent(planner, instance, before.claim, before.verb, before.pending)
             self._make_room(intent.least - before.least)
-            self._collected.intents[claim.key] = intent
+            self._gathered.intents[claim.key] = intent
         else:
             intent = PutIntent(planner, instance, claim, verb)
             self._add(intent, declared)
@@ -218,7 +226,7 @@ class Unit:
 
     def _add(self, intent: Intent, entity: Entity[Any]) -> None:
         self._require_open()
-        key, found = intent.key, self._collected
+        key, found = intent.key, self._gathered
         if key in found.intents:
             raise InvalidArgument(
                 f"The unit holds a {found.intents[key].verb} of this {entity.kind} already and cannot add a "
@@ -232,7 +240,7 @@ class Unit:
 
     def _make_room(self, more: int) -> None:
         """Refuse what would be the 101st write: each record, marker and check, and the token, counts as one."""
-        size = self._collected.size + (self._token is not None) + more
+        size = self._gathered.size + (self._token is not None) + more
         if size > _MOST_WRITES:
             raise TooLarge(
                 f"A unit holds at most {_MOST_WRITES} writes, with markers, checks and token, not {size}; split it.",
@@ -241,7 +249,7 @@ class Unit:
             )
 
     async def _read(self, entity: Entity[Any], key: Key) -> Record | None:
-        found = self._collected
+        found = self._gathered
         if key not in found.reads:
             self._make_room(1 - (key in found.conditions))
             [record] = await self._store.get([key], consistent=True)
@@ -253,7 +261,9 @@ class Unit:
         declared = entity.entity if isinstance(entity, Repository) else entity
         if not isinstance(declared, Entity):
             raise InvalidArgument(f"Name an entity or its repository, not a {type(entity).__name__}.")
-        self._entities.setdefault(declared.kind, declared)
+        if declared.kind not in self._entities:
+            self._entities[declared.kind] = declared
+            self._meet(declared)
         return declared
 
     def _entity_of(self, instance: M) -> Entity[M]:
