@@ -1,109 +1,31 @@
-"""Explanations: what an operation will do and cost, told before it is done."""
+"""Explaining reads and writes by key: what they will do and cost, in the very steps in which they would be done."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from math import ceil
+from collections.abc import Collection, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from storycore.entities.codec import key_of, to_put
-from storycore.entities.costs import query_cost, read_units, write_units
+from storycore.entities.addresses import KeyLike, address_of
+from storycore.entities.codec import to_put
+from storycore.entities.costs import read_units, write_units
 from storycore.entities.declaration import Entity
-from storycore.entities.patterns import Pattern
-from storycore.entities.reading import Source
-from storycore.entities.shards import chunk_length
-from storycore.entities.walks import LONGEST_PAGE, first_read_length
-from storycore.errors import InvalidArgument
-from storycore.ports.entities import Key, QueryPlan
-from storycore.ports.item_size import ITEM_BYTES
+from storycore.entities.explanations import Explanation, check_assumptions
+from storycore.entities.patching import Changes
+from storycore.entities.planning import Planner
+from storycore.entities.steps import Step
+from storycore.entities.uniqueness import held_by
+from storycore.ports.conditions import ABSENT, Matches, Version
+from storycore.ports.entities import Put, Record, Write
+from storycore.ports.environment import Clock
+from storycore.ports.item_size import item_size
+from storycore.ports.records import put_record
 
-__all__ = ["Explaining", "Explanation", "explain_query"]
+__all__ = ["Explaining"]
 
 M = TypeVar("M", bound=BaseModel)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
-    """What an operation does and costs.
-
-    Args:
-        operation: ``query``, ``get``, ``put``, ``patch`` or ``delete``.
-        kind: of the entity, or the kinds of a collection.
-        index: the access pattern's name, ``""`` for the table itself.
-        keys: the record keys that are read or written.
-        plans: what is asked of the store, one for each shard.
-        consistent: whether it sees every write that returned before.
-        requests: how many requests production needs.
-        records: how many records are read.
-        read_units: capacity units of reading.
-        write_units: capacity units of writing, those of the indexes included.
-        assumed: what had to be assumed, by name.
-        notes: what else is worth knowing, one sentence each.
-        native: the store's own account of the first plan, where it gives one: its request, or its query plan.
-    """
-
-    operation: str
-    kind: str
-    index: str = ""
-    keys: Sequence[Key] = ()
-    plans: Sequence[QueryPlan] = ()
-    consistent: bool
-    requests: int
-    records: int = 0
-    read_units: float = 0.0
-    write_units: int = 0
-    assumed: Mapping[str, float] = field(default_factory=dict)
-    notes: Sequence[str] = ()
-    native: Mapping[str, object] | None = None
-
-    def as_dict(self) -> dict[str, Any]:  # values that JSON knows
-        """All of it as plain values."""
-        return asdict(self)
-
-
-async def explain_query(
-    source: Source[Any],
-    pattern: Pattern,
-    plans: Sequence[QueryPlan],
-    *,
-    limit: int,
-    is_filtered: bool,
-    item_bytes: int,
-    matches: float,
-    native: bool,
-) -> Explanation:
-    """What a page of a query does and costs.
-
-    Raises:
-        InvalidArgument: ``item_bytes`` or ``matches`` is out of range.
-    """
-    _check_assumptions(item_bytes, matches)
-    wanted = min(limit, LONGEST_PAGE) + 1
-    read = max(ceil(wanted / matches), first_read_length(wanted)) if is_filtered else wanted
-    length = min(read, LONGEST_PAGE)
-    if len(plans) > 1:
-        length = chunk_length(length, len(plans))
-        read = max(length, chunk_length(read, len(plans)))
-    asked = [replace(plan, limit=length) for plan in plans]
-    cost = query_cost([read] * len(plans), item_bytes, consistent=plans[0].consistent)
-    store = source.store
-    told = native and store.capabilities.has("entities.explain")
-    return Explanation(
-        operation="query",
-        kind=source.kind,
-        index=pattern.name,
-        plans=asked,
-        consistent=plans[0].consistent,
-        requests=cost.requests,
-        records=cost.records,
-        read_units=cost.units,
-        assumed={"item_bytes": item_bytes, **({"matches": matches} if is_filtered else {})},
-        notes=_query_notes(source, plans, is_filtered),
-        native=await store.explain(asked[0]) if told else None,
-    )
 
 
 class Explaining(Generic[M]):
@@ -111,32 +33,38 @@ class Explaining(Generic[M]):
 
     Args:
         entity: the declaration.
+        clock: tells the time for timestamps.
     """
 
-    __slots__ = ("_entity",)
+    __slots__ = ("_entity", "_planner")
 
-    def __init__(self, entity: Entity[M]) -> None:
+    def __init__(self, entity: Entity[M], clock: Clock) -> None:
         self._entity = entity
+        self._planner = Planner(entity, clock)
 
-    def get(self, key: Key, *, consistent: bool = False, item_bytes: int = 1024) -> Explanation:
-        """A read by key.
+    def get(
+        self, key: KeyLike | None = None, /, *, consistent: bool = False, item_bytes: int = 1024, **parts: object
+    ) -> Explanation:
+        """A read by key, given as to ``repository.get``.
 
         Args:
-            key: as ``repository.address`` gives it.
             consistent: as in ``get``.
             item_bytes: how large the record is.
+
+        Raises:
+            InvalidArgument, InvalidKey: the key is no key, or ``item_bytes`` is out of range.
         """
-        _check_assumptions(item_bytes, 1.0)
+        check_assumptions(item_bytes, 1.0)
         return Explanation(
             operation="get",
             kind=self._entity.kind,
-            keys=(key,),
+            keys=(address_of(self._entity, key, parts),),
             consistent=consistent,
             requests=1,
             records=1,
-            read_units=read_units(item_bytes),
+            read_units=read_units(item_bytes, consistent=consistent),
             assumed={"item_bytes": item_bytes},
-            notes=() if consistent else ("A cache in front of the store answers what it holds, at no cost.",),
+            notes=() if consistent else ("A cache in front of the store, which is asked first, costs no units.",),
         )
 
     def put(self, instance: M, *, before: M | None = None) -> Explanation:
@@ -145,61 +73,89 @@ class Explaining(Generic[M]):
         Args:
             instance: the new state.
             before: the stored state; ``None``: there is none.
+
+        Raises:
+            InvalidArgument, InvalidKey: it cannot be stored.
         """
-        old = None if before is None else to_put(self._entity, before)
-        new = to_put(self._entity, instance)
-        notes = _moved_indexes(self._entity, old.index_keys if old else {}, new.index_keys)
-        return self._write("put", key=new.key, units=write_units(old, new), notes=notes)
+        if before is None:
+            return self._written("put", self._planner.put(instance, ABSENT), None)
+        old = self._stored(before)
+        return self._written("put", self._planner.put(instance, Matches(old.version), held_by(old)), old)
+
+    def patch(
+        self,
+        before: M,
+        *,
+        set: Mapping[str, object] | None = None,  # noqa: A002 - the verb of the port
+        add: Mapping[str, int | float | Decimal] | None = None,
+        unset: Sequence[str] = (),
+        include: Mapping[str, Collection[str]] | None = None,
+        exclude: Mapping[str, Collection[str]] | None = None,
+    ) -> Explanation:
+        """Changing an instance, given in the state that is stored, as ``repository.patch`` would.
+
+        Raises:
+            InvalidArgument, InvalidKey: a field is unknown, or the result cannot be stored.
+        """
+        changes = Changes(set or {}, add or {}, unset, None, include or {}, exclude or {})
+        changes.check(self._entity)
+        old = self._stored(before)
+        step = self._planner.rewrite(old, changes)
+        if not changes.is_one_step(self._entity):
+            return self._written("patch", step, old, reads=True)
+        return self._written("patch", step, old, notes=["The store changes the record itself, in one step."])
 
     def delete(self, instance: M) -> Explanation:
-        """Removing an instance, in the state that is stored."""
-        old = to_put(self._entity, instance)
-        return self._write("delete", key=old.key, units=write_units(old, None))
+        """Removing an instance, given in the state that is stored; softly, where that is declared.
 
-    def patch(self, before: M, after: M) -> Explanation:
-        """Changing an instance from one state to another: a consistent read, and a write under the version read.
-
-        Counting alone needs no read.
+        Raises:
+            InvalidArgument, InvalidKey: it could not have been stored.
         """
-        if key_of(self._entity, before) != key_of(self._entity, after):
-            raise InvalidArgument("A patch does not move an instance; give two states under one key.")
-        return self.put(after, before=before)
+        old = self._stored(instance)
+        return self._written("delete", self._planner.removal(old), old, reads=self._entity.soft_delete is not None)
 
-    def _write(self, operation: str, *, key: Key, units: int, notes: Sequence[str] = ()) -> Explanation:
+    def _stored(self, instance: M) -> Record:
+        return put_record(to_put(self._entity, instance), Version(1))
+
+    def _written(
+        self,
+        operation: str,
+        step: Step[Any],  # whatever its result would be
+        old: Record | None,
+        *,
+        reads: bool = False,
+        notes: Sequence[str] = (),
+    ) -> Explanation:
+        writes = step.writes
+        together = len(writes) > 1
+        told = [*notes, *_index_notes(self._entity, old, step.write)]
+        if together:
+            told.append(f"{len(writes)} writes are one atomic write, in which the table counts twice.")
+        if reads:
+            told.append("The record is read first, and read again whenever somebody else is faster.")
+        units = [_units_of(write, old if write is step.write else None, together) for write in writes]
         return Explanation(
             operation=operation,
             kind=self._entity.kind,
-            keys=(key,),
+            keys=[write.key for write in writes],
             consistent=True,
-            requests=1,
-            write_units=units,
-            notes=notes,
+            requests=1 + reads,
+            records=int(reads),
+            read_units=read_units(item_size(old)) if reads and old is not None else 0.0,
+            write_units=sum(units),
+            notes=told,
         )
 
 
-def _query_notes(source: Source[Any], plans: Sequence[QueryPlan], is_filtered: bool) -> list[str]:
-    notes = []
-    if plans[0].slot is not None:
-        notes.append("The index may lag behind writes that have just returned.")
-    if len(plans) > 1:
-        notes.append(f"Each of the {len(plans)} shards is asked, at the same time.")
-    if is_filtered:
-        notes.append("What the filter leaves out is read and paid for.")
-    if not source.bodies:
-        notes.append("Leaving the bodies out makes answers smaller, not cheaper in read units.")
-    if len(source.entities) > 1:
-        notes.append("Records of other kinds in the partition are read, paid for and passed over.")
-    return notes
+def _units_of(write: Write, old: Record | None, together: bool) -> int:
+    new = write if isinstance(write, Put) else None
+    return write_units(old, new, transactional=together)
 
 
-def _moved_indexes(entity: Entity[Any], old: Mapping[int, Key], new: Mapping[int, Key]) -> list[str]:
+def _index_notes(entity: Entity[Any], old: Record | None, write: Write) -> list[str]:
+    if old is None or not isinstance(write, Put):
+        return []
     names = {pattern.slot: pattern.name for pattern in entity.indexes.values()}
-    moved = [names[slot] for slot in sorted(old.keys() & new.keys()) if old[slot] != new[slot]]
-    return [f"The key in the index {name!r} changes, which is paid for twice." for name in moved]
-
-
-def _check_assumptions(item_bytes: object, matches: object) -> None:
-    if isinstance(item_bytes, bool) or not isinstance(item_bytes, int) or not 1 <= item_bytes <= ITEM_BYTES:
-        raise InvalidArgument(f"item_bytes is 1 to {ITEM_BYTES}, not {item_bytes!r}.")
-    if isinstance(matches, bool) or not isinstance(matches, int | float) or not 0 < matches <= 1:
-        raise InvalidArgument(f"matches is a share above 0 and up to 1, not {matches!r}.")
+    both = sorted(old.index_keys.keys() & write.index_keys.keys())
+    moved = [names[slot] for slot in both if old.index_keys[slot] != write.index_keys[slot]]
+    return [f"The key in the index {name!r} changes, which counts there twice." for name in moved]

@@ -9,7 +9,7 @@ from typing import Any, Generic, Self, TypeVar
 from pydantic import BaseModel
 
 from storycore.entities.cursors import QueryIdentity
-from storycore.entities.explaining import Explanation, explain_query
+from storycore.entities.explanations import Explanation, explain_query
 from storycore.entities.patterns import Bounds, Pattern
 from storycore.entities.reading import Source, as_records, projected
 from storycore.entities.shards import reader

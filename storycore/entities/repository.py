@@ -12,6 +12,7 @@ from storycore.entities.addresses import KeyLike, address_of
 from storycore.entities.codec import from_record
 from storycore.entities.cursors import CursorSeal, QueryIdentity
 from storycore.entities.declaration import Entity
+from storycore.entities.explaining import Explaining
 from storycore.entities.listing import Listing
 from storycore.entities.patching import Changes
 from storycore.entities.query import Query
@@ -58,6 +59,7 @@ class Repository(Generic[M]):
         self._source = whole(entity, store, self._seal)
         self._listings = {name: Listing(self._source, pattern) for name, pattern in entity.indexes.items()}
         self.table = Listing(self._source, entity.table)
+        self.explain = Explaining(entity, env.clock)
 
     def __getattr__(self, name: str) -> Listing[M]:
         if name.startswith("_"):
