@@ -263,6 +263,24 @@ def test_a_listing_without_values_walks_the_store(populated: Storycore) -> None:
     assert populated("list", "session", "--json").json["items"]
 
 
+def test_explain_tells_what_a_listing_costs(populated: Storycore) -> None:
+    """The partition, the requests and the units; with what is assumed, and the store's own account where it has one."""
+    told = populated("explain", "story", "user_id=demo-ada", "--item-bytes", "4096", "--limit", "9", "--json").json
+    assert (told["plans"][0]["pk"], told["records"], told["read_units"]) == ("user-stories#demo-ada", 10, 5.0)
+    rare = populated("explain", "story", "user_id=demo-ada", "--matches", "0.01", "--no-native", "--json").json
+    assert (rare["records"], rare["assumed"], rare["native"]) == (2100, {"item_bytes": 1024, "matches": 0.01}, None)
+    shown = populated("explain", "story", "user_id=demo-ada", "status=published").out
+    assert "read units" in shown
+    assert "The index may lag" in shown
+    for arguments, words in (
+        (("story",), "Which story?"),
+        (("story", "--by", "by_usr"), "Did you mean 'by_user'"),
+        (("story", "user_id=u", "--matches", "0"), "--matches"),
+    ):
+        ran = populated("explain", *arguments)
+        assert (ran.status, words in ran.err) == (2, True)
+
+
 def test_health_tells_of_every_port(populated: Storycore, tmp_path: Path) -> None:
     """All well: status 0. A damaged file: status 1, and the port is named."""
     well = populated("health", "--json")

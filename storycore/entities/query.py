@@ -189,22 +189,28 @@ class Query(Pages[R], Generic[R]):
             total += len(page)
         return total
 
-    async def explain(self, *, item_bytes: int = 1024, matches: float = 1.0, native: bool = True) -> Explanation:
+    async def explain(
+        self, *, item_bytes: int = 1024, matches: float | None = None, native: bool = True
+    ) -> Explanation:
         """What a page of this query does and costs; reads no records.
 
         Args:
             item_bytes: how large a record is, on average.
-            matches: which share of the records that are read is wanted, above 0 and up to 1.
-            native: ask the store for its own account too, where it gives one.
+            matches: which share of the records that are read passes the filter, above 0 and up to 1; by default all
+                of them. Given without a filter, one that will be there is meant.
+            native: open the store and ask for its own account too, where it gives one.
+
+        Raises:
+            InvalidArgument: an assumption is out of range.
         """
         return await explain_query(
             self._source,
             self._pattern,
             self._plans,
             limit=_PAGE if self._asked.limit is None else self._asked.limit,
-            is_filtered=self._asked.where is not None,
+            is_filtered=self._asked.where is not None or matches is not None,
             item_bytes=item_bytes,
-            matches=matches,
+            matches=1.0 if matches is None else matches,
             native=native,
         )
 
