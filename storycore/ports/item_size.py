@@ -14,18 +14,21 @@ __all__ = ["ITEM_BYTES", "item_size", "require_item_size", "size_breakdown"]
 ITEM_BYTES = 400 * 1024
 """The largest record (DynamoDB: item size, names and values together)."""
 
-_ENVELOPE_BYTES = 100
-"""Names and values of what every record carries besides its own parts: version, expiry, write id, attribute names."""
+_ENVELOPE_BYTES = 140
+"""Names and values of what every record carries besides its own parts: version, expiry, write id, size, their names."""
 
 _INDEX_NAMES_BYTES = 8
 """The names of an index's two attributes."""
+
+_NAMED_TYPES = (float, Decimal)
+"""Types of numbers that have to be named beside the number."""
 
 
 def item_size(item: Put | Patch | Record) -> int:
     """The size in bytes; of a patch, the size of the parts that it brings."""
     size = _key_size(item.key) + _ENVELOPE_BYTES
     if not isinstance(item, Patch):
-        size += len(item.kind.encode())
+        size += _text_size(item.kind)
     if isinstance(item.body, bytes):
         size += len(item.body)
     if isinstance(item.index_keys, Mapping):
@@ -39,13 +42,13 @@ def item_size(item: Put | Patch | Record) -> int:
 def size_breakdown(item: Put | Patch | Record) -> dict[str, int]:
     """The size in bytes per part and field, largest first.
 
-    Text counts its UTF-8 bytes, a number one byte more than half its significant digits, a set the sum of its
-    members; each field also counts its name, and once more where the name is needed to tell a float or a ``Decimal``
-    from an int. An index key counts with the place that orders it (DynamoDB: item sizes and formats).
+    Text counts its UTF-8 bytes, a number one byte more than its pairs of digits, a set the sum of its members; each
+    field also counts its name, and once more where the name is needed to tell a float or a ``Decimal`` from an int.
+    An index key counts with the place that orders it (DynamoDB: item sizes and formats).
     """
     sizes = {"key": _key_size(item.key), "envelope": _ENVELOPE_BYTES}
     if not isinstance(item, Patch):
-        sizes["kind"] = len(item.kind.encode())
+        sizes["kind"] = _text_size(item.kind)
     if isinstance(item.body, bytes):
         sizes["body"] = len(item.body)
     if isinstance(item.index_keys, Mapping):
@@ -81,31 +84,40 @@ def _fields(item: Put | Patch | Record) -> Mapping[str, FieldValue]:
 
 
 def _index_size(index_key: Key, key: Key) -> int:
-    return _INDEX_NAMES_BYTES + len(index_key.pk.encode()) + len(index_place(index_key, key).encode())
+    return _INDEX_NAMES_BYTES + _text_size(index_key.pk) + _text_size(index_place(index_key, key))
 
 
 def _field_size(name: str, value: FieldValue) -> int:
-    names = 2 if isinstance(value, float | Decimal) else 1
-    return names * len(name.encode()) + _value_size(value)
+    names = 2 if isinstance(value, _NAMED_TYPES) else 1
+    return names * _text_size(name) + _value_size(value)
 
 
 def _key_size(key: Key) -> int:
-    return len(key.pk.encode()) + len(key.sk.encode())
+    return _text_size(key.pk) + _text_size(key.sk)
 
 
 def _value_size(value: FieldValue) -> int:
+    if isinstance(value, str):
+        return _text_size(value)
     if isinstance(value, bool):
         return 1
-    if isinstance(value, str):
-        return len(value.encode())
     if isinstance(value, frozenset):
-        return sum(len(member.encode()) for member in value)
+        return sum(map(_text_size, value))
     return _number_size(value)
 
 
+def _text_size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
 def _number_size(value: int | float | Decimal) -> int:
+    """A byte for each pair of digits, counted from the decimal point, and one more; a sign is another."""
     if isinstance(value, int):
-        return (len(str(abs(value)).rstrip("0")) + 1) // 2 + 1 + (value < 0)
-    decimal = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
-    digits = len("".join(map(str, decimal.as_tuple().digits)).strip("0"))
-    return (digits + 1) // 2 + 1 + (decimal < 0)
+        text, exponent = str(abs(value)), 0
+    else:
+        decimal = Decimal(repr(value)) if isinstance(value, float) else value
+        text, exponent = "".join(map(str, decimal.as_tuple().digits)), int(decimal.as_tuple().exponent)
+    text = text.lstrip("0")
+    significant = text.rstrip("0")
+    shift = (len(text) - len(significant) + exponent) % 2 if significant else 0
+    return (len(significant) + shift + 1) // 2 + 1 + (value < 0)
