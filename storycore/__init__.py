@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from storycore.app import InitReport, Store
-    from storycore.entities import Index, Key, Repository, entity, part
+    from storycore.entities import Index, Key, Repository, Sharded, entity, part
     from storycore.errors import StorycoreError
     from storycore.filters import F
     from storycore.opening import Opening, open, open_sync  # noqa: A004 - storycore.open is the name
@@ -28,6 +28,7 @@ __all__ = [
     "Opening",
     "Profile",
     "Repository",
+    "Sharded",
     "Store",
     "StorycoreError",
     "SyncStore",
@@ -46,6 +47,7 @@ _HOMES = {
     "Opening": "storycore.opening",
     "Profile": "storycore.profiles",
     "Repository": "storycore.entities",
+    "Sharded": "storycore.entities",
     "Store": "storycore.app",
     "StorycoreError": "storycore.errors",
     "SyncStore": "storycore.sync",

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 import storycore
 from storycore import F, Index, InitReport, Key, Profile, Repository, Store, StorycoreError, entity, part
-from storycore.entities import Entity
+from storycore.entities import Collection, Entity, Explanation, Query
 from storycore.errors import Effect, NotFound, Retry, TransactionConflict, VersionConflict
 from storycore.hooks import hookimpl
 from storycore.ingestion import Plan, Report
@@ -26,7 +26,7 @@ from storycore.plugins import Adapter, NoConfig
 from storycore.ports.blobs import BlobStore
 from storycore.ports.cache import Cache
 from storycore.ports.embeddings import Embedder
-from storycore.ports.entities import EntityStore
+from storycore.ports.entities import EntityStore, Record
 from storycore.ports.environment import Environment
 from storycore.ports.events import EventSink
 from storycore.ports.filters import Filter
@@ -58,6 +58,15 @@ NOTE = entity(
 assert_type(NOTE, Entity[Note])
 
 
+class Short(BaseModel):
+    """A smaller model of the same partition."""
+
+    note_id: str
+
+
+SHORT = entity(Short, kind="short", key=Key(pk=("note", part.note_id), sk=("short",)))
+
+
 async def opening(profile: Profile) -> None:
     """A store is opened by name, path, profile or not at all."""
     async with storycore.open() as store:
@@ -84,6 +93,26 @@ async def own_entities(store: Store) -> None:
     async for note in notes.scan():
         assert_type(note, Note)
     assert_type(await notes.delete("n1"), bool)
+
+
+async def queries(store: Store) -> None:
+    """A query keeps its model through every step; a collection knows the models of its entities."""
+    query = store.repository(NOTE).query("by_owner", owner="ada")
+    assert_type(query, Query[Note])
+    assert_type(query.where(F.stars > 1).reverse().limit(3), Query[Note])
+    assert_type(await query.page(max_read=100), Page[Note])
+    assert_type(await query.first(), Note | None)
+    assert_type(await query.one(), Note)
+    assert_type(await query.count(), int)
+    assert_type(query.project(Short), Query[Short])
+    assert_type(await query.records().to_list(), list[Record])
+    assert_type(await query.explain(item_bytes=2000), Explanation)
+    assert_type(store.repository(NOTE).explain.get("n1"), Explanation)
+    both = store.collection(NOTE, SHORT)
+    assert_type(both, Collection[Note | Short])
+    async for item in both.query(note_id="n1").reverse():
+        assert_type(item, Note | Short)
+    assert_type(await both.query(note_id="n1").split(NOTE, SHORT), tuple[list[Note], list[Short]])
 
 
 async def story_domain(store: Store) -> None:
