@@ -1,0 +1,29 @@
+"""The adapter keeps the contract on AWS's own DynamoDB Local too, where ``scripts/dynamodb-local`` has started one."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from storycore.testing.entities import EntityStoreSuite
+
+_ADDRESS = os.environ.get("STORYCORE_DYNAMODB_LOCAL", "")
+
+
+@pytest.mark.dynamodb_local
+@pytest.mark.skipif(not _ADDRESS, reason="asked for by: scripts/check dynamodb --local")
+class TestDynamodbLocalEntities(EntityStoreSuite):
+    """The EntityStore contract on AWS DynamoDB Local."""
+
+    adapter = "dynamodb"
+    options = {
+        "endpoint_url": _ADDRESS,
+        "region": "us-east-1",
+        "access_key_id": "test",
+        "secret_access_key": "test",
+    }
+    serve = False
+    emulator = "dynamodb-local"
+    feed_retention = None
+    machine_examples = 5
