@@ -73,10 +73,15 @@ class Listing(Generic[M]):
             InvalidFilter: ``where`` names an unknown field.
             Corrupt, SchemaMismatch: a record cannot be read.
         """
-        query = self.iterate(
-            reverse=reverse, low=low, high=high, prefix=prefix, where=where, consistent=consistent, **parts
+        asked = Asked(
+            parts=parts,
+            bounds=Bounds(low, high, prefix),
+            where=as_filter(where),
+            reverse=reverse,
+            consistent=consistent,
+            limit=limit,
         )
-        return await query.limit(limit).page(cursor, max_read=max_read)
+        return await Query(self._source, self._pattern, asked).page(cursor, max_read=max_read)
 
     def iterate(
         self,
