@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import datetime
 
 from storycore.errors import FeedGap, InvalidArgument
@@ -22,7 +22,7 @@ from storycore.ports.environment import Clock
 from storycore_sqlite._rows import change_of, micros, record_of
 from storycore_sqlite._sql import CHANGE_COLUMNS, LIVE, RECORD_COLUMNS
 
-__all__ = ["find", "find_all", "read_changes", "read_query", "read_segment"]
+__all__ = ["explain_query", "find", "find_all", "read_changes", "read_query", "read_segment", "snapshot"]
 
 _PAGE_BYTES = 8 * 1024 * 1024
 """A page ends early when its bodies are larger than this, so that no page fills the memory."""
@@ -32,6 +32,19 @@ _MOST_DIGITS = 19
 
 _FIND = f"SELECT {RECORD_COLUMNS} FROM storycore_items WHERE pk = ? AND sk = ?"  # noqa: S608
 _WITHOUT_BODY = RECORD_COLUMNS.replace("body", "x''")
+
+
+@contextmanager
+def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """Let the block's statements see one state; inside a transaction they do so anyway."""
+    if connection.in_transaction:
+        yield
+        return
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("COMMIT")
 
 
 def find(connection: sqlite3.Connection | sqlite3.Cursor, key: Key, clock: Clock) -> Record | None:
@@ -45,21 +58,21 @@ def find(connection: sqlite3.Connection | sqlite3.Cursor, key: Key, clock: Clock
 
 def find_all(connection: sqlite3.Connection, keys: Iterable[Key], clock: Clock) -> list[Record | None]:
     """The live records under ``keys``, as one snapshot."""
-    connection.execute("BEGIN")
-    try:
+    with snapshot(connection):
         return [find(connection, key, clock) for key in keys]
-    finally:
-        connection.execute("COMMIT")
 
 
 def read_query(connection: sqlite3.Connection, plan: QueryPlan, now: datetime) -> RecordPage:
     """One page of a partition of the table or of an index."""
-    columns = RECORD_COLUMNS if plan.bodies else _WITHOUT_BODY
-    where, arguments = _range(plan)
-    order = _order(plan.slot, reverse=plan.reverse)
-    sql = f"SELECT pk, sk, {columns} FROM storycore_items WHERE {where} AND {LIVE} ORDER BY {order} LIMIT ?"  # noqa: S608
-    cursor = connection.execute(sql, (*arguments, micros(now), plan.limit + 1))
-    return _page(cursor, plan.limit, plan.slot)
+    sql, arguments = _query(plan, now)
+    return _page(connection.execute(sql, arguments), plan.limit, plan.slot)
+
+
+def explain_query(connection: sqlite3.Connection, plan: QueryPlan, now: datetime) -> dict[str, object]:
+    """The statement of a query, its arguments, and the steps in which SQLite will run it."""
+    sql, arguments = _query(plan, now)
+    steps = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", arguments)]
+    return {"sql": sql, "arguments": list(arguments), "steps": steps}
 
 
 def read_segment(
@@ -81,16 +94,13 @@ def read_segment(
 
 def read_changes(connection: sqlite3.Connection, after: FeedPosition | None, limit: int) -> ChangePage:
     """One page of the feed, as one snapshot."""
-    connection.execute("BEGIN")
-    try:
+    with snapshot(connection):
         feed, trimmed = connection.execute("SELECT feed, trimmed FROM storycore_state").fetchone()
         start = trimmed if after is None else _place(connection, after, feed)
         if start < trimmed:
             raise FeedGap(f"Changes behind {after!r} are no longer kept; start again from a full scan.")
         sql = f"SELECT {CHANGE_COLUMNS} FROM storycore_feed WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
         rows = connection.execute(sql, (start, limit)).fetchall()
-    finally:
-        connection.execute("COMMIT")
     changes = tuple(change_of(row, position=FeedPosition(f"{feed}.{row[0]}")) for row in rows)
     return ChangePage(changes, FeedPosition(f"{feed}.{rows[-1][0] if rows else start}"))
 
@@ -102,6 +112,14 @@ def _place(connection: sqlite3.Connection, position: FeedPosition, feed: str) ->
         if int(digits) <= (0 if head is None else head[0]):
             return int(digits)
     raise InvalidArgument(f"{position!r} is not a position of this feed; take one that changes() returned.")
+
+
+def _query(plan: QueryPlan, now: datetime) -> tuple[str, tuple[str | int, ...]]:
+    columns = RECORD_COLUMNS if plan.bodies else _WITHOUT_BODY
+    where, arguments = _range(plan)
+    order = _order(plan.slot, reverse=plan.reverse)
+    sql = f"SELECT pk, sk, {columns} FROM storycore_items WHERE {where} AND {LIVE} ORDER BY {order} LIMIT ?"  # noqa: S608
+    return sql, (*arguments, micros(now), plan.limit + 1)
 
 
 def _range(plan: QueryPlan) -> tuple[str, list[str]]:
