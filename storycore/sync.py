@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import BaseModel
 
-from storycore.errors import DeadlineExceeded, Effect, InvalidArgument, Unavailable
+from storycore.entities.transactions import is_worth_another
+from storycore.entities.writing import pause
+from storycore.errors import DeadlineExceeded, Effect, InvalidArgument, TransactionConflict, Unavailable
 
 if TYPE_CHECKING:
     from storycore.app import Store
@@ -272,6 +274,22 @@ class SyncStore(SyncObject):
         session = _Session(opening)
         super().__init__(session, lambda: session.resolve(()), ())
         self._finalizer = weakref.finalize(self, _close_at_exit, session)
+
+    def transaction(self, change: Callable[[Any], T], *, retries: int = 3, token: str | None = None) -> T:
+        """As the async store's: ``change`` is a plain function of a unit without ``await``, and runs in this thread."""
+        if retries < 0:
+            raise InvalidArgument(f"retries is 0 or more, not {retries}.")
+        for attempt in range(retries + 1):
+            try:
+                with self.unit(token=token) as unit:
+                    result = change(unit)
+            except TransactionConflict as exc:
+                if attempt == retries or not is_worth_another(exc):
+                    raise
+            else:
+                return result
+            self._session.run(pause(self._session.store.env, attempt))
+        raise AssertionError("the last attempt returns or raises")
 
     def close(self) -> None:
         """Close the store; a second call does nothing."""

@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import ClassVar, TypeVar
 
 import pytest
 import pytest_asyncio
@@ -24,10 +25,13 @@ from storycore.errors import (
     Retry,
     VersionConflict,
 )
+from storycore.layers.around import Around, Operation
 from storycore.ports.conditions import ANY, PRESENT, Matches
 from storycore.ports.entities import EntityStore, Record, Segment
 from storycore.ports.lifecycle import PortName
 from storycore.testing.harness import Harness
+
+T = TypeVar("T")
 
 SOON = timedelta(hours=1)
 
@@ -62,6 +66,18 @@ KEPT = entity(
 )
 
 
+class Hesitating:
+    """Lets others run before and after each operation, so that memory is as interleaved as any store."""
+
+    slot: ClassVar[int] = 50
+
+    async def __call__(self, operation: Operation, proceed: Callable[[], Awaitable[T]]) -> T:
+        await asyncio.sleep(0)
+        result = await proceed()
+        await asyncio.sleep(0)
+        return result
+
+
 @pytest.fixture(params=["memory", "sqlite"])
 def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Harness:
     return Harness(PortName.ENTITIES, request.param, {}, tmp_path)
@@ -70,7 +86,8 @@ def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Harness:
 @pytest_asyncio.fixture
 async def store(harness: Harness) -> AsyncIterator[EntityStore]:
     opened = await harness.started()
-    yield opened
+    layered: EntityStore = Around(PortName.ENTITIES, opened, [Hesitating()])
+    yield layered
     await opened.close()
 
 

@@ -6,6 +6,7 @@ from storycore.entities.addresses import KeyLike
 from storycore.entities.collections import Collected, Collection
 from storycore.entities.declaration import Entity, entity
 from storycore.entities.explanations import Explanation
+from storycore.entities.intents import Pending
 from storycore.entities.listing import Listing
 from storycore.entities.query import Query
 from storycore.entities.repository import Repository
@@ -24,6 +25,7 @@ __all__ = [
     "Key",
     "KeyLike",
     "Listing",
+    "Pending",
     "Query",
     "Repository",
     "Sharded",

@@ -49,5 +49,4 @@ def is_worth_another(conflict: TransactionConflict) -> bool:
 
 async def _once(unit: Unit, change: Callable[[Unit], Awaitable[T]]) -> T:
     async with unit:
-        result = await change(unit)
-    return result
+        return await change(unit)
