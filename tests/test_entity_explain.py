@@ -270,6 +270,16 @@ def test_a_unique_value_makes_a_write_atomic() -> None:
     assert explain.put(Task(task_id="t1", text="a", views=1), before=Task(task_id="t1", text="a")).write_units == 1
 
 
+def test_a_spilled_body_is_not_paid_for_in_the_record() -> None:
+    """The record keeps a pointer; shorter bodies stay where they are."""
+    declared = entity(Task, kind="task", key=KEY, indexes=INDEXES[:1], spill=2000)
+    told = over(declared).explain.put(Task(task_id="t1", text="x" * 100_000))
+    assert told.write_units == 2
+    assert told.notes == ["The body goes to the blob store, and the record keeps a pointer to it."]
+    assert over(declared).explain.delete(Task(task_id="t1", text="x" * 100_000)).write_units == 2
+    assert over(declared).explain.put(Task(task_id="t1", text="x" * 1500)).write_units == 4
+
+
 def test_a_patch_reads_first_unless_it_only_counts() -> None:
     """Counting is one write; anything else reads, consistently, and writes under the version."""
     explain = over().explain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Generic, TypeVar
 
@@ -17,6 +18,7 @@ from storycore.entities.patching import Changes
 from storycore.entities.planning import Planner
 from storycore.entities.steps import Step
 from storycore.entities.uniqueness import held_by
+from storycore.layers.spilled_bodies import POINTER_FIELD
 from storycore.ports.conditions import ABSENT, Matches, Version
 from storycore.ports.entities import Put, Record, Write
 from storycore.ports.environment import Clock
@@ -26,6 +28,10 @@ from storycore.ports.records import put_record
 __all__ = ["Explaining"]
 
 M = TypeVar("M", bound=BaseModel)
+S = TypeVar("S", Put, Record)
+
+_POINTER_BYTES = 200
+"""About how long the pointer to a spilled body is."""
 
 
 class Explaining(Generic[M]):
@@ -117,6 +123,12 @@ class Explaining(Generic[M]):
     def _stored(self, instance: M) -> Record:
         return put_record(to_put(self._entity, instance), Version(1))
 
+    def _kept(self, state: S) -> S:
+        """A record or the write of one as the store is to keep it: with a pointer, where the body is spilled."""
+        if self._entity.spill is None or len(state.body) <= self._entity.spill:
+            return state
+        return replace(state, body=b"", fields={**state.fields, POINTER_FIELD: "x" * _POINTER_BYTES})
+
     def _written(
         self,
         operation: str,
@@ -126,30 +138,34 @@ class Explaining(Generic[M]):
         reads: bool = False,
         notes: Sequence[str] = (),
     ) -> Explanation:
-        writes = step.writes
-        together = len(writes) > 1
-        told = [*notes, *_index_notes(self._entity, old, step.write)]
-        if together:
-            told.append(f"{len(writes)} writes are one atomic write, in which the table counts twice.")
-        if reads:
-            told.append("The record is read first, and read again whenever somebody else is faster.")
-        units = [_units_of(write, old if write is step.write else None, together) for write in writes]
+        before = None if old is None else self._kept(old)
         return Explanation(
             operation=operation,
             kind=self._entity.kind,
-            keys=[write.key for write in writes],
+            keys=[write.key for write in step.writes],
             consistent=True,
             requests=1 + reads,
             records=int(reads),
-            read_units=read_units(item_size(old)) if reads and old is not None else 0.0,
-            write_units=sum(units),
-            notes=told,
+            read_units=read_units(item_size(before)) if reads and before is not None else 0.0,
+            write_units=self._units(step, before),
+            notes=[*notes, *_index_notes(self._entity, old, step.write), *self._notes(step, reads)],
         )
 
+    def _units(self, step: Step[Any], before: Record | None) -> int:  # whatever its result would be
+        states = [self._kept(write) if isinstance(write, Put) else None for write in step.writes]
+        together = len(states) > 1
+        own = write_units(before, states[0], transactional=together)
+        return own + sum(write_units(None, state, transactional=together) for state in states[1:])
 
-def _units_of(write: Write, old: Record | None, together: bool) -> int:
-    new = write if isinstance(write, Put) else None
-    return write_units(old, new, transactional=together)
+    def _notes(self, step: Step[Any], reads: bool) -> list[str]:  # whatever its result would be
+        notes = []
+        if any(isinstance(write, Put) and self._kept(write) is not write for write in step.writes):
+            notes.append("The body goes to the blob store, and the record keeps a pointer to it.")
+        if step.companions:
+            notes.append(f"{len(step.writes)} writes are one atomic write, in which the table counts twice.")
+        if reads:
+            notes.append("The record is read first, and read again whenever somebody else is faster.")
+        return notes
 
 
 def _index_notes(entity: Entity[Any], old: Record | None, write: Write) -> list[str]:
