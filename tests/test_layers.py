@@ -194,6 +194,18 @@ class SlowToOpen(MemoryBlobStore):
         await super().open()
 
 
+async def test_a_port_that_cannot_be_built_tells_its_own_error() -> None:
+    """An ``AttributeError`` of the builder is not taken for a missing attribute of the port."""
+
+    def build() -> MemoryBlobStore:
+        raise AttributeError("the vendor's library is another one")
+
+    port = Deferred(PortName.BLOBS, build)
+    with pytest.raises(AttributeError, match="vendor"):
+        await port.ensure()
+
+
+
 async def test_a_deferred_port_that_closes_while_it_opens_ends_closed() -> None:
     inner = SlowToOpen(Environment())
     deferred = Deferred(PortName.BLOBS, lambda: inner)

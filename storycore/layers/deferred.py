@@ -34,9 +34,7 @@ class Deferred(Forward[Port]):
     @property
     def inner(self) -> Port:  # type: ignore[override]  # built on first sight instead of handed in
         """The port itself, built on first sight."""
-        if self._built is None:
-            self._built = self._build()
-        return self._built
+        return self._needed()
 
     @property
     def is_built(self) -> bool:
@@ -69,7 +67,13 @@ class Deferred(Forward[Port]):
     def __getattr__(self, name: str) -> Any:  # what a port has beside operations
         if name.startswith("_"):
             raise AttributeError(name)
-        return getattr(self.inner, name)
+        return getattr(self._needed(), name)
+
+    def _needed(self) -> Port:
+        """The port; not read by a property in ``__getattr__``, where an AttributeError of the builder would go round."""
+        if self._built is None:
+            self._built = self._build()
+        return self._built
 
     def _wait_for_use(self) -> None:
         for name in OPERATIONS[self.port]:
