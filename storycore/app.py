@@ -82,8 +82,9 @@ class Store(Catalog):
         self.embedder = cast(Embedder, self.ports[PortName.EMBEDDER])
         self.cache = self._caching()
         spills: dict[str, int | None] = {}
-        self._spilling = SpillingEntities(cast(EntityStore, self.ports[PortName.ENTITIES]), self.blobs, env, spills)
-        super().__init__(self._entities(), env, cursor_key=self._signing_key(), spills=spills)
+        records = cast(EntityStore, self.ports[PortName.ENTITIES])
+        self._spilling = SpillingEntities(records, self.blobs, env, spills)
+        super().__init__(self._entities(), records, env, cursor_key=self._signing_key(), spills=spills)
         self.events = Tracker(cast(EventSink, self.ports[PortName.EVENTS]), env, types=self._event_types())
 
         story = repositories(self.entities, env, cursor_key=self._cursor_key)
@@ -299,7 +300,12 @@ class Store(Catalog):
             return
         self._is_closed = True
         failures: list[BaseException] = []
-        for close in (self._tell_closing, self.cache.close, *(port.close for port in reversed(self.ports.values()))):
+        for close in (
+            self._tell_closing,
+            self._feed.close,
+            self.cache.close,
+            *(port.close for port in reversed(self.ports.values())),
+        ):
             try:
                 await close()
             except BaseException as exc:  # a plugin's error or a cancellation too: every port gets its close first
