@@ -205,7 +205,6 @@ async def test_a_port_that_cannot_be_built_tells_its_own_error() -> None:
         await port.ensure()
 
 
-
 async def test_a_deferred_port_that_closes_while_it_opens_ends_closed() -> None:
     inner = SlowToOpen(Environment())
     deferred = Deferred(PortName.BLOBS, lambda: inner)

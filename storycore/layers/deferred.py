@@ -70,7 +70,7 @@ class Deferred(Forward[Port]):
         return getattr(self._needed(), name)
 
     def _needed(self) -> Port:
-        """The port; not read by a property in ``__getattr__``, where an AttributeError of the builder would go round."""
+        """The port. No property: an AttributeError of the builder would ask ``__getattr__`` for it, for ever."""
         if self._built is None:
             self._built = self._build()
         return self._built
