@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -167,6 +167,19 @@ class BreaksTiesByArrival(Faulty):
             return page
         arrived = sorted(page.records, key=lambda r: r.version)
         return replace(page, records=sorted(arrived, key=lambda r: r.index_keys[slot].sk, reverse=plan.reverse))
+
+
+class ExplainsInObjects(Faulty):
+    """Gives an account that only Python can read."""
+
+    caught_by = "test_explaining_is_claimed_or_refused"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(features={**super().capabilities.features, "entities.explain": Support.NATIVE})
+
+    async def explain(self, plan: QueryPlan) -> Mapping[str, object]:
+        return {"plan": plan}
 
 
 class OverlapsSegments(Faulty):
