@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from storycore.app import InitReport, Store
-    from storycore.entities import Index, Key, Repository, Sharded, entity, part
+    from storycore.entities import Index, Key, Repository, Sharded, SoftDelete, Unique, Unit, entity, part
     from storycore.errors import StorycoreError
     from storycore.filters import F
     from storycore.opening import Opening, open, open_sync  # noqa: A004 - storycore.open is the name
@@ -29,9 +29,12 @@ __all__ = [
     "Profile",
     "Repository",
     "Sharded",
+    "SoftDelete",
     "Store",
     "StorycoreError",
     "SyncStore",
+    "Unique",
+    "Unit",
     "__version__",
     "entity",
     "open",
@@ -48,9 +51,12 @@ _HOMES = {
     "Profile": "storycore.profiles",
     "Repository": "storycore.entities",
     "Sharded": "storycore.entities",
+    "SoftDelete": "storycore.entities",
     "Store": "storycore.app",
     "StorycoreError": "storycore.errors",
     "SyncStore": "storycore.sync",
+    "Unique": "storycore.entities",
+    "Unit": "storycore.entities",
     "entity": "storycore.entities",
     "open": "storycore.opening",
     "open_sync": "storycore.opening",

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 import storycore
 from storycore import F, Index, InitReport, Key, Profile, Repository, Store, StorycoreError, entity, part
-from storycore.entities import Collection, Entity, Explanation, Query
+from storycore.entities import Collection, Entity, Explanation, Pending, Query, Unit, Upserted
 from storycore.errors import Effect, NotFound, Retry, TransactionConflict, VersionConflict
 from storycore.hooks import hookimpl
 from storycore.ingestion import Plan, Report
@@ -93,6 +93,29 @@ async def own_entities(store: Store) -> None:
     async for note in notes.scan():
         assert_type(note, Note)
     assert_type(await notes.delete("n1"), bool)
+    assert_type(await notes.upsert(Note(note_id="n1", owner="ada"), add={"stars": 1}), Upserted[Note])
+    note, created = await notes.upsert(Note(note_id="n1", owner="ada"))
+    assert_type(note, Note)
+    assert_type(created, bool)
+    assert_type(await notes.restore("n1"), Note)
+    assert_type(await notes.purge("n1"), bool)
+
+
+async def units(store: Store) -> None:
+    """A unit knows the models of what it reads and writes; a transaction gives what its function gives."""
+    async with store.unit(token="once") as u:
+        assert_type(u, Unit)
+        assert_type(await u.get(NOTE, "n1"), Note)
+        assert_type(await u.find(store.repository(NOTE), note_id="n1"), Note | None)
+        assert_type(u.create(Note(note_id="n1", owner="ada")), Pending[Note])
+        patched = u.patch(NOTE, "n1", add={"stars": 1})
+        assert_type(u.delete(NOTE, "n1"), Pending[bool])
+    assert_type(patched.result, Note)
+
+    async def change(u: Unit) -> int:
+        return (await u.get(NOTE, "n1")).stars
+
+    assert_type(await store.transaction(change, retries=5), int)
 
 
 async def queries(store: Store) -> None:
