@@ -17,7 +17,7 @@ from storycore_sqlite._errors import is_waiting, translating
 from storycore_sqlite._layout import LAYOUT_VERSION, create, is_older, recognise
 from storycore_sqlite.config import DurabilityMode, SqliteConfig
 
-__all__ = ["DatabaseFile"]
+__all__ = ["DatabaseFile", "segment_hash"]
 
 _CACHE_KIB = 32 * 1024
 _MAPPED_BYTES = 256 * 1024 * 1024
@@ -56,7 +56,7 @@ class DatabaseFile:
         def tune(connection: sqlite3.Connection) -> None:
             connection.execute("PRAGMA query_only = ON")
             connection.execute(f"PRAGMA busy_timeout = {self.busy_timeout_ms if waiting else 0}")
-            connection.create_function("storycore_segment", 2, _segment_hash, deterministic=True)
+            connection.create_function("storycore_segment", 2, segment_hash, deterministic=True)
 
         return self._open(tune)
 
@@ -162,5 +162,6 @@ class DatabaseFile:
         raise Unavailable(f"The database {self.path} stays locked by another process; try again.")
 
 
-def _segment_hash(pk: str, sk: str) -> int:
+def segment_hash(pk: str, sk: str) -> int:
+    """A number by which a scan divides the records into segments."""
     return crc32(f"{pk}\0{sk}".encode())

@@ -15,7 +15,7 @@ import sqlite3
 from storycore.errors import NotProvisioned, SchemaMismatch
 from storycore_sqlite._sql import INDEX_COLUMNS, SLOTS
 
-__all__ = ["LAYOUT_VERSION", "create", "is_older", "recognise"]
+__all__ = ["LAYOUT_VERSION", "create", "is_older", "is_provisioned", "recognise"]
 
 LAYOUT_VERSION = 2
 
@@ -78,6 +78,11 @@ def recognise(connection: sqlite3.Connection, name: str) -> None:
     if _is_empty(connection):
         raise NotProvisioned(f"The database {name} is empty; run `storycore init` or ensure().")
     raise SchemaMismatch(f"The database {name} belongs to another program; choose another path.")
+
+
+def is_provisioned(connection: sqlite3.Connection) -> bool:
+    """Whether the database holds storycore's tables, of whatever layout."""
+    return _stored_layout(connection) is not None
 
 
 def is_older(connection: sqlite3.Connection) -> bool:

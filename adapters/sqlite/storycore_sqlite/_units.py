@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-__all__ = ["Outcome", "Unit", "attempt", "commit_together", "settle"]
+__all__ = ["Outcome", "Unit", "attempt", "attempt_alone", "commit_together", "settle"]
 
 Unit: TypeAlias = Callable[[sqlite3.Connection], Any]  # each unit's result goes to its own caller
 """Work on a connection. It may run more than once; what it did before is undone then."""
@@ -53,7 +53,7 @@ def commit_together(connection: sqlite3.Connection, units: Sequence[Unit]) -> li
         if outcomes is None:
             _roll_back(connection)
             connection.execute("BEGIN IMMEDIATE")
-            outcomes = [_attempt_alone(unit, connection) for unit in units]
+            outcomes = [attempt_alone(unit, connection) for unit in units]
         connection.execute("COMMIT")
     except sqlite3.Error as exc:
         _roll_back(connection)
@@ -82,7 +82,8 @@ def _recover(connection: sqlite3.Connection, units: Sequence[Unit], exc: sqlite3
     return [Outcome(error=exc)] * len(units)
 
 
-def _attempt_alone(unit: Unit, connection: sqlite3.Connection) -> Outcome:
+def attempt_alone(unit: Unit, connection: sqlite3.Connection) -> Outcome:
+    """Run a unit in the open transaction; one that fails is undone, and nothing else."""
     connection.execute("SAVEPOINT unit")
     outcome = attempt(unit, connection)
     if outcome.error is not None:

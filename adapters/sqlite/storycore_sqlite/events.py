@@ -12,6 +12,7 @@ from storycore.errors import Corrupt
 from storycore.ports.capabilities import Capabilities
 from storycore.ports.environment import Environment
 from storycore.ports.events import Emitted, Event, EventPage, Offset, StoredEvent
+from storycore_sqlite._reads import snapshot
 from storycore_sqlite._rows import Row, micros, moment
 from storycore_sqlite._store import SqliteStore
 from storycore_sqlite.config import SqliteConfig
@@ -106,13 +107,10 @@ def _conditions(
 def _page(
     connection: sqlite3.Connection, where: str, arguments: Sequence[object], start: Offset, limit: int
 ) -> EventPage:
-    connection.execute("BEGIN")
-    try:
+    with snapshot(connection):
         sql = f"SELECT {_COLUMNS} FROM storycore_events WHERE {where} ORDER BY log_offset LIMIT ?"  # noqa: S608
         rows = connection.execute(sql, (*arguments, limit)).fetchall()
         head = connection.execute("SELECT max(log_offset) FROM storycore_events").fetchone()[0]
-    finally:
-        connection.execute("COMMIT")
     events = [StoredEvent(Offset(row[0]), _event(row)) for row in rows]
     end = rows[-1][0] if len(rows) == limit else max(head or 0, start)
     return EventPage(events, Offset(end))
