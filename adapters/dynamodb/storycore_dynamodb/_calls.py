@@ -60,7 +60,7 @@ class Calls:
         """
         is_read = operation in READS
         may_repeat = is_read if repeatable is None else repeatable
-        whole = self._completed(operation, request)
+        whole = self.completed(operation, request)
         effect = Effect.NONE
         attempt = 0
         while True:
@@ -85,6 +85,15 @@ class Calls:
                 self.usage.count(operation, answer)
                 return answer
 
+    def completed(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The request as it is sent: with the table's name, and asking for the capacity it consumes."""
+        whole = dict(request)
+        if operation in _COUNTED:
+            whole["ReturnConsumedCapacity"] = "TOTAL"
+        if operation not in _STREAMS and not operation.startswith(("Batch", "Transact", "Tag", "ListT")):
+            whole.setdefault("TableName", self.table)
+        return whole
+
     async def pause(self, attempt: int, *, asked: float | None = None) -> None:
         """Wait before the repetition that follows the attempt of this number."""
         base = self._config.retry_base_ms / 1000
@@ -108,14 +117,6 @@ class Calls:
     def raced(self, what: str) -> StorycoreError:
         """The error after so many lost races that going on would be rude."""
         return Unavailable(f"{self._place}: {what} lost every race against other writers; try again later.")
-
-    def _completed(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        whole = dict(request)
-        if operation in _COUNTED:
-            whole["ReturnConsumedCapacity"] = "TOTAL"
-        if operation not in _STREAMS and not operation.startswith(("Batch", "Transact", "Tag", "ListT")):
-            whole.setdefault("TableName", self.table)
-        return whole
 
     def _noted(self, failure: Refused | Lost) -> Treatment:
         how = treatment(failure)

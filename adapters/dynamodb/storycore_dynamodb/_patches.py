@@ -31,17 +31,20 @@ __all__ = ["is_simple", "update_of"]
 _MOST_PARTS = 20
 """Fields in one expression; longer ones could exceed what the service reads (DynamoDB: 4 KB an expression)."""
 
+_LARGEST_GROWTH = 200 * 1024
+"""What an update may bring: its parts count against the item's limit too."""
+
 _LARGEST_SUM = 10**36
 """Whole numbers below it can be added without losing a digit (DynamoDB: 38 digits)."""
 
-_NUMBER_BYTES = 21
+_NUMBER_BYTES = 22
 """The largest number (DynamoDB: item sizes)."""
 
 
 def is_simple(patch: Patch) -> bool:
     """Whether one UpdateItem can do it: whole sums, few parts, and no two that change the same list of types."""
     parts = (*patch.add, *patch.set, *patch.unset, *patch.include, *patch.exclude)
-    if len(parts) > _MOST_PARTS:
+    if len(parts) > _MOST_PARTS or _growth(patch) > _LARGEST_GROWTH:
         return False
     if not all(isinstance(amount, int) and abs(amount) < _LARGEST_SUM for amount in patch.add.values()):
         return False

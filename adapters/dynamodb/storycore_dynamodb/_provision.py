@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -57,8 +58,8 @@ class Provisioner:
         self._config = config
         self._definition = table_definition(config)
 
-    async def require_usable(self) -> None:
-        """Raise unless the table can be opened.
+    async def require_usable(self) -> int:
+        """Raise unless the table can be opened; returns the version that was remembered last, or 0.
 
         Raises:
             NotProvisioned: the table, an index, or the mark of its layout is missing.
@@ -80,7 +81,19 @@ class Provisioner:
                 f"The table {self._config.table!r} lacks the index {index_name(missing[0])!r}; "
                 "run `storycore init` or ensure()."
             )
-        self._require_layout(mark)
+        return self._require_layout(mark)
+
+    async def remember(self, version: int) -> None:
+        """Keep a version that the clock has not come to, so that the next store goes on above it."""
+        e = Expression()
+        last, value = e.name("last"), e.value(number(version))
+        expressions = e.request(
+            UpdateExpression=f"SET {last} = {value}",
+            ConditionExpression=f"attribute_exists({e.name('layout')}) AND "
+            f"(attribute_not_exists({last}) OR {last} < {value})",
+        )
+        with suppress(Refused):
+            await self._calls.send("UpdateItem", {"Key": key_values(LAYOUT_KEY), **expressions}, repeatable=True)
 
     async def ensure(self, *, dry_run: bool) -> list[str]:
         """Make what is missing, or with ``dry_run`` only say it; one sentence per action."""
@@ -234,7 +247,7 @@ class Provisioner:
                 f"The table {self._config.table!r} is {table['TableStatus'].lower()}; wait until it is active."
             )
 
-    def _require_layout(self, mark: Item | None) -> None:
+    def _require_layout(self, mark: Item | None) -> int:
         if mark is None:
             raise NotProvisioned(
                 f"The table {self._config.table!r} has no mark of its layout; run `storycore init` or ensure()."
@@ -245,6 +258,7 @@ class Provisioner:
                 f"The table {self._config.table!r} has layout {found}, this version of storycore-dynamodb works with "
                 f"layout {LAYOUT}; install the version that made it, or copy the data to a new table."
             )
+        return number_of(mark["last"]) if "last" in mark else 0
 
 
 def _layout_of(mark: Item) -> int | str:

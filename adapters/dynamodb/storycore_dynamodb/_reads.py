@@ -77,6 +77,13 @@ class Reader:
         shown = within if plan.bodies else [replace(record, body=b"") for record in within]
         return RecordPage(tuple(shown), _next_place(plan, answer.get("LastEvaluatedKey")))
 
+    def explain(self, plan: QueryPlan) -> dict[str, object]:
+        """The request that ``query`` would send; of a range in which nothing can lie, none is sent."""
+        request = query_request(plan, now=self._now(), eventual=self._eventual)
+        if request is None:
+            return {"operation": "none", "detail": "Nothing can lie in the range, so nothing is sent."}
+        return {"operation": "Query", "request": self._calls.completed("Query", request)}
+
     async def scan(self, segment: Segment, *, after: Position | None, limit: int) -> RecordPage:
         """Live records of one segment; it never stops among the adapter's own items, which nobody is shown."""
         start = None if after is None else after.key
@@ -133,7 +140,7 @@ def query_request(plan: QueryPlan, *, now: int, eventual: bool = False) -> dict[
     if start is _NOTHING or (plan.low is not None and plan.low == plan.high):
         return None
     e = Expression()
-    pk, sk = ("pk", "sk") if plan.slot is None else (f"g{plan.slot}pk", f"g{plan.slot}sk")
+    pk, sk = "pk" if plan.slot is None else f"g{plan.slot}pk", _sort_key(plan)
     request: dict[str, Any] = {
         "Limit": plan.limit,
         "ScanIndexForward": not plan.reverse,
@@ -154,26 +161,29 @@ _NOTHING: Mapping[str, Any] = {"nothing": None}
 
 
 def _start(plan: QueryPlan) -> Mapping[str, Any]:
-    """The key to start behind; empty where the range's own end is further on, ``_NOTHING`` where the walk is over.
+    """The key to start behind; empty where the range itself begins further on, ``_NOTHING`` where the walk is over.
 
-    The service refuses a start that lies outside the range.
+    The service refuses a start that lies outside the range that it is asked for.
     """
     after = plan.after
     if after is None:
         return {}
     sk = after.key.sk if after.index_key is None else after.index_key.sk
-    is_before = plan.low is not None and sk < plan.low
-    is_behind = plan.high is not None and sk >= plan.high
-    if (is_before and plan.reverse) or (is_behind and not plan.reverse):
+    if plan.reverse and plan.low is not None and sk < plan.low:
         return _NOTHING
-    if is_before or is_behind:
-        return {}
-    key = key_values(after.key)
-    return key if after.index_key is None or plan.slot is None else key | _listed(after.index_key, after.key, plan.slot)
+    if not plan.reverse and plan.high is not None and sk >= plan.high:
+        return _NOTHING
+    key = dict(key_values(after.key))
+    if plan.slot is not None and after.index_key is not None:
+        key |= index_attributes({plan.slot: after.index_key}, after.key)
+    place = key[_sort_key(plan)]["S"]
+    is_before = plan.low is not None and place < _bound(plan, plan.low, is_low=True)
+    is_behind = plan.high is not None and place > _bound(plan, plan.high, is_low=False)
+    return {} if is_before or is_behind else key
 
 
-def _listed(index_key: Key, key: Key, slot: int) -> dict[str, Any]:
-    return dict(index_attributes({slot: index_key}, key))
+def _sort_key(plan: QueryPlan) -> str:
+    return "sk" if plan.slot is None else f"g{plan.slot}sk"
 
 
 def _range(e: Expression, sk: str, plan: QueryPlan) -> list[str]:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from storycore.ports.metering import Meter
+
 __all__ = ["READS", "Consumed", "Usage"]
 
 READS = frozenset(
@@ -27,7 +29,7 @@ class Consumed:
     write_units: float = 0.0
 
 
-class Usage:
+class Usage(Meter):
     """Adds up the capacity that answers report."""
 
     def __init__(self) -> None:
@@ -49,6 +51,13 @@ class Usage:
         """The sums, a copy."""
         return {
             name: Consumed(each.calls, each.read_units, each.write_units)
+            for name, each in sorted(self._by_operation.items())
+        }
+
+    def consumed(self) -> Mapping[str, Mapping[str, float]]:
+        """The sums as plain values."""
+        return {
+            name: {"calls": each.calls, "read_units": each.read_units, "write_units": each.write_units}
             for name, each in sorted(self._by_operation.items())
         }
 

@@ -21,6 +21,11 @@ class Versions:
         self._last = 0
 
     @property
+    def ahead(self) -> Version | None:
+        """The last version, if the clock has not come that far; it must not be forgotten."""
+        return Version(self._last) if self._last > micros(self._clock.now()) else None
+
+    @property
     def present(self) -> Version:
         """What has been issued or seen so far, or the clock's present if that is later; issues nothing."""
         return Version(max(self._last, micros(self._clock.now())))

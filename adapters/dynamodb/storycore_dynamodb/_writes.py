@@ -30,6 +30,9 @@ MOST_RACES = 100
 _MOST_CHANGES = 60
 """Attributes that one update changes; beyond it the whole item is written (DynamoDB: 4 KB an expression)."""
 
+_LARGE_BYTES = 300 * 1024
+"""Beyond it the whole item is written: the parts of an update count against the item's limit of 400 KiB too."""
+
 _ON_FAILURE = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
 
 
@@ -223,7 +226,8 @@ def change_request(old: Item, new: Item) -> tuple[str, dict[str, Any]]:
     """The operation and request that make the new item of the old one, if it is still there."""
     e = Expression()
     condition = pinned(e, old)
-    if sum(old.get(name) != value for name, value in new.items()) > _MOST_CHANGES:
+    changes = sum(old.get(name) != value for name, value in new.items())
+    if changes > _MOST_CHANGES or number_of(new["_s"]) > _LARGE_BYTES:
         return "PutItem", {"Item": new, **e.request(ConditionExpression=condition)}
     expressions = e.request(UpdateExpression=difference(e, old, new), ConditionExpression=condition)
     return "UpdateItem", {"Key": {"pk": old["pk"], "sk": old["sk"]}, **expressions}

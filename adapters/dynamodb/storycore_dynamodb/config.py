@@ -28,6 +28,8 @@ class DynamodbConfig(BaseModel):
         retry_base_ms: the longest pause before the first repetition, in milliseconds; it doubles with each.
         eventual_reads: let reads that do not ask for consistency lag by a moment, at half the price.
         sweeps: whether ``expire()`` scans the table for what has expired; without it AWS removes that in its own time.
+        time_to_live: whether ``ensure()`` has AWS remove what has expired; turn it off where the store's clock is not
+            the machines', as in tests.
         stream: whether ``ensure()`` turns on the stream, which is the change feed.
         point_in_time_recovery: whether ``ensure()`` turns on continuous backups.
         deletion_protection: whether the table is made so that it cannot be deleted by mistake.
@@ -52,6 +54,7 @@ class DynamodbConfig(BaseModel):
     retry_base_ms: int = Field(default=25, ge=0, le=10_000)
     eventual_reads: bool = False
     sweeps: bool = True
+    time_to_live: bool = True
     stream: bool = True
     point_in_time_recovery: bool = False
     deletion_protection: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from importlib.metadata import version
@@ -81,8 +81,8 @@ class DynamodbEntityStore(Lifecycle):
 
     @property
     def capabilities(self) -> Capabilities:
-        """Batches of reads; a change feed where the stream is on."""
-        features = {"entities.batch_get": Support.NATIVE}
+        """Batches of reads, an account of queries; a change feed where the stream is on."""
+        features = {"entities.batch_get": Support.NATIVE, "entities.explain": Support.NATIVE}
         if self._config.stream:
             features["entities.changes"] = Support.NATIVE
         guarantees = Guarantees(
@@ -96,7 +96,7 @@ class DynamodbEntityStore(Lifecycle):
             if not self._opened:
                 async with AsyncExitStack() as undo:
                     await self._connect(undo)
-                    await self._provisioner.require_usable()
+                    self._versions.saw(await self._provisioner.require_usable())
                     undo.pop_all()
                 self._opened = True
 
@@ -134,7 +134,11 @@ class DynamodbEntityStore(Lifecycle):
         if self._opened:
             self._opened = False
             self._natives = ()
-            await self._transport.close()
+            try:
+                if (version_ahead := self._versions.ahead) is not None:
+                    await self._provisioner.remember(version_ahead)
+            finally:
+                await self._transport.close()
 
     def consumed(self) -> dict[str, Consumed]:
         """Calls and capacity units by operation of the service, since this store was made."""
@@ -167,6 +171,11 @@ class DynamodbEntityStore(Lifecycle):
         self._require_open()
         return await self._feed.changes(after, limit=limit)
 
+    async def explain(self, plan: QueryPlan) -> Mapping[str, object]:
+        """The request that ``query(plan)`` would send now, as JSON; a start within the walk is told by its keys."""
+        self._require_open()
+        return self._reader.explain(plan)
+
     async def expire(self, now: datetime, *, budget: int = 1000) -> int:
         """Scan the table for what has expired and remove it, unless the settings leave that to AWS."""
         self._require_open()
@@ -186,7 +195,7 @@ class DynamodbEntityStore(Lifecycle):
             client = await self._transport.open()
         except Refused as exc:
             raise self._calls.translated(exc) from exc
-        self._natives = (client,)
+        self._natives = (client, self._calls.usage)
 
 
 def _place(config: DynamodbConfig) -> str:

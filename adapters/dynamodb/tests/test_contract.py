@@ -9,3 +9,4 @@ class TestDynamodbEntities(EntityStoreSuite):
     """The EntityStore contract on a DynamoDB table."""
 
     adapter = "dynamodb"
+    feed_retention = None
