@@ -196,6 +196,18 @@ async def test_latest_is_behind_everything_that_is_there(store: Store) -> None:
     assert ids(await take(changes(store, start="latest"), 1)) == ["z"]
 
 
+async def test_a_stream_that_does_not_wait_ends_when_the_feed_is_silent(store: Store) -> None:
+    """A job that is run now and then does what there is, and ends; so does one whose turn it is not."""
+    assert [change async for change in changes(store, wait=False)] == []
+    await write(store, *"ab")
+    assert ids([change async for change in changes(store, wait=False)]) == ["a", "b"]
+    await write(store, "c")
+    stream = changes(store)
+    async with stream:
+        assert ids([await anext(aiter(stream))]) == ["c"]
+        assert [change async for change in changes(store, wait=False)] == []
+
+
 async def test_a_stream_can_start_behind_any_change(store: Store) -> None:
     """A change's position is where to go on."""
     await write(store, *"abc")

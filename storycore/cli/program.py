@@ -21,6 +21,8 @@ COMMANDS = {
     "get": ("storycore.cli.get:get", "Show one user, session, story, template or content."),
     "list": ("storycore.cli.listing:list_", "List users, sessions, stories, templates or contents."),
     "explain": ("storycore.cli.explain:explain", "Tell what a listing asks of the store, and what it costs."),
+    "changes": ("storycore.cli.changes:changes", "Show what happened to entities, and follow what happens."),
+    "upgrade": ("storycore.cli.upgrade:upgrade", "Bring stored records to the form that is declared now."),
     "health": ("storycore.cli.health:health", "Ask every port whether it can serve."),
     "stats": ("storycore.cli.stats:stats", "Show what is stored and how the cache does."),
     "doctor": ("storycore.cli.doctor:doctor", "Find what is wrong with the set-up, and say how to cure it."),

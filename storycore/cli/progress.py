@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from storycore.entities.upgrading import UpgradeReport
     from storycore.ingestion import Progress
 
-__all__ = ["ingestion_progress"]
+__all__ = ["ingestion_progress", "upgrade_progress"]
 
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -22,7 +23,8 @@ _SECONDS_BETWEEN_LINES = 5.0
 def ingestion_progress() -> Iterator[Callable[[Progress], None]]:
     """Show how far an ingestion is, as long as the context lasts; gives the function to be told."""
     if not sys.stderr.isatty():
-        yield _Lines().tell
+        lines = _Lines()
+        yield lambda now: lines.tell(f"{now.done} of {now.total} documents")
         return
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
@@ -35,14 +37,22 @@ def ingestion_progress() -> Iterator[Callable[[Progress], None]]:
         yield lambda now: bars.update(task, completed=now.done, total=now.total)
 
 
+def upgrade_progress() -> Callable[[UpgradeReport], None]:
+    """The function to be told how far an upgrade is; nobody knows how many records there are."""
+    lines = _Lines()
+    return lambda now: lines.tell(
+        f"{now.checked} records checked, {now.rewritten} rewritten; to go on from here: --resume {now.resume}"
+    )
+
+
 class _Lines:
     """A line at most every few seconds, so that a log tells slow from stuck and stays short."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()
 
-    def tell(self, now: Progress) -> None:
+    def tell(self, line: str) -> None:
         """Take note, and print when it is time."""
         if time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = time.monotonic()
-            click.echo(f"{now.done} of {now.total} documents", err=True)
+            click.echo(line, err=True)

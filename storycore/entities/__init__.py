@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from storycore.entities.addresses import KeyLike
+from storycore.entities.changes import ChangeStream, EntityChange
 from storycore.entities.collections import Collected, Collection
 from storycore.entities.declaration import Entity, entity
 from storycore.entities.explanations import Explanation
@@ -14,12 +15,15 @@ from storycore.entities.soft_deletion import SoftDelete
 from storycore.entities.templates import Index, Key, Sharded, part
 from storycore.entities.uniqueness import Unique
 from storycore.entities.unit import Unit
+from storycore.entities.upgrading import UpgradeFailure, UpgradeReport
 from storycore.entities.writing import Upserted
 
 __all__ = [
+    "ChangeStream",
     "Collected",
     "Collection",
     "Entity",
+    "EntityChange",
     "Explanation",
     "Index",
     "Key",
@@ -32,6 +36,8 @@ __all__ = [
     "SoftDelete",
     "Unique",
     "Unit",
+    "UpgradeFailure",
+    "UpgradeReport",
     "Upserted",
     "entity",
     "part",

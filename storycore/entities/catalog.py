@@ -126,6 +126,7 @@ class Catalog:
         kinds: Sequence[Entity[M]],
         group: str | None = None,
         start: Start = "latest",
+        wait: bool = True,
         lease: timedelta = ...,
         longest_pause: float = 1.0,
     ) -> ChangeStream[M]: ...
@@ -137,6 +138,7 @@ class Catalog:
         kinds: Sequence[Entity[Any] | str] | None = None,
         group: str | None = None,
         start: Start = "latest",
+        wait: bool = True,
         lease: timedelta = ...,
         longest_pause: float = 1.0,
     ) -> ChangeStream[Any]: ...
@@ -147,6 +149,7 @@ class Catalog:
         kinds: Sequence[Entity[Any] | str] | None = None,
         group: str | None = None,
         start: Start = "latest",
+        wait: bool = True,
         lease: timedelta = _LEASE,
         longest_pause: float = 1.0,
     ) -> ChangeStream[Any]:
@@ -158,6 +161,7 @@ class Catalog:
             kinds: declarations or known kinds; ``None``: all that the store knows.
             group: remembers in the store how far it is; of its members one reads at a time.
             start: ``"latest"``, ``"oldest"`` or a change's position; where the group has not been anywhere.
+            wait: ``False`` ends the loop where it would have to wait, as suits a job that is run now and then.
             lease: a member of the group who gives no sign of life for so long is taken for dead.
             longest_pause: seconds between two looks at a feed that is silent.
 
@@ -167,7 +171,9 @@ class Catalog:
             Unsupported: raised by the loop where the adapter has no change feed.
         """
         entities = self._chosen(kinds)
-        return self._feed.stream(entities, group=group, start=start, lease=lease, longest_pause=longest_pause)
+        return self._feed.stream(
+            entities, group=group, start=start, wait=wait, lease=lease, longest_pause=longest_pause
+        )
 
     async def upgrade(
         self,

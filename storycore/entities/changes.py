@@ -93,6 +93,7 @@ class ChangeFeed:
         *,
         group: str | None,
         start: Start,
+        wait: bool,
         lease: timedelta,
         longest_pause: float,
     ) -> ChangeStream[M]:
@@ -102,7 +103,7 @@ class ChangeFeed:
         if isinstance(longest_pause, bool) or not longest_pause > 0:
             raise InvalidArgument(f"The longest pause is a number of seconds above 0, not {longest_pause!r}.")
         member = None if group is None else Group(self.store, self._env, group, lease)
-        return ChangeStream(self, list(entities), start=start, group=member, longest_pause=longest_pause)
+        return ChangeStream(self, list(entities), start=start, group=member, wait=wait, longest_pause=longest_pause)
 
     async def resolve(self, start: Start) -> FeedPosition | None:
         """The position for which ``start`` stands; to find the latest the feed is walked to its end."""
@@ -137,6 +138,7 @@ class ChangeStream(Generic[M]):
         entities: which instances are told of; other changes are passed over.
         start: where to begin; a group that has been somewhere goes on there instead.
         group: the member that this stream is; ``None``: nothing is remembered.
+        wait: ``False`` ends the loop where it would have to wait: at a silent feed, or for another member's turn.
         longest_pause: seconds between two looks at a feed that is silent; pauses grow up to this.
     """
 
@@ -147,17 +149,19 @@ class ChangeStream(Generic[M]):
         *,
         start: Start,
         group: Group | None,
+        wait: bool,
         longest_pause: float,
     ) -> None:
         self._feed = feed
         self._entities = {entity.kind: entity for entity in entities}
         self._start: Start = start
         self._group = group
+        self._wait = wait
         self._longest_pause = longest_pause
         self._pause = _FIRST_PAUSE_SECONDS
         self._ended = asyncio.Event()
         self._has_begun = False
-        self._waiting: deque[Change] = deque()
+        self._buffer: deque[Change] = deque()
         self._given: Change | None = None
         self._read: FeedPosition | None = None
         self._done: FeedPosition | None = None
@@ -239,6 +243,8 @@ class ChangeStream(Generic[M]):
                 if self._ended.is_set():  # the store was closed meanwhile
                     break
                 raise
+            if not self._wait:
+                break
             await self._rest()
         return None
 
@@ -258,7 +264,7 @@ class ChangeStream(Generic[M]):
             return True
         if self._group.is_held:
             return True
-        self._waiting.clear()
+        self._buffer.clear()
         if not await self._group.take(lambda: self._feed.resolve(self._start)):
             return False
         self._read = self._done = self._group.position
@@ -268,8 +274,8 @@ class ChangeStream(Generic[M]):
     async def _look(self) -> EntityChange[M] | None:
         """The next change; ``None`` when the feed is silent."""
         while True:
-            while self._waiting:
-                change = self._waiting.popleft()
+            while self._buffer:
+                change = self._buffer.popleft()
                 entity = self._entities.get(change.kind)
                 if entity is not None:
                     await self._keep(is_silent=False)
@@ -281,7 +287,7 @@ class ChangeStream(Generic[M]):
             if self._ended.is_set():
                 return None
             self._read = page.next
-            self._waiting.extend(page.changes)
+            self._buffer.extend(page.changes)
             if not page.changes:
                 self._done = page.next
                 await self._keep(is_silent=True)
@@ -321,7 +327,7 @@ class ChangeStream(Generic[M]):
 
     async def _leave(self) -> None:
         """Save what is done and let others have the turn; what was given out and not done is told again."""
-        self._waiting.clear()
+        self._buffer.clear()
         self._given = None
         self._read = self._done
         self._feed.running.discard(self)
