@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from storycore.caching import Caching
 from storycore.caching.entities import CachedEntities
 from storycore.caching.functions import Runner
 from storycore.entities.catalog import Catalog
-from storycore.errors import ConfigError, StorycoreError
+from storycore.errors import ConfigError, StorycoreError, Unsupported
 from storycore.infrastructure import declared, document
 from storycore.ingestion import Pipeline, Plan, Progress, Report
 from storycore.layers.around import Around, Interceptor
@@ -36,6 +37,7 @@ from storycore.ports.environment import Environment
 from storycore.ports.events import EventSink
 from storycore.ports.filters import Filter
 from storycore.ports.lifecycle import Health, Port, PortName, Provision
+from storycore.ports.metering import Meter
 from storycore.ports.vectors import VectorIndex
 from storycore.profiles import Profile, resolve, revealed
 from storycore.search import Hit, Search
@@ -201,10 +203,14 @@ class Store(Catalog):
         return document(declared(self.profile, self._plugins), format, existing=existing)
 
     async def stats(self) -> dict[str, Any]:
-        """Counts since the store was opened (operations, cache) and the size of the index, as plain values."""
+        """Counts since the store was opened (operations, cache) and the size of the index, as plain values.
+
+        ``consumed`` tells what services count for their bills, by port and operation: of DynamoDB capacity units.
+        """
         vectors = await self.vectors.stats()
         return {
             "operations": self.metrics.as_dict(),
+            "consumed": self._consumed(),
             "cache": self.cache.stats().as_dict(),
             "vectors": {"total": vectors.total, "namespaces": dict(vectors.counts), **vectors.detail},
         }
@@ -218,6 +224,14 @@ class Store(Catalog):
         optimized = await self.vectors.optimize()
         spilled = asdict(await self._spilling.sweep())
         return {"expired": expired, "vectors": optimized.detail, "dropped": optimized.dropped, "spilled": spilled}
+
+    def _consumed(self) -> dict[str, Mapping[str, Mapping[str, float]]]:
+        found = {}
+        for name, port in self.ports.items():
+            if port.is_built:
+                with suppress(Unsupported):
+                    found[str(name)] = port.native(Meter).consumed()
+        return found
 
     # the wiring
 

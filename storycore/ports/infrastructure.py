@@ -1,4 +1,4 @@
-"""Infrastructure: what must exist in a cloud before a port can serve, as data, for the tools that create such things."""
+"""Infrastructure: what must exist in a cloud before a port can serve, as data for the tools that create it."""
 
 from __future__ import annotations
 
