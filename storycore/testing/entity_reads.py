@@ -55,12 +55,12 @@ class EntityReads:
         assert [key("b"), None, key("a"), key("b")] == [None if record is None else record.key for record in found]
         assert await store.get([]) == []
 
-    @pytest.mark.parametrize("count", [17, 101, 250])
-    async def test_any_number_of_keys_is_read(self, store: EntityStore, count: int) -> None:
+    async def test_any_number_of_keys_is_read(self, store: EntityStore) -> None:
         """More keys than one request of any service takes are read in one call."""
-        await store.write([put(f"{i}") for i in range(0, count, 2)])
-        found = await store.get([key(f"{i}") for i in range(count)])
-        assert [i % 2 == 0 for i in range(count)] == [record is not None for record in found]
+        await store.write([put(f"{i}") for i in range(0, 250, 2)])
+        for count in (17, 101, 250):
+            found = await store.get([key(f"{i}") for i in range(count)])
+            assert [i % 2 == 0 for i in range(count)] == [record is not None for record in found]
 
     async def test_reads_see_every_write_that_returned(self, store: EntityStore) -> None:
         """A consistent get and a consistent query of the table see the write before them."""
