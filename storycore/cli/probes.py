@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from storycore.cli.output import human_bytes
 from storycore.errors import ConfigError, StorycoreError
 from storycore.plugins import Plugins
-from storycore.ports.lifecycle import PortName
+from storycore.ports.lifecycle import Health, Port, PortName
 from storycore.profiles import Profile, describe, resolve
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Finding:
         check: what was looked at, for example ``"health.cache"``.
         state: how bad it is.
         detail: what was found.
-        cure: what to do about it; ``""`` when nothing, or when the detail says it.
+        cure: what to do about it, or where to look; ``""`` when nothing, or when the detail says it.
     """
 
     check: str
@@ -142,11 +142,33 @@ async def _store(opening: Opening) -> AsyncIterator[Finding]:
             health = await store.health()
             for name, each in health.items():
                 state = State.OK if each.ok else State.FAILED
-                yield Finding(f"health.{name}", state, each.detail or "answers")
+                yield Finding(f"health.{name}", state, each.detail or "answers", _where(store, name, each))
+            for port_name, port in store.ports.items():
+                if health[port_name].ok:
+                    for finding in await _drift(port_name, port):
+                        yield finding
             if health[PortName.VECTORS].ok and health[PortName.EMBEDDER].ok:
                 yield _embedding(store)
     except StorycoreError as exc:
         yield Finding("open", State.FAILED, exc.message, getattr(exc, "cure", ""))
+
+
+def _where(store: Store, name: str, found: Health) -> str:
+    """Where a port that fails was looked for, which is often the mistake."""
+    if found.ok or name not in list(PortName):
+        return ""
+    place = store.ports[PortName(name)].info.place
+    return f"It was looked for at {place}." if place else ""
+
+
+async def _drift(name: PortName, port: Port) -> list[Finding]:
+    """How a port that serves differs from what is declared; nothing where it does not."""
+    try:
+        found = await port.ensure(dry_run=True)
+    except StorycoreError as exc:  # an application's own role may not be allowed to ask
+        return [Finding(f"drift.{name}", State.WARNING, f"It cannot be compared with what is declared: {exc.message}")]
+    missing = [Finding(f"drift.{name}", State.WARNING, action, "Run `storycore init`.") for action in found.actions]
+    return missing + [Finding(f"drift.{name}", State.WARNING, difference) for difference in found.differences]
 
 
 def _embedding(store: Store) -> Finding:
