@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from pydantic import AwareDatetime, BaseModel, ConfigDict, EmailStr, Field, SecretStr
 
-from storycore.entities import Entity, Index, Key, entity, part
+from storycore.entities import Entity, Index, Key, Unique, entity, part
 from storycore.entities.key_types import KeyType, key_type_of
 from storycore.errors import ConfigError
 
@@ -191,3 +191,23 @@ def test_a_part_is_made_by_attribute_only() -> None:
     assert part.user_id.field == "user_id"
     with pytest.raises(AttributeError):
         part.__wrapped__  # noqa: B018 - reading it is the test
+
+
+@pytest.mark.parametrize(
+    ("unique", "told"),
+    [
+        ([Unique("missing")], "no field"),
+        ([Unique()], "at least one field"),
+        ([Unique("owner"), Unique("owner", within=("colour",))], "occurs twice"),
+        ([Unique("owner", within=("owner",))], "twice"),
+        ([Unique("stars", fold="casefold")], "no text"),
+        ([Unique("owner", fold="upper")], "casefold"),  # type: ignore[arg-type]  # what a caller may get wrong
+        ([Unique("owner", name="#")], "name"),
+        ([Unique("weight")], "cannot be a key part"),
+        (["owner"], "list of Unique"),
+    ],
+)
+def test_unique_values_that_cannot_be_kept_are_refused(unique: list[Unique], told: str) -> None:
+    """Their fields must exist, be able to stand in a key, and have one name together."""
+    with pytest.raises(ConfigError, match=told):
+        declare(unique=unique)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -29,6 +30,7 @@ from storycore.ports.conditions import PRESENT
 from storycore.ports.entities import Action, EntityStore, Segment
 from storycore.ports.lifecycle import PortName
 from storycore.testing.harness import Harness
+from storycore.testing.servers import served
 
 WEEK = timedelta(days=7)
 
@@ -61,9 +63,11 @@ PAGE = entity(
 KEY = {"book": "b1", "page_id": "p1"}
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=os.environ.get("STORYCORE_TEST_ENTITIES", "memory sqlite").split())
 def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Harness:
-    return Harness(PortName.ENTITIES, request.param, {}, tmp_path)
+    """One more adapter, as dynamodb, takes two minutes: name it in STORYCORE_TEST_ENTITIES."""
+    served_by = served(request.param, request.config)
+    return Harness(PortName.ENTITIES, request.param, {}, tmp_path, served=served_by)
 
 
 @pytest_asyncio.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
@@ -18,7 +19,6 @@ from storycore.entities.uniqueness import HELD_FIELD, marker_key
 from storycore.errors import (
     AlreadyExists,
     ConditionFailed,
-    ConfigError,
     NotFound,
     NotUnique,
     PartialFailure,
@@ -30,6 +30,7 @@ from storycore.ports.conditions import ANY, PRESENT, Matches
 from storycore.ports.entities import EntityStore, Record, Segment
 from storycore.ports.lifecycle import PortName
 from storycore.testing.harness import Harness
+from storycore.testing.servers import served
 
 T = TypeVar("T")
 
@@ -78,9 +79,11 @@ class Hesitating:
         return result
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=os.environ.get("STORYCORE_TEST_ENTITIES", "memory sqlite").split())
 def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Harness:
-    return Harness(PortName.ENTITIES, request.param, {}, tmp_path)
+    """One more adapter, as dynamodb, takes two minutes: name it in STORYCORE_TEST_ENTITIES."""
+    served_by = served(request.param, request.config)
+    return Harness(PortName.ENTITIES, request.param, {}, tmp_path, served=served_by)
 
 
 @pytest_asyncio.fixture
@@ -392,21 +395,3 @@ async def _wander(members: Repository[Member], chance: random.Random, harness: H
             await act()
         except (ConditionFailed, NotFound, PartialFailure):
             await asyncio.sleep(0)
-
-
-@pytest.mark.parametrize(
-    ("unique", "told"),
-    [
-        ([Unique("missing")], "no field"),
-        ([Unique()], "at least one field"),
-        ([Unique("name"), Unique("name", within=("tenant",))], "occurs twice"),
-        ([Unique("name", within=("name",))], "twice"),
-        ([Unique("badge", fold="casefold")], "no text"),
-        ([Unique("name", name="#")], "name"),
-        (["name"], "list of Unique"),
-    ],
-)
-def test_a_declaration_that_cannot_hold_is_refused(unique: list[Unique], told: str) -> None:
-    """When it is made."""
-    with pytest.raises(ConfigError, match=told):
-        entity(Member, kind="member", key=Key(pk=("member", part.member_id), sk=("member",)), unique=unique)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import random
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import ClassVar, TypeVar
@@ -12,16 +12,13 @@ import pytest
 import pytest_asyncio
 from pydantic import BaseModel, Field
 
-import storycore
 from storycore.entities import Index, Key, Repository, Unique, Unit, entity, part
-from storycore.entities.transactions import run_again
 from storycore.errors import (
     AlreadyExists,
     ConditionFailed,
     InvalidArgument,
     NotFound,
     NotUnique,
-    Retry,
     StorycoreError,
     TooLarge,
     TransactionConflict,
@@ -34,6 +31,7 @@ from storycore.ports.entities import EntityStore, Segment
 from storycore.ports.lifecycle import PortName
 from storycore.testing.faults import Fault, Faults
 from storycore.testing.harness import Harness
+from storycore.testing.servers import served
 
 T = TypeVar("T")
 
@@ -84,9 +82,11 @@ class Hesitating:
         return result
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=os.environ.get("STORYCORE_TEST_ENTITIES", "memory sqlite").split())
 def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Harness:
-    return Harness(PortName.ENTITIES, request.param, {}, tmp_path)
+    """One more adapter, as dynamodb, takes two minutes: name it in STORYCORE_TEST_ENTITIES."""
+    served_by = served(request.param, request.config)
+    return Harness(PortName.ENTITIES, request.param, {}, tmp_path, served=served_by)
 
 
 @pytest.fixture
@@ -244,18 +244,6 @@ async def test_a_patch_that_cannot_be_is_a_refusal(unit: Make, accounts: Reposit
             u.patch(ACCOUNT, "a", set={"balance": -1})
 
 
-async def test_unread_patches_are_made_again_while_others_are_faster(unit: Make, accounts: Repository[Account]) -> None:
-    """What only the unit itself has read is no reason to refuse it."""
-    await accounts.create(Account(account_id="a"))
-
-    async def label(name: str) -> None:
-        async with unit() as u:
-            u.patch(ACCOUNT, "a", include={"labels": {name}})
-
-    await asyncio.gather(*(label(str(number)) for number in range(8)))
-    assert (await accounts.get("a")).labels == {str(number) for number in range(8)}
-
-
 async def test_unique_values_can_change_hands_in_one_unit(unit: Make, accounts: Repository[Account]) -> None:
     """Two accounts exchange theirs; a new one takes over from one that leaves; two cannot claim the same."""
     await accounts.create(Account(account_id="a", slug="x"))
@@ -369,86 +357,6 @@ async def test_a_failing_store_leaves_instances_unstamped(
         await accounts.create(account)
 
 
-async def test_transfers_in_transactions_keep_the_sum(
-    unit: Make, accounts: Repository[Account], harness: Harness
-) -> None:
-    """Many tasks move amounts between accounts; nothing is lost or made, and nobody reads half of a transfer."""
-    names = ["a", "b", "c"]
-    await accounts.save_batch([Account(account_id=name, balance=100) for name in names])
-
-    async def move(seed: int) -> None:
-        chance = random.Random(seed)
-        for _ in range(4):
-            source, target = chance.sample(names, 2)
-            amount = chance.randrange(1, 10)
-
-            async def change(u: Unit, source: str = source, target: str = target, amount: int = amount) -> int:
-                giver, taker = await u.get(ACCOUNT, source), await u.get(ACCOUNT, target)
-                giver.balance -= amount
-                taker.balance += amount
-                u.put(giver)
-                u.put(taker)
-                return amount
-
-            assert await run_again(unit, change, harness.env, retries=50) == amount
-
-    await asyncio.gather(*(move(seed) for seed in range(5)))
-    assert sum([account.balance async for account in accounts.scan()]) == 300
-
-
-async def test_two_that_read_each_others_write_cannot_both_succeed(unit: Make, accounts: Repository[Account]) -> None:
-    """Reads take part in the condition, so that no skew is left."""
-    await accounts.save_batch([Account(account_id="a", balance=1), Account(account_id="b", balance=1)])
-
-    async def leave(own: str, other: str) -> bool:
-        try:
-            async with unit() as u:
-                mine = await u.get(ACCOUNT, own)
-                if (await u.get(ACCOUNT, other)).balance:
-                    mine.balance = 0
-                    u.put(mine)
-                await asyncio.sleep(0.01)
-        except TransactionConflict:
-            return False
-        return True
-
-    assert sorted(await asyncio.gather(leave("a", "b"), leave("b", "a"))) == [False, True]
-
-
-async def test_a_transaction_runs_again_only_where_that_can_help(
-    unit: Make, accounts: Repository[Account], harness: Harness
-) -> None:
-    """After somebody was faster, so often as is allowed; not after what is there to stay, nor after another error."""
-    runs = 0
-
-    async def overtaken(u: Unit) -> int:
-        nonlocal runs
-        runs += 1
-        account = await u.get(ACCOUNT, "a")
-        u.put(account)
-        if runs < 3:
-            await accounts.patch("a", add={"visits": 1})
-        return runs
-
-    await accounts.create(Account(account_id="a", slug="taken"))
-    assert await run_again(unit, overtaken, harness.env, retries=2) == 3
-    runs = 0
-    with pytest.raises(TransactionConflict):
-        await run_again(unit, overtaken, harness.env, retries=1)
-
-    async def taken(u: Unit) -> None:
-        nonlocal runs
-        runs += 1
-        u.create(Account(account_id="b", slug="taken"))
-
-    runs = 0
-    with pytest.raises(TransactionConflict) as caught:
-        await run_again(unit, taken, harness.env, retries=5)
-    assert (runs, caught.value.reasons[0].retry) == (1, Retry.NEVER)
-    with pytest.raises(InvalidArgument):
-        await run_again(unit, taken, harness.env, retries=-1)
-
-
 async def test_an_instance_of_an_unknown_or_ambiguous_model_needs_its_entity(unit: Make) -> None:
     """Which is said, with the cure."""
 
@@ -464,61 +372,3 @@ async def test_an_instance_of_an_unknown_or_ambiguous_model_needs_its_entity(uni
         u.create(Account(account_id="p"), of=PLAIN)
         with pytest.raises(InvalidArgument, match="entity"):
             await u.find("plain", "p")  # type: ignore[arg-type]  # what a caller may get wrong
-
-
-async def test_a_store_gives_units_and_transactions_behind_its_cache() -> None:
-    """A committed unit is what the next cached read sees, and its own reads pass the cache by."""
-    async with storycore.open("memory", overrides={"caching": {"entities": True}}) as store:
-        accounts = store.repository(ACCOUNT)
-        await accounts.create(Account(account_id="a", slug="x"))
-        assert (await accounts.get("a")).balance == 0
-        async with store.unit() as u:
-            account = await u.get(ACCOUNT, "a")
-            account.balance = 7
-            u.put(account)
-        assert (await accounts.get("a")).balance == 7
-
-        async def change(u: Unit) -> str:
-            u.patch(accounts, "a", set={"slug": "y"})
-            u.create(Account(account_id="b", slug="x"))
-            return "done"
-
-        assert await store.transaction(change) == "done"
-        assert [found.slug if found else None for found in await accounts.get_many(["a", "b"])] == ["y", "x"]
-
-
-def test_a_sync_store_gives_units_and_transactions() -> None:
-    """With plain functions, which run in the caller's thread and again after a conflict."""
-    with storycore.open_sync("memory") as store:
-        accounts = store.repository(ACCOUNT)
-        with store.unit() as u:
-            created = u.create(Account(account_id="a", slug="x"), of=accounts)
-        assert created.result.slug == "x"
-        with pytest.raises(ZeroDivisionError), store.unit() as u:
-            u.create(Account(account_id="b"))
-            raise ZeroDivisionError
-        assert accounts.find("b") is None
-        runs: list[int] = []
-
-        def change(u: Unit) -> int:
-            account = u.get(ACCOUNT, "a")
-            assert isinstance(account, Account)
-            account.balance += 1
-            u.put(account)
-            if not runs:
-                accounts.patch("a", add={"visits": 1})
-            runs.append(account.balance)
-            return account.balance
-
-        assert store.transaction(change) == 1
-        assert (len(runs), accounts.get("a").visits) == (2, 1)
-        with pytest.raises(TransactionConflict):
-            store.transaction(lambda u: u.create(Account(account_id="c", slug="x")))
-
-
-def test_a_result_is_not_there_before_the_unit_is_written() -> None:
-    """It says so instead of being empty."""
-    with storycore.open_sync("memory") as store, store.unit() as u:
-        pending = u.create(Account(account_id="a"), of=ACCOUNT)
-        with pytest.raises(InvalidArgument, match="not been written"):
-            _ = pending.result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from datetime import datetime
 from decimal import Decimal
@@ -21,6 +22,7 @@ from storycore.errors import InvalidArgument, NotFound, NotUnique
 from storycore.ports.entities import EntityStore, Patch
 from storycore.ports.lifecycle import PortName
 from storycore.testing.harness import Harness
+from storycore.testing.servers import served
 
 
 class Visit(BaseModel):
@@ -58,9 +60,11 @@ VISIT = entity(
 )
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=os.environ.get("STORYCORE_TEST_ENTITIES", "memory sqlite").split())
 def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Harness:
-    return Harness(PortName.ENTITIES, request.param, {}, tmp_path)
+    """One more adapter, as dynamodb, takes two minutes: name it in STORYCORE_TEST_ENTITIES."""
+    served_by = served(request.param, request.config)
+    return Harness(PortName.ENTITIES, request.param, {}, tmp_path, served=served_by)
 
 
 @pytest_asyncio.fixture
