@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 from zlib import crc32
 
-from storycore.errors import NotProvisioned, SchemaMismatch, Unavailable
+from storycore.errors import AccessDenied, NotProvisioned, SchemaMismatch, Unavailable
 from storycore_sqlite._checkpoints import LARGEST_LOG_BYTES
 from storycore_sqlite._errors import is_waiting, translating
 from storycore_sqlite._layout import LAYOUT_VERSION, create, is_older, recognise
@@ -108,6 +109,7 @@ class DatabaseFile:
         with translating(self.path):
             if not self.path.exists():
                 raise NotProvisioned(f"The database {self.path} does not exist; run `storycore init` or ensure().")
+            self._require_writable()
             connection = self._connect("rw")
             try:
                 recognise(connection, str(self.path))
@@ -116,6 +118,11 @@ class DatabaseFile:
                 connection.close()
                 raise
         return connection
+
+    def _require_writable(self) -> None:
+        """SQLite would open a file that it may not write, and say so with the first write."""
+        if not os.access(self.path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise AccessDenied(f"The database {self.path} cannot be written; check its permissions.")
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         connection = sqlite3.connect(

@@ -9,13 +9,16 @@ from asyncio import get_running_loop
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import TypeVar
 
 from storycore.errors import StorycoreError, Unavailable
 from storycore.ports.capabilities import Durability, Guarantees
 from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import AdapterInfo, Health, Lifecycle, Provision
+from storycore_sqlite._backup import copy_to
 from storycore_sqlite._checkpoints import Checkpoints
 from storycore_sqlite._errors import translated
 from storycore_sqlite._file import DatabaseFile
@@ -80,6 +83,25 @@ class SqliteStore(Lifecycle):
             return Health(ok=False, detail=detail, latency_ms=latency_ms)
         return Health(ok=True, latency_ms=latency_ms, facts={"size_bytes": size})
 
+    async def backup_to(self, path: Path) -> None:
+        """Write the whole database, as it is when this begins, to one new file; readers and writers go on meanwhile.
+
+        Reached through ``port.native(SqliteEntityStore)``. The file is a database like the store's own: whole, flushed
+        to the disk, and readable by its owner alone. A call that fails or is cancelled leaves nothing behind.
+
+        Raises:
+            AlreadyExists: there is a file at ``path``.
+            InvalidArgument: its folder does not exist.
+            StorageFull, AccessDenied, Unavailable: it cannot be written.
+        """
+        self._require_open()
+        copier = Readers("storycore-sqlite backup", 1, self._file.writer)
+        await copier.start()
+        try:
+            await self._through(copier, partial(copy_to, target=path, mark=self._env.new_id()))
+        finally:
+            await copier.close()
+
     async def close(self) -> None:
         """Finish what was handed in and close the file."""
         if not self._opened:
@@ -106,7 +128,7 @@ class SqliteStore(Lifecycle):
             undo.pop_all()
         self._cursor = self._inline.cursor()
         self._loop = get_running_loop()
-        self._natives = (self._inline,)
+        self._natives = (self._inline, self)
 
     def _open_writer(self) -> sqlite3.Connection:
         connection = self._file.writer()
