@@ -123,7 +123,7 @@ class Writer:
     def _put(self, put: Put, write_id: str, now: int, stored: Item | None) -> _Step:
         below = 0 if stored is None else number_of(stored["_v"])
         expected = put.when.version if isinstance(put.when, Matches) else 0
-        version = self._versions.next(max(below, expected))
+        version = Version(max(self._versions.next(below), expected + 1))  # an expectation alone is no version to keep
         e = Expression()
         condition = condition_of(e, put.when, now, below=version)
         item = item_of(put_record(put, version), write_id=write_id, written_at=now)
@@ -144,6 +144,7 @@ class Writer:
         if "_v" in held:
             self._versions.saw(number_of(held["_v"]))
         if isinstance(write, Put):
+            self._versions.saw(step.version)
             is_new = live_version(held, step.now) is None
             return Written(key=write.key, version=step.version, created=is_new, record=put_record(write, step.version))
         if isinstance(write, Delete):
