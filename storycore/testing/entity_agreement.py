@@ -201,6 +201,8 @@ class Agreement:
         await self.compare()
 
     async def _reopen(self, *, crash: bool) -> None:
+        if crash:
+            self._clock.advance(timedelta(seconds=1))  # no process starts within the microsecond of its predecessor
         for side in self._sides:
             guarantees = side.store.capabilities.guarantees
             if guarantees.durability is Durability.PROCESS:

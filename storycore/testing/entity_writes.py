@@ -239,6 +239,20 @@ class EntityWrites:
         assert (numbers, 9) == (sorted(set(numbers)), len(numbers))
         assert 0 < numbers[0] < numbers[-1] < 2**63
 
+    async def test_a_version_that_nobody_issued_does_no_harm(self, store: EntityStore) -> None:
+        """Whatever a caller expects, the versions that follow are far below 2**63."""
+        await write(store, put("a"))
+        foreign = Matches(Version(2**63 - 1))
+        for name in ("a", "none"):
+            with pytest.raises(VersionConflict):
+                await write(store, put(name, when=foreign))
+            with pytest.raises(VersionConflict):
+                await write(store, Patch(key=key(name), when=foreign))
+            with pytest.raises(TransactionConflict):
+                await write(store, Delete(key=key(name), when=foreign), atomic=True)
+        written = [await write(store, put(name)) for name in ("a", "none", "other")]
+        assert all(0 < (each.version or 0) < 2**62 for (each,) in written)
+
     async def test_a_returned_version_is_the_stored_one(self, store: EntityStore) -> None:
         """What ``Written`` and its record say is what a read finds."""
         for change in (put("a"), put("a"), Patch(key=key("a"), set={"f": 1})):
