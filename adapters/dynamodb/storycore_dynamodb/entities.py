@@ -199,5 +199,5 @@ class DynamodbEntityStore(Lifecycle):
 
 
 def _place(config: DynamodbConfig) -> str:
-    where = config.endpoint_url or config.region
-    return config.table if where is None else f"{config.table} ({where})"
+    where = ", ".join(part for part in (config.region, config.endpoint_url) if part is not None)
+    return f"{config.table} ({where})" if where else config.table
