@@ -8,9 +8,10 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
+from botocore.client import BaseClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from storycore_dynamodb._feed import StreamFeed
@@ -18,7 +19,8 @@ from storycore_dynamodb._shards import Place
 from storycore_dynamodb._transport import Answer, Refused, Request
 
 from storycore.errors import FeedGap, InvalidArgument, NotProvisioned
-from storycore.ports.entities import Action, Change, FeedPosition, Key
+from storycore.ports.entities import Action, Change, ChangePage, FeedPosition, Key, Put
+from storycore.testing.harness import Harness
 
 TABLE_ARN = "arn:aws:dynamodb:eu-west-1:1:table/t"
 
@@ -175,9 +177,13 @@ def feed_of(stream: FakeStream) -> StreamFeed:
     return StreamFeed("t", stream.call)
 
 
-async def follow(
-    feed: StreamFeed, after: FeedPosition | None, *, limit: int = 100
-) -> tuple[list[Change], FeedPosition]:
+class Feed(Protocol):
+    """What can be followed."""
+
+    async def changes(self, after: FeedPosition | None, *, limit: int) -> ChangePage: ...
+
+
+async def follow(feed: Feed, after: FeedPosition | None, *, limit: int = 100) -> tuple[list[Change], FeedPosition]:
     """All changes behind a position, and the place behind them; one empty page may mean that some are on the way."""
     found: list[Change] = []
     empty = 0
@@ -398,3 +404,20 @@ async def test_a_stream_without_images_says_what_is_wrong() -> None:
     stream.tell(stream.shard_of("a"), {"StreamViewType": "KEYS_ONLY"})
     with pytest.raises(NotProvisioned, match="KEYS_ONLY"):
         await feed_of(stream).changes(None, limit=1)
+
+
+async def test_on_a_server_a_stream_that_was_off_is_a_gap(harness: Harness) -> None:
+    """While it is off there is no feed; once it is on again, the changes from then on are told."""
+    async with await harness.started() as store:
+        await store.write([Put(key=Key("p", "a"), kind="k")])
+        (told,) = (await store.changes()).changes
+        client, table = store.native(BaseClient), str(harness.settings()["table"])
+        client.update_table(TableName=table, StreamSpecification={"StreamEnabled": False})
+        with pytest.raises(NotProvisioned, match="has no stream"):
+            await store.changes()
+        await store.write([Put(key=Key("p", "b"), kind="k")])
+        assert any("stream" in action for action in (await store.ensure()).actions)
+        with pytest.raises(FeedGap):
+            await follow(store, told.position)
+        await store.write([Put(key=Key("p", "c"), kind="k")])
+        assert [change.key.sk for change in (await store.changes()).changes] == ["c"]
