@@ -26,7 +26,7 @@ class Spilling(SpillingEntities):
     def __init__(self, config: MemoryConfig, env: Environment) -> None:
         self._port = checked(PortName.BLOBS, open_blobs(config, env))
         inner: EntityStore = checked(PortName.ENTITIES, open_entities(config, env))
-        super().__init__(inner, self._port, env, _LONGEST)
+        super().__init__(inner, self._port, env, _LONGEST, place="here")
 
     async def open(self) -> None:
         await self._port.open()

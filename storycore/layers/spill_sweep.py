@@ -43,10 +43,13 @@ async def sweep(store: EntityStore, bodies: SpilledBodies, *, before: datetime) 
         store: where the records are, with their pointers.
         bodies: what is swept.
     """
+    prefix = await bodies.prefix()
+    if prefix is None:
+        return SweepReport()
     run = _Sweep(store, bodies, before)
     after: str | None = None
     while True:
-        page = await bodies.blobs.entries(bodies.prefix, after=after)
+        page = await bodies.blobs.entries(prefix, after=after)
         await run.take(page.blobs)
         if page.next is None:
             return SweepReport(checked=run.checked, waiting=run.waiting, deleted=run.deleted)

@@ -12,12 +12,11 @@ from urllib.parse import quote, unquote
 
 import orjson
 
-from storycore.errors import Corrupt, NotFound, StorycoreError
+from storycore.errors import AlreadyExists, Corrupt, NotFound, StorycoreError
 from storycore.ports.blobs import BlobInfo, BlobStore
 from storycore.ports.conditions import ABSENT, ANY
-from storycore.ports.entities import Key, Record
+from storycore.ports.entities import EntityStore, Key, Put, Record
 from storycore.ports.environment import Environment
-from storycore.ports.lifecycle import AdapterInfo
 
 __all__ = ["POINTER_FIELD", "Pointer", "SpilledBodies", "in_parallel", "without_pointer"]
 
@@ -27,6 +26,7 @@ R = TypeVar("R")
 POINTER_FIELD = "body.blob"
 """The field of a record whose body has spilled; no field of a model can have that name."""
 
+_PLACE_KEY = Key("!spill", "place")
 _KEY_NAME = "=key"
 _METADATA_BYTES = 2000
 _WIDTH = 8
@@ -71,27 +71,31 @@ class SpilledBodies:
     """The bodies of one entity store in a blob store.
 
     A blob is written once under a name of its own and never changed, so a pointer leads to the same bytes as long as
-    the blob is there. Names begin with what tells this entity store from others that share the blob store.
+    the blob is there. Names begin with what tells this entity store from others that share the blob store: an id that
+    the entity store keeps in a record, from its first spilled body on.
 
     Args:
         blobs: keeps them; borrowed.
         env: makes names.
-        owner: the entity store's adapter and place; asked for when the first name is made.
+        records: the entity store; borrowed.
+        place: the id, where the record is not to be used.
     """
 
-    def __init__(self, blobs: BlobStore, env: Environment, owner: Callable[[], AdapterInfo]) -> None:
+    def __init__(self, blobs: BlobStore, env: Environment, records: EntityStore, place: str | None = None) -> None:
         self.blobs = blobs
         self._env = env
-        self._owner = owner
+        self._records = records
+        self._place = place
 
-    @property
-    def prefix(self) -> str:
-        """What the names of all bodies of this entity store begin with."""
-        owner = self._owner()
-        return f"spill/{_digest(owner.adapter, owner.place)[:16]}/"
+    async def prefix(self) -> str | None:
+        """What the names of all bodies of this entity store begin with; ``None`` when it never had any."""
+        if self._place is None:
+            [record] = await self._records.get([_PLACE_KEY], consistent=True)
+            self._place = None if record is None else record.body.decode()
+        return None if self._place is None else f"spill/{self._place}/"
 
-    def pointer(self, key: Key, body: bytes, token: str | None) -> Pointer:
-        """Where a body is going to be; writes nothing.
+    async def pointer(self, key: Key, body: bytes, token: str | None) -> Pointer:
+        """Where a body is going to be; writes no blob.
 
         Args:
             token: of the write; the same token with the same body gives the same name, so that the write is the same
@@ -99,14 +103,16 @@ class SpilledBodies:
         """
         sha256 = hashlib.sha256(body).hexdigest()
         last = self._env.new_id() if token is None else _digest(token, sha256)
-        return Pointer(f"{self._folder(key)}{last}", len(body), sha256)
+        prefix = await self.prefix() or await self._first_prefix()
+        return Pointer(f"{prefix}{_digest(key.pk, key.sk)}/{last}", len(body), sha256)
 
     async def store(self, key: Key, pointer: Pointer, body: bytes, *, is_repeatable: bool) -> None:
         """Write a body where its pointer says, with the key of the record that will point there."""
         metadata = {"pk": quote(key.pk), "sk": quote(key.sk)}
         if sum(map(len, metadata.values())) > _METADATA_BYTES:
             metadata = {}
-            await self.blobs.put(f"{self._folder(key)}{_KEY_NAME}", orjson.dumps([key.pk, key.sk]), when=ANY)
+            folder = pointer.name.rpartition("/")[0]
+            await self.blobs.put(f"{folder}/{_KEY_NAME}", orjson.dumps([key.pk, key.sk]), when=ANY)
         when = ANY if is_repeatable else ABSENT
         await self.blobs.put(pointer.name, body, when=when, metadata=metadata, sha256=pointer.sha256)
 
@@ -149,8 +155,14 @@ class SpilledBodies:
         """Whether a blob of the prefix is a body, and not what a long key is kept in."""
         return not name.endswith(f"/{_KEY_NAME}")
 
-    def _folder(self, key: Key) -> str:
-        return f"{self.prefix}{_digest(key.pk, key.sk)}/"
+    async def _first_prefix(self) -> str:
+        """The prefix of an entity store that has none yet; of two who begin at once both get the same."""
+        place = Put(key=_PLACE_KEY, kind="spill_place", body=self._env.new_id().encode(), when=ABSENT)
+        with suppress(AlreadyExists):
+            await self._records.write([place])
+        prefix = await self.prefix()
+        assert prefix is not None
+        return prefix
 
 
 def without_pointer(record: Record, body: bytes) -> Record:

@@ -61,15 +61,22 @@ class SpillingEntities(Forward[EntityStore]):
         blobs: keeps the bodies; borrowed.
         env: makes names, and tells the time.
         thresholds: kind to the longest body in bytes that stays in the record; may grow while the store is used.
+        place: what the names of this store's blobs begin with; ``None``: an id that a record of the store keeps.
     """
 
     def __init__(
-        self, inner: EntityStore, blobs: BlobStore, env: Environment, thresholds: Mapping[str, int | None]
+        self,
+        inner: EntityStore,
+        blobs: BlobStore,
+        env: Environment,
+        thresholds: Mapping[str, int | None],
+        *,
+        place: str | None = None,
     ) -> None:
         super().__init__(inner)
         self._env = env
         self._thresholds = thresholds
-        self._bodies = SpilledBodies(blobs, env, lambda: inner.info)
+        self._bodies = SpilledBodies(blobs, env, inner, place)
 
     async def get(self, keys: Sequence[Key], *, consistent: bool = True) -> list[Record | None]:
         """The live records with their whole bodies."""
@@ -170,7 +177,7 @@ class SpillingEntities(Forward[EntityStore]):
             if isinstance(write, Patch) and not await self._spills(write):
                 reduced[position] = replace(write, unset=write.unset | {POINTER_FIELD})
                 continue
-            pointer = self._bodies.pointer(write.key, write.body, token)
+            pointer = await self._bodies.pointer(write.key, write.body, token)
             spills[position] = _Spill(write.key, write.body, pointer)
             reduced[position] = _pointing(write, pointer)
         return reduced, spills
