@@ -5,9 +5,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
-from storycore.errors import Effect, StorycoreError
+from storycore.errors import Effect, InvalidArgument, StorycoreError
 from storycore.ports.entities import Check, Delete, Key, Put, Record, Write, Written
 from storycore.ports.environment import Environment
 from storycore.ports.records import transaction_conflict
@@ -24,6 +24,9 @@ __all__ = ["AtomicWriter"]
 
 _RACED = frozenset({"ConditionalCheckFailed", "TransactionConflict"})
 _SLOWED = frozenset({"ThrottlingError", "ProvisionedThroughputExceeded"})
+
+Verdict: TypeAlias = Record | StorycoreError | None
+"""What a write makes of a stored item: the record that it stores, its refusal, or nothing."""
 
 _OPERATIONS = {"PutItem": "Put", "UpdateItem": "Update"}
 
@@ -68,11 +71,30 @@ class AtomicWriter:
             used = None if state is None else await self._used(state, now)
             if used is not None:
                 return used
-            plan = self._plan(writes, stored, state, write_id, now)
+            verdicts = _verdicts(writes, stored, now)
+            if _refused(verdicts):
+                stored = await self._at_one_moment(writes)
+                verdicts = _verdicts(writes, stored, now)
+            plan = self._plan(writes, stored, verdicts, state, write_id, now)
             if await self._send(plan, writes, write_id):
                 return plan.results
             await self._calls.pause(min(races, 4))
         raise self._calls.raced("the atomic write")
+
+    async def _at_one_moment(self, writes: Sequence[Write]) -> list[Item | None]:
+        """What a refusal rests on; a batch of reads may have seen one half of another transaction.
+
+        Where other transactions stay in the way, or the items are too large for one answer, it is a batch after all.
+        """
+        keys = [write.key for write in writes]
+        for races in range(1, MOST_RACES + 1 if len(keys) > 1 else 1):
+            try:
+                return await self._reader.snapshot(keys)
+            except Refused:
+                await self._calls.pause(min(races, 4))
+            except InvalidArgument:
+                break
+        return await self._reader.items(keys)
 
     async def _used(self, state: TokenState, now: int) -> list[Written] | None:
         """The token's first result; ``None`` when it has not been used, or too long ago."""
@@ -86,15 +108,14 @@ class AtomicWriter:
         self,
         writes: Sequence[Write],
         stored: Sequence[Item | None],
+        verdicts: Sequence[Verdict],
         state: TokenState | None,
         write_id: str,
         now: int,
     ) -> _Plan:
         for item in stored:
             self._versions.saw(0 if item is None else number_of(item["_v"]))
-        verdicts = [judged(write, item, now) for write, item in zip(writes, stored, strict=True)]
-        reasons = {i: verdict for i, verdict in enumerate(verdicts) if isinstance(verdict, StorycoreError)}
-        if reasons:
+        if reasons := _refused(verdicts):
             raise transaction_conflict(reasons)
         records = [
             replace(verdict, version=self._versions.next(verdict.version)) if isinstance(verdict, Record) else None
@@ -188,6 +209,15 @@ def _key_in(action: Mapping[str, Any]) -> Key:
     (request,) = action.values()
     held = request.get("Item") or request["Key"]
     return Key(held["pk"]["S"], held["sk"]["S"])
+
+
+def _verdicts(writes: Sequence[Write], stored: Sequence[Item | None], now: int) -> list[Verdict]:
+    return [judged(write, item, now) for write, item in zip(writes, stored, strict=True)]
+
+
+def _refused(verdicts: Sequence[Verdict]) -> dict[int, StorycoreError]:
+    """The errors among the verdicts by their position."""
+    return {i: verdict for i, verdict in enumerate(verdicts) if isinstance(verdict, StorycoreError)}
 
 
 def _written(write: Write, stored: Item | None, record: Record | None, now: int) -> Written:

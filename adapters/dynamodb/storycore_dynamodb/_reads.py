@@ -66,6 +66,17 @@ class Reader:
             found |= part
         return [found.get(key) for key in keys]
 
+    async def snapshot(self, keys: Sequence[Key]) -> list[Item | None]:
+        """The items under up to 100 different keys as they were at one moment, expired ones too.
+
+        Raises:
+            Refused: a transaction was in the way.
+            InvalidArgument: the items are larger than one answer may be (TransactGetItems: 4 MB).
+        """
+        gets = [{"Get": {"TableName": self._calls.table, "Key": key_values(key)}} for key in keys]
+        answer = await self._calls.send("TransactGetItems", {"TransactItems": gets})
+        return [response.get("Item") for response in answer["Responses"]]
+
     async def query(self, plan: QueryPlan) -> RecordPage:
         """Live records of one partition, in order."""
         request = query_request(plan, now=self._now(), eventual=self._eventual)
