@@ -21,7 +21,7 @@ from storycore.profiles import load
 LOFT = """
 from dataclasses import replace
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SecretStr
 
 from storycore.hooks import hookimpl
 from storycore.memory.entities import MemoryEntityStore
@@ -33,6 +33,7 @@ from storycore.ports.lifecycle import PortName, Provision
 class LoftConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     room: str = "attic"
+    key: SecretStr | None = None
     actions: tuple[str, ...] = ()
     differences: tuple[str, ...] = ()
 
@@ -83,6 +84,10 @@ default = "attic"
 [profile.attic]
 extends = "memory"
 entities = "loft://garret"
+
+[profile.locked]
+extends = "memory"
+entities = "loft://garret?key=secret://env/NOBODY_HAS_SET_THIS"
 
 [profile.drifted]
 extends = "memory"
@@ -184,6 +189,21 @@ async def test_a_store_gives_the_same_documents() -> None:
         }
         with pytest.raises(InvalidArgument, match="'terraform'"):
             store.infrastructure("teraform")
+
+
+@pytest.mark.usefixtures("folder")
+def test_nothing_is_looked_up_that_only_opens_doors() -> None:
+    """A build has no credentials, and needs none."""
+    locked = declared(load("locked"), Plugins())
+    assert locked.ports == declared(load("attic"), Plugins()).ports
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_sync_face_gives_the_same() -> None:
+    """Both calls, without await."""
+    with storycore.open_sync("drifted") as store:
+        assert store.infrastructure("terraform") == document(declared(load("drifted"), Plugins()), "terraform")
+        assert list(store.drift()) == ["entities"]
 
 
 @pytest.mark.parametrize("profile", ["memory", "local"])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import get_args
+
+from pydantic import BaseModel, SecretStr
 
 from storycore.errors import AdapterNotFound
 from storycore.plugins import Adapter, Plugins
 from storycore.ports.infrastructure import Infrastructure
 from storycore.ports.lifecycle import PortName
-from storycore.profiles import PortSettings, Profile, resolve
+from storycore.profiles import PortSettings, Profile, resolve, stated_options
 
 __all__ = ["Declared", "declared"]
 
@@ -61,4 +64,13 @@ def declared(profile: Profile, plugins: Plugins) -> Declared:
 def _of_port(settings: PortSettings, adapter: Adapter, port: PortName, plugins: Plugins) -> Infrastructure:
     if adapter.infrastructure is None:
         return Infrastructure()
-    return adapter.infrastructure_for(resolve(settings, adapter, port, plugins=plugins), port)
+    stated = stated_options(settings, adapter, port)
+    open_options = {name: value for name, value in stated.items() if not _is_secret(adapter.config_for(port), name)}
+    without = PortSettings(adapter=settings.adapter, options=open_options)
+    return adapter.infrastructure_for(resolve(without, adapter, port, plugins=plugins), port)
+
+
+def _is_secret(model: type[BaseModel], name: str) -> bool:
+    """Whether a setting holds a secret: it is not looked up, for nothing is opened with it."""
+    annotation = model.model_fields[name].annotation if name in model.model_fields else None
+    return SecretStr in (annotation, *get_args(annotation))
