@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import assert_type
+from typing import Any, assert_type
 
 from pydantic import BaseModel
 
 import storycore
 from storycore import F, Index, InitReport, Key, Profile, Repository, Store, StorycoreError, entity, part
-from storycore.entities import Collection, Entity, Explanation, Pending, Query, Unit, Upserted
+from storycore.entities import (
+    ChangeStream,
+    Collection,
+    Entity,
+    EntityChange,
+    Explanation,
+    Pending,
+    Query,
+    Unit,
+    UpgradeReport,
+    Upserted,
+)
 from storycore.errors import Effect, NotFound, Retry, TransactionConflict, VersionConflict
 from storycore.hooks import hookimpl
 from storycore.ingestion import Plan, Report
@@ -99,6 +110,19 @@ async def own_entities(store: Store) -> None:
     assert_type(created, bool)
     assert_type(await notes.restore("n1"), Note)
     assert_type(await notes.purge("n1"), bool)
+
+
+async def walks_over_everything(store: Store) -> None:
+    """A stream of changes knows the models of what it tells."""
+    async with store.deadline(2.0):
+        assert_type(await store.upgrade(NOTE, "story", dry_run=True), UpgradeReport)
+    async with store.changes(kinds=[NOTE], group="indexer", start="oldest") as stream:
+        assert_type(stream, ChangeStream[Note])
+        async for change in stream:
+            assert_type(change, EntityChange[Note])
+            assert_type(change.instance, Note | None)
+    assert_type(store.changes(), ChangeStream[Any])
+    assert_type(store.changes(kinds=["story", NOTE]), ChangeStream[Any])
 
 
 async def units(store: Store) -> None:
