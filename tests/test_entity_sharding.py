@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from storycore.entities import Entity, Index, Key, Repository, Sharded, entity, part
 from storycore.entities.patterns import shard_of
-from storycore.entities.shards import chunk_length
+from storycore.entities.shards import chunk_length, reader
 from storycore.errors import ConfigError, InvalidArgument, Unavailable
 from storycore.filters import F
 from storycore.layers.checks import checked
@@ -32,6 +32,7 @@ SECRET = b"k" * 16
 
 class Task(BaseModel):
     task_id: str
+    home: str = "a"
     status: str = "open"
     rank: int = 0
     stars: int = 0
@@ -47,7 +48,7 @@ def declared(*pk: Any, sk: Any = (part.rank,), **more: Any) -> Entity[Task]:  # 
     return entity(
         Task,
         kind="task",
-        key=Key(pk=("task", part.task_id), sk=("task",)),
+        key=Key(pk=("task", part.home), sk=(part.task_id,)),
         indexes=[Index("by_status", slot=1, pk=pk, sk=sk)],
         promoted=("task_id", "rank"),
         **more,
@@ -112,25 +113,30 @@ def over(store: EntityStore, declaration: Entity[Task]) -> Repository[Task]:
     return Repository(declaration, store, Environment(), cursor_key=SECRET)
 
 
-tasks = st.lists(
-    st.builds(
-        Task,
-        task_id=st.just("?"),
-        status=st.sampled_from(["open", "open", "open#", "done"]),
-        rank=st.integers(-2, 4),
-        stars=st.integers(0, 2),
-    ),
-    max_size=24,
-)
 moves = st.lists(st.sampled_from(["next", "next", "previous", "delete", "add"]), min_size=1, max_size=10)
+
+
+def some_tasks(chance: random.Random, count: int) -> list[Task]:
+    """Tasks of which most lie in one partition, in few places of its order."""
+    return [
+        Task(
+            home=chance.choice("ab"),
+            task_id=f"t{number:02}",
+            status=chance.choice(["open", "open", "open", "open#", "done"]),
+            rank=chance.randint(-2, 4),
+            stars=chance.randint(0, 2),
+        )
+        for number in range(count)
+    ]
 
 
 @settings(max_examples=40, deadline=None, derandomize=True, database=None)
 @given(
-    found=tasks,
+    count=st.integers(0, 70),
     moves=moves,
     shards=st.sampled_from([2, 3, 8, 50]),
-    limit=st.integers(1, 7),
+    limit=st.integers(1, 9),
+    max_read=st.none() | st.integers(1, 12),
     reverse=st.booleans(),
     low=st.none() | st.integers(-2, 2),
     stars=st.none() | st.integers(0, 2),
@@ -138,10 +144,11 @@ moves = st.lists(st.sampled_from(["next", "next", "previous", "delete", "add"]),
     seed=st.none() | st.integers(0, 99),
 )
 def test_a_sharded_index_reads_like_one_that_is_not(
-    found: list[Task],
+    count: int,
     moves: list[str],
     shards: int,
     limit: int,
+    max_read: int | None,
     reverse: bool,
     low: int | None,
     stars: int | None,
@@ -149,33 +156,61 @@ def test_a_sharded_index_reads_like_one_that_is_not(
     seed: int | None,
 ) -> None:
     """The same pages and the same cursors, on and back, while instances come and go between pages."""
-    for number, task in enumerate(found):
-        task.task_id = f"t{number:02}"
 
     async def walked(declaration: Entity[Task]) -> list[Any]:  # pages, as plain values
         told: list[Any] = []
-        chance = random.Random(len(found))
+        chance = random.Random(count)
+        found = some_tasks(chance, count)
         async with opened() as store:
             repository = over(Recorder(store, seed), declaration)
-            await repository.save_batch([Task(**task.model_dump()) for task in found])
+            await repository.save_batch(found)
             query = repository.by_status.iterate(status="open", low=low, reverse=reverse).limit(limit)
             if stars is not None and not summaries:
                 query = query.where(F.stars == stars)
             asked: Any = query.project(Line) if summaries else query  # pages of either model
-            page = await asked.page()
+            page = await asked.page(max_read=max_read)
             for move in moves:
                 told.append(([item.task_id for item in page.items], page.cursor, page.previous, page.partial))
                 if move == "delete" and found:
-                    await repository.delete(found[chance.randrange(len(found))].task_id)
+                    gone = chance.choice(found)
+                    await repository.delete(home=gone.home, task_id=gone.task_id)
                 elif move == "add":
-                    await repository.put(Task(task_id=f"new{chance.randrange(5)}", rank=chance.randint(-2, 4)))
+                    name, rank = f"new{chance.randrange(5)}", chance.randint(-2, 4)
+                    await repository.put(Task(home="a", task_id=name, rank=rank))
                 elif move == "next":
-                    page = await asked.page(page.cursor)
+                    page = await asked.page(page.cursor, max_read=max_read)
                 else:
-                    page = await asked.page(page.previous)
+                    page = await asked.page(page.previous, max_read=max_read)
         return told
 
     assert asyncio.run(walked(PLAIN)) == asyncio.run(walked(sharded(shards)))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+async def test_a_partition_of_any_length_is_read_in_order(reverse: bool) -> None:
+    """Also where one shard has almost everything, and others end early."""
+    chance = random.Random(5)
+    async with opened() as store:
+        repository = over(Recorder(store, seed=5), sharded(3))
+        heavy = [f"x{n}" for n in range(3000) if shard_of(f"x{n}", 3) == 1][:400]
+        for task_id in [*heavy, *(f"y{n}" for n in range(60))]:
+            await repository.put(Task(home=chance.choice("ab"), task_id=task_id, rank=chance.randint(0, 50)))
+        found = await repository.by_status.iterate(status="open", reverse=reverse).to_list()
+        places = [(task.rank, task.home, task.task_id) for task in found]
+        assert (len(places), places) == (460, sorted(places, reverse=reverse))
+
+
+async def test_a_reader_goes_on_wherever_it_is_told() -> None:
+    """What it read ahead is used only for the place that it stopped at."""
+    async with opened() as store:
+        await over(store, sharded(4)).save_batch([Task(task_id=f"t{n:02}", rank=n) for n in range(40)])
+        plans = [QueryPlan(pk=f"status#open#{shard}", slot=1) for shard in range(4)]
+        read = reader(store, plans)(False)
+        first = await read(None, 10)
+        assert first.next is not None
+        for after, start in ((first.next, 10), (first.next, 10), (None, 0)):
+            page = await read(after, 10)
+            assert [record.fields["rank"] for record in page.records] == list(range(start, start + 10))
 
 
 async def test_a_page_reads_only_what_it_needs() -> None:
@@ -222,7 +257,7 @@ async def test_the_number_of_shards_may_grow() -> None:
         before, after = over(store, sharded(3)), over(store, sharded(12))
         await before.save_batch([Task(task_id=f"t{n:02}", rank=n) for n in range(30)])
         cursor = (await before.by_status.page(status="open", limit=10)).cursor
-        await after.put(await after.get("t20"))
+        await after.put(await after.get(home="a", task_id="t20"))
         rest = await after.by_status.page(status="open", limit=50, cursor=cursor)
         assert [task.rank for task in rest.items] == list(range(10, 30))
 
@@ -292,7 +327,7 @@ async def test_an_instance_without_the_part_is_not_listed() -> None:
         repository = over(store, declaration)
         await repository.create(Task(task_id="a"))
         assert await repository.by_status.iterate(status="open").to_list() == []
-        await repository.patch("a", set={"note": "x"})
+        await repository.patch(home="a", task_id="a", set={"note": "x"})
         assert [task.task_id async for task in repository.by_status.iterate(status="open")] == ["a"]
 
 
