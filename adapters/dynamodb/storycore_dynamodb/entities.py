@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from importlib.metadata import version
 
@@ -136,7 +136,8 @@ class DynamodbEntityStore(Lifecycle):
             self._natives = ()
             try:
                 if (version_ahead := self._versions.ahead) is not None:
-                    await self._provisioner.remember(version_ahead)
+                    with suppress(StorycoreError):  # without the mark, versions rest on the clock, as they did
+                        await self._provisioner.remember(version_ahead)
             finally:
                 await self._transport.close()
 

@@ -1,0 +1,99 @@
+"""The way to the service: it never blocks the event loop, has few threads, and says why it cannot be gone."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+from botocore.client import BaseClient
+from pydantic import ValidationError
+from storycore_dynamodb.config import DynamodbConfig
+from storycore_dynamodb.entities import open_entities
+
+from storycore.errors import AccessDenied, ConfigError, Effect, Unavailable
+from storycore.ports.entities import Key, Put
+from storycore.ports.environment import Environment
+from storycore.testing.harness import Harness
+
+KEYS = {"access_key_id": "name", "secret_access_key": "a-secret-word"}
+
+
+async def test_the_event_loop_goes_on_during_many_calls(harness: Harness) -> None:
+    """While 64 calls are under way a ticker ticks, and no more threads run than are allowed."""
+    store = await harness.started(connections=4)
+    ticks = 0
+    most_threads = 0
+
+    async def tick() -> None:
+        nonlocal ticks, most_threads
+        while True:
+            await asyncio.sleep(0.001)
+            ticks += 1
+            names = [thread.name for thread in threading.enumerate()]
+            most_threads = max(most_threads, sum(name.startswith("storycore-dynamodb") for name in names))
+
+    ticker = asyncio.create_task(tick())
+    await asyncio.gather(*(store.write([Put(key=Key("p", f"{i}"), kind="k")]) for i in range(64)))
+    ticker.cancel()
+    assert ticks >= 16
+    assert 1 <= most_threads <= 4
+    await store.close()
+
+
+async def test_the_raw_client_is_boto3s(harness: Harness) -> None:
+    """What the port does not offer is done with the client itself."""
+    store = await harness.started()
+    assert store.native(BaseClient).meta.service_model.service_name == "dynamodb"
+    await store.close()
+
+
+async def test_an_address_where_nobody_listens_is_unavailable() -> None:
+    """Nothing was sent, so nothing was done; health says so without raising."""
+    config = DynamodbConfig(
+        table="none", region="us-east-1", endpoint_url="http://127.0.0.1:9", max_attempts=2, retry_base_ms=1, **KEYS
+    )
+    store = open_entities(config, Environment())
+    with pytest.raises(Unavailable, match="endpoint_url") as caught:
+        await store.open()
+    assert caught.value.effect is Effect.NONE
+    with pytest.raises(Unavailable):
+        await store.ensure()
+    assert (await store.health()).ok is False
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine on which nothing says who it is or where."""
+    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "PROFILE", "REGION", "DEFAULT_REGION"):
+        monkeypatch.delenv(f"AWS_{name}", raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.mark.usefixtures("bare")
+async def test_missing_credentials_are_named_with_their_cure() -> None:
+    """No credentials, or an unknown profile, are AccessDenied; no region is a ConfigError."""
+    where = {"endpoint_url": "http://127.0.0.1:9"}
+    with pytest.raises(AccessDenied, match="secret_access_key"):
+        await open_entities(DynamodbConfig(table="none", region="us-east-1", **where), Environment()).open()
+    unknown = DynamodbConfig(table="none", region="us-east-1", profile_name="nobody", **where)
+    with pytest.raises(AccessDenied, match="profile_name"):
+        await open_entities(unknown, Environment()).open()
+    with pytest.raises(ConfigError, match="region"):
+        await open_entities(DynamodbConfig(table="none", **KEYS), Environment()).open()
+
+
+def test_half_of_the_credentials_are_refused() -> None:
+    """A key without its secret, or a token without either, cannot be what was meant."""
+    for half in ({"access_key_id": "x"}, {"secret_access_key": "x"}, {"session_token": "x"}):
+        with pytest.raises(ValidationError, match="belong"):
+            DynamodbConfig(table="none", **half)
+
+
+def test_settings_do_not_show_their_secret() -> None:
+    """Neither as text nor in the place of the store."""
+    config = DynamodbConfig(table="none", region="eu-central-1", **KEYS)
+    assert "a-secret-word" not in f"{config!r} {open_entities(config, Environment()).info}"
