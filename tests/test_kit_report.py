@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from storycore.ports.lifecycle import PortName
+from storycore.testing.score import FAULTY_STORES
+
 _TESTS = '''
 import pytest
 from storycore.ports.lifecycle import PortName
@@ -29,11 +32,15 @@ class TestMine:
         yield
         raise OSError("cannot be cleared")
 
-    def test_good(self, harness):
+    def test_good(self, harness, record_property):
         """It holds.
 
         And this is not the sentence.
         """
+        harness.count("steps", 3)
+        harness.count("steps")
+        record_property("faulty stores caught", 1)
+        record_property("seed", "seven")
 
     @pytest.mark.parametrize("number", [1, 2, 3], ids=["a::b", "c", "d"])
     def test_mostly(self, number):
@@ -110,3 +117,11 @@ def test_what_is_not_claimed_is_apart_from_what_was_skipped(written: Any) -> Non
 def test_what_cannot_be_collected_is_told(written: Any) -> None:
     """A file that does not import is no silence."""
     assert ["no_such_module" in each for each in written["broken"]] == [True]
+
+
+def test_what_was_tried_is_counted(written: Any) -> None:
+    """Numbers of the harness and of the run's properties are added up; the suite's own record stands beside them."""
+    mine, other = written["reports"]
+    assert mine["measured"] == {"steps": 4, "faulty stores caught": 1}
+    assert mine["faulty_stores_caught"] == FAULTY_STORES[PortName.CACHE]
+    assert other["measured"] == {}

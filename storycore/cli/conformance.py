@@ -27,7 +27,8 @@ _MARKS = {"{path}": "; set TMPDIR to choose the disk", "{name}": ""}
 @click.option(
     "--url", help="Where the adapter keeps what is tested; {path} in it is a fresh folder, {name} a fresh name."
 )
-def conformance(common: Common, port: str, adapter: str | None, url: str | None) -> int:
+@click.option("--steps", type=click.IntRange(min=1), help="How many steps the random trace over entities takes.")
+def conformance(common: Common, port: str, adapter: str | None, url: str | None, steps: int | None) -> int:
     """Prove that an adapter keeps the contract of its port.
 
     PORT is entities, cache, vectors, blobs, events or embeddings. Whatever the URL leads to is written to and cleared.
@@ -46,7 +47,7 @@ def conformance(common: Common, port: str, adapter: str | None, url: str | None)
     options = stated_options(PortSettings(adapter=chosen, url=url or ""), spec, name)
     _demand_places(spec, options)
     with console(stderr=True).status(f"Proving {name} of {chosen} …"), _served(spec, url) as place:
-        report = prove(name, chosen, {**place, **options})
+        report = prove(name, chosen, {**place, **options}, steps=steps)
     if common.as_json:
         print_json(report)
     else:
@@ -106,6 +107,11 @@ def _show(report: dict[str, Any]) -> None:
         f"{report['adapter']} {report.get('version', '')} as {report['port']}: {verdict}  "
         f"({counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped; kit {report['kit']})"
     )
+    if report.get("measured"):
+        out.print(f"[dim]tried: {', '.join(f'{number} {what}' for what, number in report['measured'].items())}[/]")
+    if report.get("faulty_stores_caught"):
+        number = report["faulty_stores_caught"]
+        out.print(f"[dim]this suite catches {number} of {number} faulty stores[/]")
     for each in report.get("failed", [])[:_FAILURES_SHOWN]:
         out.print(f"\n[red]✗[/] {escape(each['sentence'])}\n  {each['test']}: {escape(each['detail'])}")
     for each in report["broken"]:

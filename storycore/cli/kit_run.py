@@ -38,7 +38,8 @@ class TestConformance({suite}):
     adapter = {adapter!r}
     options = {options!r}
     serve = False
-'''
+{sizes}'''
+_SIZES = "    trace_steps = {steps}\n"
 _PYTEST_RAN = (0, 1)
 _TAIL_CHARS = 3000
 
@@ -52,20 +53,28 @@ def demand_kit() -> None:
         )
 
 
-def prove(port: PortName, adapter: str, options: Mapping[str, object]) -> dict[str, Any]:
+def prove(port: PortName, adapter: str, options: Mapping[str, object], *, steps: int | None = None) -> dict[str, Any]:
     """Run the suite of ``port`` over an installed adapter and return the kit's report.
+
+    Args:
+        port: which suite.
+        adapter: the name of an installed adapter.
+        options: its settings.
+        steps: how long the random trace over an entity store is; ``None``: as long as the suite says.
 
     Raises:
         StorycoreError: the run ended without a report; the message holds the end of what it printed.
     """
     with tempfile.TemporaryDirectory(prefix="storycore-kit-", ignore_cleanup_errors=True) as folder:
-        return _flat(_ran(port, adapter, options, Path(folder)), port, adapter)
+        return _flat(_ran(port, adapter, options, steps, Path(folder)), port, adapter)
 
 
-def _ran(port: PortName, adapter: str, options: Mapping[str, object], place: Path) -> dict[str, Any]:
+def _ran(port: PortName, adapter: str, options: Mapping[str, object], steps: int | None, place: Path) -> dict[str, Any]:
     """Write the test, run it, and return what the report plugin wrote."""
     module, suite = SUITES[port]
-    test = _TEST.format(module=module, suite=suite, adapter=adapter, port=str(port), options=dict(options))
+    sizes = "" if steps is None else _SIZES.format(steps=steps)
+    named = {"module": module, "suite": suite, "adapter": adapter, "port": str(port)}
+    test = _TEST.format(**named, options=dict(options), sizes=sizes)
     (place / "test_conformance.py").write_text(test, encoding="utf-8")
     (place / "pytest.ini").write_text(_SETTINGS, encoding="utf-8")
     done = _pytest(place)

@@ -1,7 +1,8 @@
 """A pytest plugin that writes down what was proved: ``pytest -p storycore.testing.report --storycore-report FILE``.
 
 The file is one JSON document with one report per test class: which adapter and port, what it claims, and each
-contract sentence as proved, failed, or not claimed.
+contract sentence as proved, failed, or not claimed; how much was tried (steps of machines, kills, cancelled calls);
+and how many faulty stores the port's suite is known to catch.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import inspect
 import json
 import platform
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any
 import pytest
 
 from storycore.testing.harness import Harness
+from storycore.testing.score import FAULTY_STORES
 
 __all__ = ["pytest_addoption", "pytest_configure"]
 
@@ -52,6 +55,7 @@ class _Class:
     """What is known of one test class."""
 
     about: dict[str, object] = field(default_factory=dict)
+    measured: Counter[str] = field(default_factory=Counter)
     sentences: dict[str, _Sentence] = field(default_factory=dict)
 
 
@@ -78,6 +82,15 @@ class _Recorder:
         recorded = self._classes[self._places[item.nodeid][0]]
         if isinstance(harness, Harness) and not recorded.about:
             recorded.about = _about(harness)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
+        """Add up what a test counted in its harness, or as whole numbers with ``record_property``."""
+        measured = self._classes[self._places[item.nodeid][0]].measured
+        harness = getattr(item, "funcargs", {}).get("harness")
+        if isinstance(harness, Harness):
+            measured.update(harness.counts)
+        measured.update({name: number for name, number in item.user_properties if isinstance(number, int)})
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note an outcome; an error in setting up or tearing down counts as a failure."""
@@ -118,6 +131,7 @@ def _written(name: str, recorded: _Class) -> dict[str, object]:
             "failed": sum(len(each.failed) for each in sentences),
             "skipped": sum(len(each.skipped) for each in sentences),
         },
+        "measured": dict(recorded.measured),
         "proved": [each.text for each in sentences if each.passed and not each.failed],
         "failed": [{"sentence": e.text, "test": e.test, "detail": d} for e in sentences for d in e.failed],
         "not_claimed": [
@@ -137,6 +151,7 @@ def _about(harness: Harness) -> dict[str, object]:
         "distribution": spec.distribution,
         "version": _version(spec.distribution),
         "port": str(harness.port),
+        "faulty_stores_caught": FAULTY_STORES[harness.port],
         "capabilities": asdict(harness.make().capabilities),
     }
 

@@ -10,7 +10,3 @@ class TestDynamodbEntities(EntityStoreSuite):
 
     adapter = "dynamodb"
     feed_retention = None
-    machine_examples = 5
-    machine_steps = 12
-    trace_steps = 60
-    kill_rounds = 3

@@ -1,0 +1,23 @@
+"""How good the kit is at finding faults: how many deliberately faulty stores each port's suite catches.
+
+Each is the memory adapter with one seeded fault. All of them are caught on every run of storycore's own tests, which
+also hold these numbers to the count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from storycore.ports.lifecycle import PortName
+
+__all__ = ["FAULTY_STORES"]
+
+FAULTY_STORES: Mapping[PortName, int] = {
+    PortName.ENTITIES: 98,
+    PortName.CACHE: 28,
+    PortName.VECTORS: 30,
+    PortName.BLOBS: 44,
+    PortName.EVENTS: 31,
+    PortName.EMBEDDER: 26,
+}
+"""Port to the number of faulty stores that its suite catches, which is all that there are."""
