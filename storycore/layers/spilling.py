@@ -91,7 +91,7 @@ class SpillingEntities(Forward[EntityStore]):
         Raises:
             InvalidArgument: a write names the field that this layer keeps for itself; otherwise as the port says.
         """
-        if not isinstance(writes, Sequence) or not any(map(self._concerns, writes)):
+        if not isinstance(writes, list | tuple | Sequence) or not any(map(self._concerns, writes)):
             return await self._finished(await self.inner.write(writes, atomic=atomic, token=token), {})
         reduced, spills = await self._reduced(writes, token)
         check_writes(reduced, atomic=atomic, token=token)
@@ -264,7 +264,10 @@ class SpillingEntities(Forward[EntityStore]):
 
 
 def _any_spilled(records: Sequence[Record | None]) -> bool:
-    return any(record is not None and POINTER_FIELD in record.fields for record in records)
+    for record in records:  # noqa: SIM110 - half the time of any() for the one record of most calls
+        if record is not None and POINTER_FIELD in record.fields:
+            return True
+    return False
 
 
 def _fitting(records: Sequence[Record | None]) -> int:
@@ -287,13 +290,19 @@ def _pointing(write: Put | Patch, pointer: Pointer) -> Put | Patch:
 
 def _refuse_reserved(write: Put | Patch) -> None:
     if isinstance(write, Put):
-        groups: tuple[object, ...] = (write.fields,)
+        is_named = _names_pointer(write.fields)
     else:
-        groups = (write.add, write.set, write.unset, write.include, write.exclude)
-    if any(isinstance(group, Mapping | frozenset) and POINTER_FIELD in group for group in groups):
+        is_named = any(map(_names_pointer, (write.add, write.set, write.unset, write.include, write.exclude)))
+    if is_named:
         raise InvalidArgument(
             f"The field name {POINTER_FIELD!r} is kept for records whose body has spilled; rename it."
         )
+
+
+def _names_pointer(group: object) -> bool:
+    if isinstance(group, dict | frozenset):
+        return POINTER_FIELD in group
+    return isinstance(group, Mapping) and POINTER_FIELD in group
 
 
 def _missing(key: Key, pointer: Pointer) -> Corrupt:
