@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import storycore
+from storycore.plugins import Plugins
 
 ROOT = Path(__file__).resolve().parent.parent
 ADAPTERS = sorted(path.parent.name for path in ROOT.glob("adapters/*/pyproject.toml"))
@@ -77,6 +78,15 @@ def test_an_adapter_has_the_same_shape_as_its_siblings(adapter: str) -> None:
     assert (folder / "README.md").read_text(encoding="utf-8").startswith(f"# storycore-{adapter}\n")
 
 
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_the_server_of_an_adapter_is_installed_by_its_extra(adapter: str) -> None:
+    """What its tests need beside its own dependencies is in ``[testing]``, together with the kit, and in our tests."""
+    needed = pyproject(f"adapters/{adapter}")["project"].get("optional-dependencies", {}).get("testing", [])
+    if Plugins().adapter(adapter).server is not None:
+        assert "storycore[testing]" in needed
+    assert {line for line in needed if line != "storycore[testing]"} <= set(pyproject()["dependency-groups"]["test"])
+
+
 def test_the_local_extra_holds_every_adapter_that_needs_no_service() -> None:
     """``storycore[local]`` gives the whole built-in profile ``local``."""
     local = pyproject()["project"]["optional-dependencies"]["local"]
@@ -99,7 +109,9 @@ def test_every_dependency_is_pinned_exactly() -> None:
     pins = [*uv["constraint-dependencies"], *uv["build-constraint-dependencies"]]
     names = {re.split(r"==", pin)[0] for pin in pins}
     declared = [pyproject()["project"]["dependencies"], *pyproject()["project"]["optional-dependencies"].values()]
-    declared += [pyproject(f"adapters/{adapter}")["project"]["dependencies"] for adapter in ADAPTERS]
+    projects = [pyproject(f"adapters/{adapter}")["project"] for adapter in ADAPTERS]
+    declared += [project["dependencies"] for project in projects]
+    declared += [extra for project in projects for extra in project.get("optional-dependencies", {}).values()]
     wanted = {re.match(r"[A-Za-z0-9._-]+", line)[0].lower() for lines in declared for line in lines}  # type: ignore[index]
     assert [pin for pin in pins if not re.fullmatch(r"[a-z0-9.-]+==[0-9a-z.]+( ; .+)?", pin)] == []
     assert set() == {name for name in wanted if not name.startswith("storycore")} - names
