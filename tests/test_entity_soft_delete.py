@@ -27,7 +27,7 @@ from storycore.errors import (
 )
 from storycore.filters import F
 from storycore.ports.conditions import PRESENT
-from storycore.ports.entities import Action, EntityStore, Segment
+from storycore.ports.entities import Action, EntityStore, QueryPlan, Segment
 from storycore.ports.lifecycle import PortName
 from storycore.testing.harness import Harness
 from storycore.testing.servers import served
@@ -82,10 +82,11 @@ def pages(harness: Harness, store: EntityStore) -> Repository[Page]:
     return Repository(PAGE, store, harness.env, cursor_key=b"k" * 16)
 
 
-async def test_a_deleted_instance_is_gone_for_every_read(pages: Repository[Page]) -> None:
+async def test_a_deleted_instance_is_gone_for_every_read(pages: Repository[Page], store: EntityStore) -> None:
     """By key, in listings of the table and of an index, in walks and summaries."""
     page = await pages.create(Page(page_id="p1", text="river"))
     assert await pages.delete(page) is True
+    assert list((await store.query(QueryPlan(pk="pages", slot=1))).records) == []
     with pytest.raises(NotFound):
         await pages.get(KEY)
     assert await pages.find(KEY, consistent=True) is None

@@ -18,6 +18,7 @@ from storycore.entities import Key, Repository, Unique, Unit, entity, part
 from storycore.entities.transactions import run_again
 from storycore.errors import (
     InvalidArgument,
+    NotUnique,
     Retry,
     TransactionConflict,
 )
@@ -60,6 +61,24 @@ class Hesitating:
         return result
 
 
+class Calls:
+    """Notes the operations of a store."""
+
+    slot: ClassVar[int] = 10
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    async def __call__(self, operation: Operation, proceed: Callable[[], Awaitable[T]]) -> T:
+        self.names.append(operation.name)
+        return await proceed()
+
+
+@pytest.fixture
+def calls() -> Calls:
+    return Calls()
+
+
 @pytest.fixture(params=os.environ.get("STORYCORE_TEST_ENTITIES", "memory sqlite").split())
 def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Harness:
     """One more adapter, as dynamodb, takes two minutes: name it in STORYCORE_TEST_ENTITIES."""
@@ -68,9 +87,9 @@ def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Harness:
 
 
 @pytest_asyncio.fixture
-async def store(harness: Harness) -> AsyncIterator[EntityStore]:
+async def store(harness: Harness, calls: Calls) -> AsyncIterator[EntityStore]:
     opened = await harness.started()
-    layered: EntityStore = Around(PortName.ENTITIES, opened, [Hesitating()])
+    layered: EntityStore = Around(PortName.ENTITIES, opened, [calls, Hesitating()])
     yield layered
     await opened.close()
 
@@ -91,6 +110,55 @@ def accounts(harness: Harness, store: EntityStore) -> Repository[Account]:
 
 
 Make = Callable[..., Unit]
+
+
+async def test_unique_values_can_change_hands_in_one_unit(unit: Make, accounts: Repository[Account]) -> None:
+    """Two accounts exchange theirs; a new one takes over from one that leaves; two cannot claim the same."""
+    await accounts.create(Account(account_id="a", slug="x"))
+    await accounts.create(Account(account_id="b", slug="y"))
+    async with unit() as u:
+        u.patch(ACCOUNT, "a", set={"slug": "y"})
+        u.patch(ACCOUNT, "b", set={"slug": "x"})
+    assert ((await accounts.get("a")).slug, (await accounts.get("b")).slug) == ("y", "x")
+    async with unit() as u:
+        u.create(Account(account_id="c", slug="y"))
+        u.delete(ACCOUNT, await u.get(ACCOUNT, "a"))
+    for slug in ("x", "y"):
+        with pytest.raises(NotUnique):
+            await accounts.create(Account(account_id="d", slug=slug))
+    with pytest.raises(TransactionConflict, match="same slug"):
+        async with unit() as u:
+            u.create(Account(account_id="e", slug="z"))
+            u.create(Account(account_id="f", slug="z"))
+    assert await accounts.find("e") is None
+
+
+async def test_a_refusal_that_is_there_to_stay_is_not_tried_again(
+    unit: Make, accounts: Repository[Account], calls: Calls
+) -> None:
+    """The write is sent once, and a key is read once."""
+    await accounts.create(Account(account_id="a", slug="taken"))
+    calls.names.clear()
+    with pytest.raises(TransactionConflict):
+        async with unit() as u:
+            assert [await u.find(ACCOUNT, "a") is not None for _ in range(3)] == [True] * 3
+            await u.find(ACCOUNT, "b")
+            u.patch(ACCOUNT, "a", add={"visits": 1})
+            u.create(Account(account_id="b", slug="taken"))
+    assert calls.names == ["get", "get", "write"]
+
+
+async def test_a_put_over_what_was_never_loaded_gives_its_values_back(
+    unit: Make, accounts: Repository[Account]
+) -> None:
+    """The unit reads what it has to know when it ends."""
+    await accounts.create(Account(account_id="a", slug="x"))
+    async with unit() as u:
+        u.put(Account(account_id="a", slug="y"))
+        u.delete(ACCOUNT, "missing")
+    await accounts.create(Account(account_id="b", slug="x"))
+    with pytest.raises(NotUnique):
+        await accounts.create(Account(account_id="c", slug="y"))
 
 
 async def test_unread_patches_are_made_again_while_others_are_faster(unit: Make, accounts: Repository[Account]) -> None:
@@ -191,8 +259,12 @@ async def test_a_store_gives_units_and_transactions_behind_its_cache() -> None:
         accounts = store.repository(ACCOUNT)
         await accounts.create(Account(account_id="a", slug="x"))
         assert (await accounts.get("a")).balance == 0
+        past_the_cache = Repository(ACCOUNT, store.ports[PortName.ENTITIES], store.env, cursor_key=b"k" * 16)
+        await past_the_cache.patch("a", set={"balance": 3})
+        assert (await accounts.get("a")).balance == 0
         async with store.unit() as u:
             account = await u.get(ACCOUNT, "a")
+            assert account.balance == 3
             account.balance = 7
             u.put(account)
         assert (await accounts.get("a")).balance == 7

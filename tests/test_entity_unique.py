@@ -19,6 +19,7 @@ from storycore.entities.uniqueness import HELD_FIELD, marker_key
 from storycore.errors import (
     AlreadyExists,
     ConditionFailed,
+    InvalidArgument,
     NotFound,
     NotUnique,
     PartialFailure,
@@ -290,6 +291,8 @@ async def test_a_batch_keeps_values_unique_and_tells_which_failed(
     assert {type(error) for error in caught.value.errors.values()} == {NotUnique}
     assert len([member async for member in members.scan()]) == 20
     await assert_markers_fit(store)
+    with pytest.raises(InvalidArgument, match="same key"):
+        await members.save_batch([Member(member_id="m1"), Member(member_id="m1")])
     assert await members.delete_batch([f"m{i}" for i in range(40)]) == 20
     assert await all_records(store) == []
 
