@@ -229,11 +229,15 @@ def test_list_chooses_the_index_by_the_values(populated: Storycore) -> None:
 
 
 def test_list_goes_on_with_a_cursor(populated: Storycore) -> None:
-    """Two pages hold everything once; a cursor of another listing is refused."""
+    """Two pages hold everything once, the second leads back; a cursor of another listing is refused."""
     whole = populated("list", "story", "--user", "demo-ada", "--json").json["items"]
     first = populated("list", "story", "--user", "demo-ada", "--limit", "3", "--json").json
     second = populated("list", "story", "--user", "demo-ada", "--cursor", first["cursor"], "--json").json
     assert (first["items"] + second["items"], second["cursor"]) == (whole, None)
+    back = populated(
+        "list", "story", "--user", "demo-ada", "--limit", "3", "--cursor", second["previous"], "--json"
+    ).json
+    assert (back["items"], back["previous"]) == (first["items"], None)
     assert "--cursor" in populated("list", "story", "--user", "demo-ada", "--limit", "3").out
     assert populated("list", "story", "--status", "draft", "--cursor", first["cursor"]).status == 2
 

@@ -50,7 +50,7 @@ class _Listing:
 @click.option("--user", metavar="ID", help="The same as user_id=ID.")
 @click.option("--status", metavar="STATUS", help="The same as status=STATUS.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many.")
-@click.option("--cursor", help="Go on where a page with the same values ended.")
+@click.option("--cursor", help="Go on where a page with the same values ended, or back.")
 @click.option("--order", type=click.Choice(["asc", "desc"]), help="By default newest first, names from A to Z.")
 def list_(common: Common, kind: str, user: str | None, status: str | None, **options: Any) -> None:
     """List entities of a KIND: user, session, story, template, content, or one that a plugin declares.
@@ -63,7 +63,7 @@ def list_(common: Common, kind: str, user: str | None, status: str | None, **opt
     page = asyncio.run(_page(common, _Listing(kind, named={"user_id": user, "status": status}, **options)))
     if common.as_json:
         items = [item.model_dump(mode="json") for item in page.items]
-        return print_json({"kind": kind, "items": items, "cursor": page.cursor})
+        return print_json({"kind": kind, "items": items, "cursor": page.cursor, "previous": page.previous})
     return _show(kind, page)
 
 
