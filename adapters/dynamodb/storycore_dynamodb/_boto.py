@@ -6,13 +6,15 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import boto3
 from botocore import exceptions as vendor
 from botocore import xform_name
 from botocore.config import Config
+from botocore.loaders import Loader, create_loader
+from botocore.session import Session
 
 from storycore.errors import Effect
 from storycore_dynamodb._transport import Answer, Lost, Refused, Request
@@ -47,6 +49,7 @@ class BotoTransport:
         self._config = config
         self._lock = threading.Lock()
         self._threads: ThreadPoolExecutor | None = None
+        self._session: Any = None
         self._clients: dict[str, Any] = {}  # boto3 builds its clients' types at run time
 
     async def open(self) -> object:
@@ -91,8 +94,9 @@ class BotoTransport:
 
     def _new_client(self, service: str) -> Any:
         config = self._config
-        session = boto3.session.Session(profile_name=config.profile_name, region_name=config.region)
-        return session.client(
+        if self._session is None:
+            self._session = _session(config)
+        return self._session.client(
             service,
             endpoint_url=config.endpoint_url,
             aws_access_key_id=_revealed(config.access_key_id),
@@ -112,6 +116,18 @@ class BotoTransport:
         for client in self._clients.values():
             client.close()
         self._clients = {}
+
+
+@cache
+def _loader() -> Loader:
+    """The descriptions of the services; reading them takes 50 ms, so a process does it once."""
+    return create_loader()
+
+
+def _session(config: DynamodbConfig) -> boto3.Session:
+    core = Session()
+    core.register_component("data_loader", _loader())
+    return boto3.Session(botocore_session=core, profile_name=config.profile_name, region_name=config.region)
 
 
 def _revealed(secret: Any) -> str | None:

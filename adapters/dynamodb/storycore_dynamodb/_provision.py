@@ -57,6 +57,7 @@ class Provisioner:
         self._calls = calls
         self._config = config
         self._definition = table_definition(config)
+        self._looks = (self._slots, self._stream, self._expiry, self._backups, self._layout)
 
     async def require_usable(self) -> int:
         """Raise unless the table can be opened; returns the version that was remembered last, or 0.
@@ -98,19 +99,18 @@ class Provisioner:
     async def ensure(self, *, dry_run: bool) -> list[str]:
         """Make what is missing, or with ``dry_run`` only say it; one sentence per action."""
         done: list[str] = []
-        if await self._described() is None:
+        table = await self._described()
+        is_planned = table is None and dry_run
+        if table is None:
             done.append(f"Create the table {self._config.table!r} with {len(SLOTS)} indexes.")
+            table = self._definition if dry_run else await self._created()
+        elif not dry_run:
+            table = await self._ready(table)
+        self._require_keys(table)
+        for step in [step for look in self._looks for step in await look(table, is_planned)]:
+            done.append(step.sentence)
             if not dry_run:
-                await self._calls.send("CreateTable", self._definition, repeatable=False)
-        if not (dry_run and done):
-            await self._ready()
-        is_new = dry_run and bool(done)
-        for look in (self._slots, self._stream, self._expiry, self._backups, self._layout):
-            for step in await look(is_new=is_new):
-                done.append(step.sentence)
-                if not dry_run:
-                    await step.make()
-                    await self._ready()
+                await step.make()
         return done
 
     async def differences(self) -> list[str]:
@@ -133,17 +133,27 @@ class Provisioner:
         answer = await self._calls.send("GetItem", {"Key": key_values(LAYOUT_KEY), "ConsistentRead": True})
         return answer.get("Item")
 
-    async def _ready(self) -> Definition:
+    async def _created(self) -> Definition:
+        try:
+            await self._calls.send("CreateTable", self._definition)
+        except Unavailable:  # somebody else makes it just now
+            if await self._described() is None:
+                raise
+        return await self._ready(None)
+
+    async def _ready(self, table: Definition | None) -> Definition:
         """The table, once it and all its indexes are active.
 
+        Args:
+            table: as it was just now; ``None``: look.
+
         Raises:
-            SchemaMismatch: its keys are others.
             Unavailable: it took longer than the configured time.
         """
         waited, pause = 0.0, _FIRST_PAUSE_SECONDS
         while True:
-            table = await self.description()
-            self._require_keys(table)
+            table = await self.description() if table is None else table
+            # a stack of ministack's CloudFormation makes indexes without a status
             states = {index.get("IndexStatus", "ACTIVE") for index in table.get("GlobalSecondaryIndexes", ())}
             if table["TableStatus"] == "ACTIVE" and states <= {"ACTIVE"}:
                 return table
@@ -153,10 +163,9 @@ class Provisioner:
                     "call ensure() again later, it goes on where it stopped."
                 )
             await asyncio.sleep(pause)
-            waited, pause = waited + pause, min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            waited, pause, table = waited + pause, min(2 * pause, _LONGEST_PAUSE_SECONDS), None
 
-    async def _slots(self, *, is_new: bool) -> Sequence[_Step]:
-        missing = [] if is_new else self._missing_slots(await self.description())
+    async def _slots(self, table: Definition, is_planned: bool) -> Sequence[_Step]:
         return [
             _Step(
                 f"Add the index {index_name(slot)!r}, which AWS fills from the items that are there.",
@@ -166,51 +175,40 @@ class Provisioner:
                     GlobalSecondaryIndexUpdates=[{"Create": slot_definition(slot)}],
                 ),
             )
-            for slot in missing
+            for slot in self._missing_slots(table)
         ]
 
-    async def _stream(self, *, is_new: bool) -> Sequence[_Step]:
-        if is_new or not self._config.stream:
+    async def _stream(self, table: Definition, is_planned: bool) -> Sequence[_Step]:
+        if not self._config.stream or (table.get("StreamSpecification") or {}).get("StreamEnabled"):
             return ()
-        specification = (await self.description()).get("StreamSpecification") or {}
-        if specification.get("StreamEnabled"):
-            return ()
-        make = partial(self._update, StreamSpecification=stream_definition())
-        return [_Step("Turn on the stream, which is the change feed.", make)]
+        turn_on = partial(self._update, StreamSpecification=stream_definition())
+        return [_Step("Turn on the stream, which is the change feed.", turn_on)]
 
-    async def _expiry(self, *, is_new: bool) -> Sequence[_Step]:
+    async def _expiry(self, table: Definition, is_planned: bool) -> Sequence[_Step]:
         if not self._config.time_to_live:
             return ()
-        if not is_new:
+        if not is_planned:
             answer = await self._calls.send("DescribeTimeToLive", {})
             if answer.get("TimeToLiveDescription", {}).get("TimeToLiveStatus") in ("ENABLED", "ENABLING"):
                 return ()
-        specification = {"Enabled": True, "AttributeName": TTL_ATTRIBUTE}
-        return [
-            _Step(
-                f"Turn on time to live on {TTL_ATTRIBUTE!r}, by which AWS removes what has expired.",
-                partial(self._calls.send, "UpdateTimeToLive", {"TimeToLiveSpecification": specification}),
-            )
-        ]
+        specification = {"TimeToLiveSpecification": {"Enabled": True, "AttributeName": TTL_ATTRIBUTE}}
+        sentence = f"Turn on time to live on {TTL_ATTRIBUTE!r}, by which AWS removes what has expired."
+        return [_Step(sentence, partial(self._calls.send, "UpdateTimeToLive", specification))]
 
-    async def _backups(self, *, is_new: bool) -> Sequence[_Step]:
+    async def _backups(self, table: Definition, is_planned: bool) -> Sequence[_Step]:
         if not self._config.point_in_time_recovery:
             return ()
-        if not is_new:
+        if not is_planned:
             answer = await self._calls.send("DescribeContinuousBackups", {})
             recovery = answer.get("ContinuousBackupsDescription", {}).get("PointInTimeRecoveryDescription", {})
             if recovery.get("PointInTimeRecoveryStatus") == "ENABLED":
                 return ()
         specification = {"PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True}}
-        return [
-            _Step(
-                "Turn on point-in-time recovery.",
-                partial(self._calls.send, "UpdateContinuousBackups", specification),
-            )
-        ]
+        turn_on = partial(self._calls.send, "UpdateContinuousBackups", specification)
+        return [_Step("Turn on point-in-time recovery.", turn_on)]
 
-    async def _layout(self, *, is_new: bool) -> Sequence[_Step]:
-        mark = None if is_new else await self._mark()
+    async def _layout(self, table: Definition, is_planned: bool) -> Sequence[_Step]:
+        mark = None if is_planned else await self._mark()
         if mark is not None:
             self._require_layout(mark)
             return ()
@@ -226,7 +224,9 @@ class Provisioner:
             self._require_layout(await self._mark())
 
     async def _update(self, **changes: Any) -> Mapping[str, Any]:
-        return await self._calls.send("UpdateTable", changes)
+        """Change the table and wait until it is done; the service does one change at a time."""
+        await self._calls.send("UpdateTable", changes)
+        return await self._ready(None)
 
     def _missing_slots(self, table: Definition) -> list[int]:
         there = {index["IndexName"] for index in table.get("GlobalSecondaryIndexes", ())}
