@@ -100,12 +100,13 @@ class Walk(Generic[R]):
         return Page(found.items, rest, previous, found.is_partial)
 
     async def _page_before(self, limit: int, end: Position | None, max_read: int | None) -> Page[R]:
-        """The page that ends in front of ``end``; the first one where nothing is before."""
+        """The page that ends in front of ``end``, or is the last one; the first one where nothing is before."""
         found = await self._gather(limit, end, max_read, reverse=not self.identity.reverse)
         if not found.items and found.rest is None:
             return await self._page_behind(limit, None, max_read)
         previous = None if found.rest is None else self._cursor(Bookmark(found.rest, before=True))
-        rest = self._cursor(Bookmark(found.places[0] if found.places else found.rest))
+        is_last = end is None and bool(found.items)
+        rest = None if is_last else self._cursor(Bookmark(found.places[0] if found.places else found.rest))
         return Page(found.items[::-1], rest, previous, found.is_partial)
 
     async def _gather(self, limit: int, after: Position | None, max_read: int | None, *, reverse: bool) -> _Found[R]:

@@ -20,7 +20,8 @@ class Page(Generic[T]):
 
     Args:
         items: the results, in the listing's order.
-        cursor: where the next page starts; ``None`` exactly when nothing is left.
+        cursor: where the next page starts; ``None`` exactly when nothing is left. (Behind a page that ``previous`` led
+            to, there was something when the page was read from which it led; it may have gone since.)
         previous: leads to the page before this one, which ends in front of this one's first item; ``None`` where
             nothing is before, as on a page that was read without a cursor.
         partial: reading stopped at the bound that the caller set: the page may be shorter than asked for, even empty,
