@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import storycore
+from storycore.entities import Explanation
 from storycore.ports.metering import Meter
 from storycore.story import Story, StoryStatus, User
 
@@ -69,3 +70,55 @@ async def test_the_story_domain_works_on_the_table(server: Mapping[str, object])
         published = await store.stories.by_status(StoryStatus.PUBLISHED)
     assert sorted(each.story_id for each in drafts.items) == ["s0", "s1", "s2", "s4"]
     assert [each.story_id for each in published.items] == ["s3"]
+
+
+async def test_writes_consume_what_was_explained(server: Mapping[str, object]) -> None:
+    """Unit for unit: of the table, of each index, of keys that move, and of values that have one holder."""
+    async with profile(server, "explained") as store:
+        await store.init()
+        meter = store.entities.native(Meter)
+        users, stories = store.users.repository, store.stories.repository
+
+        def written() -> float:
+            return sum(each["write_units"] for each in meter.consumed().values())
+
+        ada = User(user_id="ada", email="ada@example.com", username="ada")
+        text = Story(story_id="s1", user_id="ada", session_id="c1", content="Water falls. " * 120)
+        steps: list[tuple[Explanation, Callable[[], Awaitable[object]]]] = [
+            (users.explain.put(ada), lambda: store.users.save(ada)),
+            (stories.explain.put(text), lambda: store.stories.save(text)),
+            (stories.explain.patch(text, add={"views": 1}), lambda: store.stories.add_metrics("s1", {"views": 1})),
+            (
+                stories.explain.patch(text, set={"status": StoryStatus.ARCHIVED}),
+                lambda: store.stories.update_status("s1", StoryStatus.ARCHIVED),
+            ),
+            (
+                users.explain.patch(ada, set={"email": "new@example.com"}),
+                lambda: store.users.update("ada", {"email": "new@example.com"}),
+            ),
+            (stories.explain.delete(text), lambda: store.stories.delete("s1")),
+            (users.explain.delete(ada), lambda: store.users.delete("ada")),
+        ]
+        for told, do in steps:
+            before = written()
+            await do()
+            assert (told.operation, written() - before) == (told.operation, told.write_units)
+
+
+async def test_listings_send_as_many_requests_as_was_explained(server: Mapping[str, object]) -> None:
+    """One for a partition, one for each shard, and another for the rare shard that holds more than its share."""
+    async with profile(server, "requested") as store:
+        await store.init()
+        await store.stories.save_batch(
+            [Story(story_id=f"s{number}", user_id="ada", content="Water falls.") for number in range(30)]
+        )
+        meter = store.entities.native(Meter)
+        by_user = store.stories.repository.query("by_user", user_id="ada").limit(20)
+        by_status = store.stories.repository.query("by_status", status=StoryStatus.DRAFT).limit(20)
+        for query in (by_user, by_status):
+            told = await query.explain(item_bytes=700)
+            before = meter.consumed().get("Query", {"calls": 0})["calls"]
+            page = await query.page()
+            assert len(page.items) == 20
+            more = meter.consumed()["Query"]["calls"] - before - told.requests
+            assert 0 <= more <= (2 if query is by_status else 0)
