@@ -22,6 +22,9 @@ __all__ = ["DatabaseFile", "segment_hash"]
 
 _CACHE_KIB = 32 * 1024
 _MAPPED_BYTES = 256 * 1024 * 1024
+_LANE_CACHE_KIB = 8 * 1024
+_LANE_MAPPED_BYTES = 16 * 1024 * 1024
+"""Less for connections that walk: a scan of the whole file must not fill the memory with it."""
 _LARGEST_SMOOTH_LOG = 4000
 """Pages after which a commit moves the log into the database by itself; mostly the writer does so when it is idle."""
 _OWNER_ALONE = 0o600
@@ -51,13 +54,23 @@ class DatabaseFile:
         """
         return self._open(self._tune_writer)
 
-    def reader(self, *, waiting: bool = True) -> sqlite3.Connection:
-        """A connection that never writes; without ``waiting`` it fails at once where it would have to wait."""
+    def reader(self) -> sqlite3.Connection:
+        """A connection for walks, which never writes."""
 
         def tune(connection: sqlite3.Connection) -> None:
             connection.execute("PRAGMA query_only = ON")
-            connection.execute(f"PRAGMA busy_timeout = {self.busy_timeout_ms if waiting else 0}")
+            connection.execute(f"PRAGMA cache_size = -{_LANE_CACHE_KIB}")
+            connection.execute(f"PRAGMA mmap_size = {_LANE_MAPPED_BYTES}")
             connection.create_function("storycore_segment", 2, segment_hash, deterministic=True)
+
+        return self._open(tune)
+
+    def finder(self) -> sqlite3.Connection:
+        """A connection for point reads, which never writes, and fails at once where it would have to wait."""
+
+        def tune(connection: sqlite3.Connection) -> None:
+            connection.execute("PRAGMA query_only = ON")
+            connection.execute("PRAGMA busy_timeout = 0")
 
         return self._open(tune)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import orjson
 
@@ -104,9 +104,9 @@ class _Draft:
 
 def record_of(key: Key, row: Row) -> Record:
     """The record under ``key`` from a row of the record columns."""
-    draft: Any = _Draft(key, row)  # becomes a Record in the next line
-    draft.__class__ = Record
-    return cast(Record, draft)
+    draft = _Draft(key, row)
+    draft.__class__ = Record  # type: ignore[assignment]  # the same slots, now frozen
+    return draft  # type: ignore[return-value]  # it is a Record now
 
 
 def change_of(row: Row, *, position: FeedPosition) -> Change:

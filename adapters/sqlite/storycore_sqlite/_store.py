@@ -122,7 +122,7 @@ class SqliteStore(Lifecycle):
         async with AsyncExitStack() as undo:
             await self._readers.start()
             undo.push_async_callback(self._readers.close)
-            self._inline = await self._readers.run(lambda _: self._file.reader(waiting=False))
+            self._inline = await self._readers.run(lambda _: self._file.finder())
             undo.callback(self._inline.close)
             await self._writer.start()
             undo.pop_all()
@@ -152,14 +152,13 @@ class SqliteStore(Lifecycle):
         self._require_open()
         return await self._through(self._readers, unit)
 
-    def _require_here(self) -> None:
-        """Raise ``Unavailable`` unless the store is open and this is its process and its event loop.
+    def _refuse(self) -> None:
+        """Raise ``Unavailable``: the store is not open, or this is another process or event loop than its own.
 
         Two threads on one connection would get each other's rows.
         """
-        if not self._opened or self._process.pid != self._owner or get_running_loop() is not self._loop:
-            self._require_open()
-            self._writer.require_own_loop()
+        self._require_open()
+        self._writer.require_own_loop()
 
     async def _through(self, lane: Lane | Readers, unit: Callable[[sqlite3.Connection], T]) -> T:
         try:

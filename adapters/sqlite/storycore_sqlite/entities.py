@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from asyncio import get_running_loop
 from collections.abc import Sequence
 
 from storycore.ports.capabilities import Capabilities
@@ -40,7 +41,8 @@ class SqliteEntityStore(SqliteStore, RecordOperations):
     async def get(self, keys: Sequence[Key], *, consistent: bool = True) -> list[Record | None]:
         """The live records under ``keys``; always consistent."""
         if len(keys) <= self._most_inline_keys:
-            self._require_here()
+            if not self._opened or self._process.pid != self._owner or get_running_loop() is not self._loop:
+                self._refuse()
             try:
                 if len(keys) == 1:
                     return [find(self._cursor, keys[0], self._env.clock)]

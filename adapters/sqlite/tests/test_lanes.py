@@ -182,6 +182,8 @@ async def test_a_lane_rests_after_each_batch(connection: sqlite3.Connection) -> 
     lane = Lane("writer", lambda: connection, commit_together, rest)
     await lane.start()
     await asyncio.gather(*(lane.run(insert(n)) for n in range(7)))
+    while not rests:
+        await asyncio.sleep(0.001)
     await lane.close()
     assert rests == [(7, True)]
 

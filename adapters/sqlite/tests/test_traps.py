@@ -223,3 +223,31 @@ async def test_a_scan_walks_an_index_in_order(config: SqliteConfig, env: Environ
         connection.set_trace_callback(None)
         steps = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statements[0]}")]
     assert (len(steps), "USING INDEX sqlite_autoindex_storycore_items_1" in steps[0]) == (1, True), steps
+
+
+async def test_a_scan_of_a_large_store_fills_no_memory(store: SqliteEntityStore, config: SqliteConfig) -> None:
+    """100 000 records pass through in pages; what the process holds does not grow with them."""
+    with closing(sqlite3.connect(config.path)) as connection:
+        connection.execute(
+            "INSERT INTO storycore_items (pk, sk, kind, version, body) "
+            "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 100000) "
+            "SELECT 'p' || (i % 97), printf('%06d', i), 'k', i, zeroblob(500) FROM n"
+        )
+        connection.commit()
+    before = largest = _resident_bytes()
+    count, after = 0, None
+    while page := await store.scan(Segment(), after=after, limit=1000):
+        count += len(page.records)
+        largest = max(largest, _resident_bytes())
+        after = page.next
+        if after is None:
+            break
+    assert count == 100_000
+    assert largest - before < 64 * 1024 * 1024
+
+
+def _resident_bytes() -> int:
+    """The memory of this process that is in use now."""
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("the memory in use is read from /proc, which only Linux has")
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
