@@ -115,9 +115,9 @@ class Deadlines:
         effect, moment = Effect.UNKNOWN if operation.writes else Effect.NONE, _MOMENT.get
 
         @wraps(call)
-        async def surrounded(*args: Any, **kwargs: Any) -> T:  # the operation's own arguments
+        def surrounded(*args: Any, **kwargs: Any) -> Awaitable[T]:  # the operation's own arguments
             if moment() is None:
-                return await call(*args, **kwargs)
-            return await bounded(what, effect, lambda: call(*args, **kwargs))
+                return call(*args, **kwargs)
+            return bounded(what, effect, lambda: call(*args, **kwargs))
 
         return surrounded
