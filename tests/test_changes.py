@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 from pydantic import BaseModel
@@ -17,7 +18,17 @@ from storycore.app import Store
 from storycore.entities import Key, entity, part
 from storycore.entities.changes import ChangeStream, EntityChange
 from storycore.entities.consumer_groups import GROUP_KIND, Group, LeaseLostError
-from storycore.errors import ConditionFailed, Corrupt, FeedGap, InvalidArgument, Unavailable
+from storycore.errors import (
+    ConditionFailed,
+    Corrupt,
+    Effect,
+    FeedGap,
+    InvalidArgument,
+    StorycoreError,
+    Unavailable,
+)
+from storycore.hooks import hookimpl
+from storycore.layers.around import Interceptor, Operation
 from storycore.layers.checks import checked
 from storycore.memory.entities import MemoryEntityStore
 from storycore.ports import entities as port
@@ -26,6 +37,8 @@ from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import PortName
 from storycore.story import User
 from storycore.testing.clock import ManualClock
+
+T = TypeVar("T")
 
 LIGHT = {"embedder": "memory://"}
 
@@ -465,6 +478,26 @@ async def test_a_save_whose_answer_was_lost_costs_no_turn(clock: ManualClock) ->
     await rival.release()
 
 
+async def test_a_member_leaves_also_where_the_store_fails(clock: ManualClock) -> None:
+    """His turn ends with his lease; the failure does not hide what ended his loop."""
+    env = Environment(clock=clock)
+    flaky = Flaky(env)
+    await flaky.open()
+    member, rival = (Group(flaky, env, "g", timedelta(seconds=30)) for _ in range(2))
+
+    async def start() -> FeedPosition | None:
+        return None
+
+    assert await member.take(start) is True
+    await flaky.close()
+    await member.release()
+    await flaky.open()
+    assert (member.is_held, await rival.take(start)) == (False, False)
+    clock.advance(timedelta(seconds=30))
+    assert await rival.take(start) is True
+    await rival.release()
+
+
 async def test_two_members_who_begin_at_once_do_not_both_get_the_turn(store: Store) -> None:
     """The record is created by one."""
 
@@ -478,6 +511,53 @@ async def test_two_members_who_begin_at_once_do_not_both_get_the_turn(store: Sto
         await member.release()
     records = (await store.entities.scan(port.Segment())).records
     assert [record.kind for record in records] == [GROUP_KIND]
+
+
+class Storm:
+    """Every few operations on entities fail, before or after their effect."""
+
+    slot: ClassVar[int] = 15
+
+    def __init__(self) -> None:
+        self.random = Random(11)
+        self.blows = False
+
+    async def __call__(self, operation: Operation, proceed: Callable[[], Awaitable[T]]) -> T:
+        if not self.blows or operation.port is not PortName.ENTITIES or self.random.random() > 0.1:
+            return await proceed()
+        if operation.writes and self.random.random() < 0.5:
+            await proceed()
+            raise Unavailable("the answer was lost", effect=Effect.UNKNOWN)
+        raise Unavailable("it never arrived")
+
+    @hookimpl
+    def storycore_layers(self, port: PortName, adapter: str) -> list[Interceptor]:
+        return [self]
+
+
+async def test_nothing_is_left_out_while_everything_fails_now_and_then(clock: ManualClock) -> None:
+    """Members that fail and come back are told all changes, of each key in order but for what is told again."""
+    storm, told = Storm(), []
+    async with storycore.open("memory", plugins=[storm], env=Environment(clock=clock)) as store:
+        for i in range(60):
+            await write(store, "abc"[i % 3], text=str(i))
+        wanted = {(f"note#{'abc'[i % 3]}", str(i)) for i in range(60)}
+        storm.blows = True
+
+        async def member() -> None:
+            while wanted - set(told):
+                clock.advance(timedelta(seconds=1))
+                with suppress(StorycoreError):
+                    async for change in changes(store, wait=False):
+                        assert change.instance is not None
+                        told.append((change.key.pk, change.instance.text))
+                        await asyncio.sleep(0)
+                await asyncio.sleep(0)
+
+        async with asyncio.timeout(20):
+            await asyncio.gather(*(member() for _ in range(3)))
+    firsts = {name: [int(text) for pk, text in dict.fromkeys(told) if pk == name] for name in ("note#a", "note#b")}
+    assert firsts == {"note#a": list(range(0, 60, 3)), "note#b": list(range(1, 60, 3))}
 
 
 def test_a_sync_store_tells_changes(tmp_path: Path) -> None:

@@ -126,13 +126,16 @@ class Group:
         await self._renew(lambda place: replace(place, position=self.position, until=self._now() + self._lease))
 
     async def release(self) -> None:
-        """Save, and let another member have the turn at once; does nothing without the turn."""
+        """Save, and let another member have the turn at once; does nothing without the turn.
+
+        Where the store fails, the turn ends with its lease, and what was not saved is told again.
+        """
         if self._heart is not None:
             self._heart.cancel()
             await asyncio.wait([self._heart])
             self._heart = None
         if self._place is not None:
-            with suppress(LeaseLostError):
+            with suppress(StorycoreError, LeaseLostError):
                 await self._renew(lambda place: replace(place, position=self.position, owner="", until=self._now()))
             self._place = None
 
