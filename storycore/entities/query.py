@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Generic, Self, TypeVar
 
 from pydantic import BaseModel
@@ -85,9 +86,7 @@ class Query(Pages[R], Generic[R]):
             where=asked.where,
         )
         self._walk = Walk(source, identity, pattern.slot, reader(source.store, self._plans)).checked()
-        super().__init__(lambda cursor: self._walk.page(_ITERATION_PAGE, cursor))
-
-    # Asking more precisely.
+        super().__init__(partial(self._walk.page, _ITERATION_PAGE))
 
     def where(self, where: Filter | Mapping[str, object], /) -> Self:
         """Only instances that match, in either form of the filter language; and all filters before this one.
@@ -132,8 +131,6 @@ class Query(Pages[R], Generic[R]):
             InvalidFilter: there is a filter, which needs instances.
         """
         return Query(as_records(self._source, bodies=bodies), self._pattern, self._asked)
-
-    # Reading.
 
     async def page(self, cursor: Cursor | str | None = None, *, max_read: int | None = None) -> Page[R]:
         """One page: exactly as many instances as the limit says (20 without one), or all that are left.
