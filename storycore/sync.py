@@ -277,8 +277,8 @@ class SyncStore(SyncObject):
 
     def transaction(self, change: Callable[[Any], T], *, retries: int = 3, token: str | None = None) -> T:
         """As the async store's: ``change`` is a plain function of a unit without ``await``, and runs in this thread."""
-        if retries < 0:
-            raise InvalidArgument(f"retries is 0 or more, not {retries}.")
+        if retries < 0 or inspect.iscoroutinefunction(change):
+            raise InvalidArgument("A sync transaction takes a plain function, and retries is 0 or more.")
         for attempt in range(retries + 1):
             try:
                 with self.unit(token=token) as unit:

@@ -23,6 +23,7 @@ from storycore.errors import (
     TransactionConflict,
 )
 from storycore.layers.around import Around, Operation
+from storycore.ports.conditions import Matches
 from storycore.ports.entities import EntityStore
 from storycore.ports.lifecycle import PortName
 from storycore.testing.harness import Harness
@@ -157,8 +158,13 @@ async def test_a_put_over_what_was_never_loaded_gives_its_values_back(
         u.put(Account(account_id="a", slug="y"))
         u.delete(ACCOUNT, "missing")
     await accounts.create(Account(account_id="b", slug="x"))
+    [record] = await accounts.store.get([accounts.address("a")])
+    assert record is not None
+    async with unit() as u:
+        u.put(Account(account_id="a", slug="z"), when=Matches(record.version))
+    await accounts.create(Account(account_id="c", slug="y"))
     with pytest.raises(NotUnique):
-        await accounts.create(Account(account_id="c", slug="y"))
+        await accounts.create(Account(account_id="d", slug="z"))
 
 
 async def test_unread_patches_are_made_again_while_others_are_faster(unit: Make, accounts: Repository[Account]) -> None:
@@ -313,3 +319,15 @@ def test_a_result_is_not_there_before_the_unit_is_written() -> None:
         pending = u.create(Account(account_id="a"), of=ACCOUNT)
         with pytest.raises(InvalidArgument, match="not been written"):
             _ = pending.result
+
+
+def test_a_sync_transaction_takes_a_plain_function() -> None:
+    """One that has to be awaited is refused, instead of being forgotten."""
+
+    async def change(u: Unit) -> None:
+        u.create(Account(account_id="a"), of=ACCOUNT)
+
+    with storycore.open_sync("memory") as store:
+        for wrong in (lambda: store.transaction(change), lambda: store.transaction(lambda u: u, retries=-1)):
+            with pytest.raises(InvalidArgument, match="plain function"):
+                wrong()

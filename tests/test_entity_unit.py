@@ -168,6 +168,8 @@ async def test_an_exception_in_the_block_leaves_everything_as_it_is(
     with pytest.raises(InvalidArgument, match="over"):
         u.create(Account(account_id="b"))
     with pytest.raises(InvalidArgument, match="over"):
+        u.patch(ACCOUNT, "a", add={"visits": 1})
+    with pytest.raises(InvalidArgument, match="over"):
         async with u:
             pass
 

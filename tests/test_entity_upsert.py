@@ -199,6 +199,14 @@ async def test_members_change_without_conflict(visits: Repository[Visit], store:
     assert created.changed_at is not None
 
 
+async def test_a_put_of_what_was_never_loaded_is_timed_as_new(visits: Repository[Visit], harness: Harness) -> None:
+    """Unique values make no difference: whoever replaces blindly knows no time of creation."""
+    await visits.create(Visit(page="p", name="n"))
+    harness.clock.advance(5)
+    put = await visits.put(Visit(page="p", name="m"))
+    assert (put.made_at, put.changed_at) == (harness.clock.now(), harness.clock.now())
+
+
 async def test_a_change_of_members_is_a_change_and_counting_is_none(
     visits: Repository[Visit], harness: Harness
 ) -> None:

@@ -119,7 +119,8 @@ class PutIntent(Generic[M]):
 
     def step(self, record: Record | None, *, is_known: bool) -> Step[M]:
         """The put, over what was read if it was read."""
-        if not is_known or isinstance(self.claim.when, Matches) or self.claim.when == ABSENT:
+        has_condition = self.claim.when == ABSENT or isinstance(self.claim.when, Matches)
+        if not is_known or (has_condition and self.claim.held is not None):
             return self._step
         _demand(self.key, record, self.claim.when)
         return self.planner.over(self._step, record)

@@ -67,7 +67,8 @@ class Planner(Generic[M]):
         """Store an instance whole, and stamp it.
 
         Args:
-            when: of an entity with unique values either ``ABSENT`` or the version that holds ``held``.
+            when: of an entity with unique values either ``ABSENT`` or the version that holds ``held``; any other
+                condition is to be made one of these by ``over``.
             held: by the record that is replaced.
 
         Raises:

@@ -157,6 +157,7 @@ class Unit:
             InvalidArgument: a field is unknown, or the unit does something else with the key.
             TooLarge: the unit is full.
         """
+        self._require_open()
         declared = self._declared(entity)
         changes = Changes(set or {}, add or {}, unset, as_filter(when), include or {}, exclude or {})
         changes.check(declared)
@@ -211,6 +212,7 @@ class Unit:
     # collecting
 
     def _put(self, instance: M, when: Condition | None, of: Declared[M] | None, verb: str) -> Pending[M]:
+        self._require_open()
         declared = self._entity_of(instance) if of is None else self._declared(of)
         planner = self._planner(declared)
         claim = planner.claim(instance, when)

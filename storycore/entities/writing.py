@@ -19,7 +19,7 @@ from storycore.entities.soft_deletion import grave_key
 from storycore.entities.steps import Companion, carried_out
 from storycore.entities.uniqueness import NOTHING, held_by
 from storycore.errors import AlreadyExists, NotFound, PartialFailure, Retry, StorycoreError, VersionConflict
-from storycore.ports.conditions import ABSENT, ANY, Condition, Matches
+from storycore.ports.conditions import ABSENT, ANY, PRESENT, Condition, Matches
 from storycore.ports.entities import Delete, EntityStore, Key, Record, Written
 from storycore.ports.environment import Environment
 from storycore.ports.records import refusal
@@ -98,7 +98,7 @@ class Writer(Generic[M]):
         """Delete what is under the key, softly where that is declared; tells whether there was anything."""
         if not self.entity.has_companions:
             return await carried_out(self.store, self.planner.delete(key, when))
-        if not isinstance(when, Matches):
+        if when in (ANY, PRESENT):
             return await self._again(lambda _: self._delete_once(key, when))
         return await self._delete_once(key, when)
 
@@ -162,7 +162,7 @@ class Writer(Generic[M]):
                 raise NotFound(f"There is no deleted {self.entity.kind} under ({key.pk!r}, {key.sk!r}).")
             return await carried_out(self.store, self.planner.restoration(grave))
 
-        return await once(0)
+        return await self._again(once)
 
     async def purge(self, key: Key) -> bool:
         """Remove for good what is under the key, deleted or not, readable or not; tells whether there was anything."""
@@ -188,13 +188,12 @@ class Writer(Generic[M]):
     async def _put_over(self, instance: M, claim: Claim) -> M:
         """Store over a record whose unique values must be known first; the first guess is that there is none."""
         key, when, _ = claim
+        step = self.planner.put(instance, when)
 
         async def once(attempt: int) -> M:
             record = None if when == ANY and attempt == 0 else await self._read(key)
             self._demand(key, record, when)
-            expected = ABSENT if record is None else Matches(record.version)
-            held = NOTHING if record is None else held_by(record)
-            return await carried_out(self.store, self.planner.put(instance, expected, held))
+            return await carried_out(self.store, self.planner.over(step, record))
 
         return await once(1) if isinstance(when, Matches) else await self._again(once)
 
