@@ -16,7 +16,7 @@ from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import PortName
 from storycore.testing.harness import Harness
 
-__all__ = ["Factory", "failure"]
+__all__ = ["Factory", "demand_caught", "failure"]
 
 Factory: TypeAlias = Callable[[Environment], Any]  # makes a store of whichever port is on trial
 
@@ -60,6 +60,17 @@ async def failure(suite: type[Any], port: PortName, test: str, factory: Factory,
         if problem is not None:
             return f"{test}{arguments or ''}: {problem}"
     return None
+
+
+async def demand_caught(
+    suite: type[Any], port: PortName, test: str, faulty: Factory, sound: Factory, path: Path
+) -> None:
+    """Raise ``AssertionError`` unless one test fails over the faulty store and passes over the sound one."""
+    for name in ("faulty", "sound"):
+        (path / name).mkdir()
+    assert await failure(suite, port, test, faulty, path / "faulty") is not None, f"{test} does not see the fault"
+    problem = await failure(suite, port, test, sound, path / "sound")
+    assert problem is None, f"the sound store fails as well: {problem}"
 
 
 async def _attempt(method: Callable[..., Any], harness: Harness, arguments: dict[str, Any]) -> str | None:
