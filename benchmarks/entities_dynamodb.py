@@ -134,6 +134,9 @@ def show(tasks: int, numbers: Numbers, threads: dict[str, int], missing: list[st
             for operation, found in operations.items()
         ]
         print(f"{name:12}", "   ".join(cells), f"  {threads[name]} threads")
+    for operation in ("get", "put"):
+        times = ratio(numbers, "boto3", operation)
+        print(f"{operation}: 1/{times:.1f} of boto3's (goal 1/8: {'reached' if times >= 8 else 'not reached'})")
     if missing:
         print("not installed, so left out:", ", ".join(missing))
 

@@ -41,7 +41,7 @@ from storycore.ports.entities import EntityStore, Record
 from storycore.ports.environment import Environment
 from storycore.ports.events import EventSink
 from storycore.ports.filters import Filter
-from storycore.ports.lifecycle import Health, PortName
+from storycore.ports.lifecycle import Health, PortName, Provision
 from storycore.ports.pages import Cursor, Page
 from storycore.ports.vectors import VectorIndex
 from storycore.profiles import load
@@ -185,6 +185,8 @@ async def searching(store: Store) -> None:
     assert_type(hits, list[Hit])
     assert_type(hits[0].score, float)
     assert_type(await store.health(deep=True), dict[str, Health])
+    assert_type(await store.drift(), dict[str, Provision])
+    assert_type(store.infrastructure("terraform", existing=True), dict[str, object])
 
 
 async def caching(store: Store) -> None:

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from storycore_dynamodb._table import Definition
+from storycore_dynamodb._table import TTL_ATTRIBUTE, Definition
 
 __all__ = ["differences"]
 
 
-def differences(definition: Definition, table: Definition) -> list[str]:
+def differences(definition: Definition, table: Definition, expiry: Definition | None = None) -> list[str]:
     """One sentence for each difference that is not repaired, because it costs money, data or time; with the cure.
 
     Args:
         definition: the table as it is declared, in the shape of CreateTable.
         table: the table as it is, in the shape of DescribeTable.
+        expiry: its time to live, in the shape of DescribeTimeToLive; ``None``: none is declared, or nobody asked.
     """
-    return [
-        *_billing(definition, table),
-        *_indexes(definition, table),
-        *_stream(definition, table),
-        *_rest(definition, table),
-    ]
+    looks = (_billing, _indexes, _stream, _rest)
+    return [sentence for look in looks for sentence in look(definition, table)] + list(_expiry(expiry or {}))
 
 
 def _billing(definition: Definition, table: Definition) -> Iterator[str]:
@@ -65,6 +62,15 @@ def _stream(definition: Definition, table: Definition) -> Iterator[str]:
         yield (
             f"the stream shows {there.get('StreamViewType')}, not {wanted['StreamViewType']}; "
             "turn it off, and `storycore init` turns it on as it must be, which begins the change feed anew"
+        )
+
+
+def _expiry(expiry: Definition) -> Iterator[str]:
+    attribute = expiry.get("AttributeName", TTL_ATTRIBUTE)
+    if expiry.get("TimeToLiveStatus") in ("ENABLED", "ENABLING") and attribute != TTL_ATTRIBUTE:
+        yield (
+            f"time to live looks at {attribute!r}, not {TTL_ATTRIBUTE!r}; "
+            "turn it off with UpdateTimeToLive, and `storycore init` turns it on as it must be"
         )
 
 

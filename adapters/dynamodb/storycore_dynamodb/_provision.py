@@ -115,8 +115,10 @@ class Provisioner:
 
     async def differences(self) -> list[str]:
         """How the table differs from its definition in what ``ensure`` leaves as it is, one sentence each."""
-        table = await self._described()
-        return [] if table is None else differences(self._definition, table)
+        if (table := await self._described()) is None:
+            return []
+        expiry = await self._calls.send("DescribeTimeToLive", {}) if self._config.time_to_live else {}
+        return differences(self._definition, table, expiry.get("TimeToLiveDescription"))
 
     async def description(self) -> Definition:
         """The table as DescribeTable shows it."""

@@ -308,6 +308,18 @@ async def test_a_table_made_by_cloudformation_lacks_nothing_but_the_mark(server:
         assert (await store.health()).ok
 
 
+async def test_time_to_live_on_another_attribute_is_told(server: Mapping[str, object]) -> None:
+    """It is on, but removes nothing that has expired."""
+    config, _ = named(server, table="other-expiry")
+    service = client("dynamodb", server)
+    service.create_table(**table_definition(config))
+    service.update_time_to_live(
+        TableName="other-expiry", TimeToLiveSpecification={"Enabled": True, "AttributeName": "until"}
+    )
+    [sentence] = (await provisioned(config, dry_run=True)).differences
+    assert sentence.startswith("time to live looks at 'until', not 'ttl'; ")
+
+
 async def test_what_somebody_changed_by_hand_is_told_and_left(server: Mapping[str, object]) -> None:
     """An index of one's own and a stream of keys are differences; the index that was removed is something to do."""
     config, _ = named(server, table="changed-by-hand", time_to_live=False)
