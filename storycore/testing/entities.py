@@ -94,12 +94,12 @@ class EntityStoreSuite(
     async def test_it_agrees_with_the_reference(self, harness: Harness) -> None:
         """Any sequence of calls has the same results, and the same errors, as on the memory adapter."""
         machine = machine_for(harness, **self._lags)
-        await run_machine(machine, examples=_fitting(harness, self.machine_examples, 25), steps=self.machine_steps)
+        await run_machine(machine, examples=harness.fitting(self.machine_examples, 25), steps=self.machine_steps)
 
     async def test_a_long_trace_is_answered_like_the_reference(self, harness: Harness) -> None:
         """Hundreds of random steps in one place, with crashes, sweeps and passing time, are answered alike."""
         reference = Harness(PortName.ENTITIES, "memory", {}, harness.path / "reference")
-        steps = _fitting(harness, self.trace_steps, 200)
+        steps = harness.fitting(self.trace_steps, 200)
         report = await run_trace([reference, harness], seed=1, steps=steps, **self._lags)
         harness.count("steps of the trace", report.steps)
         assert (report.steps, set(report.stores)) == (steps, {"memory", harness.spec.name})
@@ -107,10 +107,3 @@ class EntityStoreSuite(
     @property
     def _lags(self) -> dict[str, float]:
         return {"index_lag_seconds": self.index_lag_seconds, "feed_lag_seconds": self.feed_lag_seconds}
-
-
-def _fitting(harness: Harness, wanted: int | None, usual: int) -> int:
-    """What is wanted, else the usual number, of which an adapter that brings a server gets a fifth."""
-    if wanted is not None:
-        return wanted
-    return usual if harness.spec.server is None else usual // 5

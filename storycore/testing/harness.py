@@ -86,6 +86,12 @@ class Harness:
         """Add to a number that the report of the run shows, for example of the steps of a machine."""
         self.counts[what] += number
 
+    def fitting(self, wanted: int | None, usual: int) -> int:
+        """What is wanted, else the usual number of tries, of which an adapter that brings a server gets a fifth."""
+        if wanted is not None:
+            return wanted
+        return usual if self._spec.server is None else max(1, usual // 5)
+
     def require(self, port: Any, feature: str) -> None:
         """Skip the rest of a test, visibly, when the opened adapter does not claim ``feature``."""
         if not port.capabilities.has(feature):
