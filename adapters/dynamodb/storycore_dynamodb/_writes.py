@@ -33,6 +33,9 @@ _MOST_CHANGES = 60
 _LARGE_BYTES = 300 * 1024
 """Beyond it the whole item is written: the parts of an update count against the item's limit of 400 KiB too."""
 
+_MOST_DOUBTS = 5
+"""How often a write is sent again whose answer was lost."""
+
 _ON_FAILURE = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
 
 
@@ -44,8 +47,8 @@ class _Step:
         operation: the service's name.
         request: its JSON object.
         now: at which present the condition is judged, in microseconds.
-        version: what the stored version will be; of a delete or a simple patch what it must not be above, for all
-            that this store knows.
+        version: an item with a lower one was there before this request was sent; 0: that cannot be told. Of a put it
+            is the version that will be stored.
     """
 
     operation: str
@@ -75,39 +78,56 @@ class Writer:
             StorycoreError: the write's condition failed, or the service did; the effect says what is known.
         """
         write_id = self._env.new_id()
-        doubt: StorycoreError | None = None
         stored: Item | None = None
         if isinstance(write, Patch) and not is_simple(write):
             stored = await self._read(write.key)
-            self._require(write, stored, doubt)
+            self._require(write, stored)
         for races in range(1, MOST_RACES + 1):
             step = self._step(write, write_id, stored)
             try:
                 return self._done(write, step, await self._calls.send(step.operation, step.request))
             except Refused as exc:
                 stored = exc.answer.get("Item")
-                if doubt is not None and _is_of(stored, write_id):
-                    return self._found(write, stored)
-                self._require(write, stored, doubt, cause=exc)
+                self._require(write, stored, cause=exc)
                 if isinstance(write, Delete):
                     return Written(key=write.key, version=None)
             except StorycoreError as exc:
                 if exc.effect is not Effect.UNKNOWN:
-                    raise _doubtful(exc, doubt) from exc
-                doubt = exc
-                found = await self._read_back(write.key, exc)
-                if _is_of(found, write_id) or (found is None and write == Delete(key=write.key)):
-                    return self._found(write, found)
-                if not self._may_repeat(write, step, found):
                     raise
+                return await self._settle(write, write_id, step, exc)
             if races > 1:
                 await self._calls.pause(min(races - 1, 4))
-        raise _doubtful(self._calls.raced(f"the write of the record ({write.key.pk!r}, {write.key.sk!r})"), doubt)
+        raise self._calls.raced(f"the write of the record ({write.key.pk!r}, {write.key.sk!r})")
 
-    def _step(self, write: Write, write_id: str, stored: Item | None) -> _Step:
+    async def _settle(self, write: Write, write_id: str, step: _Step, doubt: StorycoreError) -> Written:
+        """Find out whether a write was done whose answer was lost; where it was not, do it.
+
+        From here on each request demands that the item is still as it was read back, so it cannot undo what another
+        has written since.
+        """
+        for attempt in range(1, _MOST_DOUBTS + 1):
+            found = await self._read_back(write.key, doubt)
+            if _shows(found, write, write_id):
+                return self._found(write, found)
+            if not self._may_repeat(write, step, found):
+                break
+            await self._calls.pause(attempt)
+            step = self._step(write, write_id, found, is_pinned=True)
+            try:
+                return self._done(write, step, await self._calls.send(step.operation, step.request))
+            except Refused as exc:
+                if _shows(exc.answer.get("Item"), write, write_id):
+                    return self._found(write, exc.answer.get("Item"))
+                break
+            except StorycoreError as exc:
+                if exc.effect is not Effect.UNKNOWN:
+                    break
+        raise doubt
+
+    def _step(self, write: Write, write_id: str, stored: Item | None, *, is_pinned: bool = False) -> _Step:
         now = micros(self._env.clock.now())
         if isinstance(write, Put):
-            return self._put(write, write_id, now, stored)
+            return self._put(write, write_id, now, stored, is_pinned=is_pinned)
         if isinstance(write, Patch) and stored is not None:
             return self._patch_of(write, write_id, now, stored)
         if isinstance(write, Patch):
@@ -115,17 +135,17 @@ class Writer:
             request = {"Key": key_values(write.key), "ReturnValues": "ALL_NEW", **_ON_FAILURE, **expressions}
             return _Step("UpdateItem", request, now, Version(0))
         e = Expression()
-        condition = condition_of(e, write.when, now)
+        condition = pinned(e, stored) if is_pinned else condition_of(e, write.when, now)
         request = {"Key": key_values(write.key), "ReturnValues": "ALL_OLD", **_ON_FAILURE}
         unseen = Version(self._versions.present + 1)
         return _Step("DeleteItem", request | e.request(ConditionExpression=condition), now, unseen)
 
-    def _put(self, put: Put, write_id: str, now: int, stored: Item | None) -> _Step:
+    def _put(self, put: Put, write_id: str, now: int, stored: Item | None, *, is_pinned: bool) -> _Step:
         below = 0 if stored is None else number_of(stored["_v"])
         expected = put.when.version if isinstance(put.when, Matches) else 0
         version = Version(max(self._versions.next(below), expected + 1))  # an expectation alone is no version to keep
         e = Expression()
-        condition = condition_of(e, put.when, now, below=version)
+        condition = pinned(e, stored) if is_pinned else condition_of(e, put.when, now, below=version)
         item = item_of(put_record(put, version), write_id=write_id, written_at=now)
         request = {"Item": item, "ReturnValues": "ALL_OLD", **_ON_FAILURE, **e.request(ConditionExpression=condition)}
         return _Step("PutItem", request, now, version)
@@ -161,15 +181,13 @@ class Writer:
         created = isinstance(write, Put) and write.when == ABSENT
         return Written(key=write.key, version=record.version, created=created, record=record)
 
-    def _require(
-        self, write: Write, stored: Item | None, doubt: StorycoreError | None, *, cause: Exception | None = None
-    ) -> None:
+    def _require(self, write: Write, stored: Item | None, *, cause: Exception | None = None) -> None:
         """Raise the error with which the write is refused; nothing where it only lost a race."""
         if stored is not None:
             self._versions.saw(number_of(stored["_v"]))
         verdict = judged(write, stored, micros(self._env.clock.now()))
         if isinstance(verdict, StorycoreError):
-            raise (doubt or verdict) from cause
+            raise verdict from cause
 
     def _may_repeat(self, write: Write, step: _Step, found: Item | None) -> bool:
         """Whether the item that was read back shows that a write without an answer was not done.
@@ -179,8 +197,10 @@ class Writer:
         """
         if found is not None:
             self._versions.saw(number_of(found["_v"]))
+        if isinstance(judged(write, found, micros(self._env.clock.now())), StorycoreError):
+            return False
         if isinstance(write.when, Matches):
-            return live_version(found or {}, step.now) == write.when.version
+            return True
         if found is None:
             return isinstance(write, Put)
         return number_of(found["_v"]) < step.version
@@ -234,12 +254,8 @@ def change_request(old: Item, new: Item) -> tuple[str, dict[str, Any]]:
     return "UpdateItem", {"Key": {"pk": old["pk"], "sk": old["sk"]}, **expressions}
 
 
-def _is_of(item: Item | None, write_id: str) -> bool:
-    return item is not None and item.get("_w", {}).get("S") == write_id
-
-
-def _doubtful(error: StorycoreError, doubt: StorycoreError | None) -> StorycoreError:
-    """The error, but with the unknown effect of an earlier attempt."""
-    if doubt is not None:
-        error.effect = Effect.UNKNOWN
-    return error
+def _shows(item: Item | None, write: Write, write_id: str) -> bool:
+    """Whether what is stored shows that a write was done; that nothing is there is all that a plain delete wants."""
+    if item is None:
+        return write == Delete(key=write.key)
+    return bool(item.get("_w", {}).get("S") == write_id)

@@ -240,3 +240,25 @@ async def test_a_conflict_is_told_without_a_repetition(store: EntityStore, trans
     with pytest.raises(AlreadyExists):
         await store.write([put(2, when=ABSENT)])
     assert transport.sent == ["PutItem"]
+
+
+async def test_a_late_put_that_was_written_over_is_not_put_again(
+    store: EntityStore, transport: FaultyTransport, rival: EntityStore, harness: Harness
+) -> None:
+    """The first request arrives after it was read back, another writes over it: the repetition must not."""
+    await store.write([put(1)])
+    requests: list[Request] = []
+
+    async def held_back(send: Send, operation: str, request: Request) -> Answer:
+        requests.append(request)
+        return await lost_before(send, operation, request)
+
+    async def arrive_and_overwrite() -> None:
+        await transport.call("PutItem", requests[0])
+        harness.clock.advance(0.001)
+        await rival.write([put(9)])
+
+    transport.expect("PutItem", held_back, before(arrive_and_overwrite))
+    with pytest.raises(Unavailable) as caught:
+        await store.write([put(2)])
+    assert (caught.value.effect, await fields_of(store)) == (Effect.UNKNOWN, {"n": 9})
