@@ -33,7 +33,7 @@ _NOTHING = "The profile {} needs nothing in a cloud: `storycore init` creates wh
 def infrastructure(common: Common, form: str | None, existing: bool, drift: bool) -> int:
     """Show what the profile needs in a cloud: tables, indexes and policies. Creates nothing, and connects to nothing.
 
-    Only --drift connects, to compare; `storycore init` does what it calls missing.
+    Only --drift connects, to compare; `storycore init` does what it finds to do.
     """
     from storycore.infrastructure import declared, document
     from storycore.plugins import Plugins
