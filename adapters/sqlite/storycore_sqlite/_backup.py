@@ -7,19 +7,19 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from storycore.errors import AlreadyExists, InvalidArgument
-from storycore_sqlite._errors import translating
+from storycore.errors import AlreadyExists, Corrupt, InvalidArgument
+from storycore_sqlite._errors import translated, translating
 
 __all__ = ["copy_to"]
 
 _OWNER_ALONE = 0o600
 
 
-def copy_to(connection: sqlite3.Connection, target: Path, mark: str) -> None:
+def copy_to(connection: sqlite3.Connection, source: Path, target: Path, mark: str) -> None:
     """Write one snapshot of the database to ``target``: whole and on the disk, or not at all.
 
     Args:
-        connection: free to write, outside a transaction.
+        connection: to ``source``, free to write, outside a transaction.
         target: must not exist; its folder must.
         mark: makes the name of the unfinished file unique.
 
@@ -32,7 +32,7 @@ def copy_to(connection: sqlite3.Connection, target: Path, mark: str) -> None:
     with translating(target):
         try:
             unfinished.touch(mode=_OWNER_ALONE, exist_ok=False)
-            connection.execute("VACUUM INTO ?", (str(unfinished),))
+            _copy(connection, source, unfinished)
             _finish(unfinished)
             _name(unfinished, target)
         except FileExistsError as exc:
@@ -48,6 +48,14 @@ def _require_room(target: Path) -> None:
         raise InvalidArgument(f"The folder {target.parent} does not exist; make it, or choose another.")
     if target.exists():
         raise _exists(target)
+
+
+def _copy(connection: sqlite3.Connection, source: Path, unfinished: Path) -> None:
+    try:
+        connection.execute("VACUUM INTO ?", (str(unfinished),))
+    except sqlite3.Error as exc:
+        error = translated(exc, source)
+        raise (error if isinstance(error, Corrupt) else translated(exc, unfinished)) from exc
 
 
 def _exists(target: Path) -> AlreadyExists:

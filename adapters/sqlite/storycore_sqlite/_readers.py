@@ -128,7 +128,8 @@ class _Read:
         with self._lock:
             self._connection = None
         if connection.in_transaction:  # the interrupt hit the end of a snapshot
-            connection.execute("ROLLBACK")
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
         return outcome
 
     def abandon(self) -> None:

@@ -87,7 +87,8 @@ class SqliteStore(Lifecycle):
         """Write the whole database, as it is when this begins, to one new file; readers and writers go on meanwhile.
 
         Reached through ``port.native(SqliteEntityStore)``. The file is a database like the store's own: whole, flushed
-        to the disk, and readable by its owner alone. A call that fails or is cancelled leaves nothing behind.
+        to the disk, and readable by its owner alone. A call that fails leaves nothing behind; one that
+        is cancelled leaves nothing or, when it was just done, the whole file.
 
         Raises:
             AlreadyExists: there is a file at ``path``.
@@ -98,7 +99,8 @@ class SqliteStore(Lifecycle):
         copier = Readers("storycore-sqlite backup", 1, self._file.writer)
         await copier.start()
         try:
-            await self._through(copier, partial(copy_to, target=path, mark=self._env.new_id()))
+            copy = partial(copy_to, source=self._config.path, target=path, mark=self._env.new_id())
+            await self._through(copier, copy)
         finally:
             await copier.close()
 
