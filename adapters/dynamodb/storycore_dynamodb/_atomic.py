@@ -68,13 +68,13 @@ class AtomicWriter:
         for races in range(1, MOST_RACES + 1):
             now = micros(self._env.clock.now())
             stored = await self._reader.items([write.key for write in writes])
-            used = None if state is None else await self._used(state, now)
-            if used is not None:
-                return used
             verdicts = _verdicts(writes, stored, now)
             if _refused(verdicts):
                 stored = await self._at_one_moment(writes)
                 verdicts = _verdicts(writes, stored, now)
+            used = None if state is None else await self._used(state, now)
+            if used is not None:  # looked up after the records, so whoever used it before they were read is seen
+                return used
             plan = self._plan(writes, stored, verdicts, state, write_id, now)
             if await self._send(plan, writes, write_id):
                 return plan.results

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,7 +44,7 @@ class Calls:
         self._config = config
         self._env = env
         self._budget = Budget()
-        self._pace = Pace()
+        self._pace = Pace(time.monotonic)
         self._place = f"The table {config.table!r}"
 
     async def send(self, operation: str, request: Mapping[str, Any], *, repeatable: bool | None = None) -> Answer:
@@ -65,7 +66,8 @@ class Calls:
         attempt = 0
         while True:
             attempt += 1
-            await self._pace.wait()
+            if (wait := self._pace.turn()) > 0:
+                await asyncio.sleep(wait)
             try:
                 answer = await self.transport.call(operation, whole)
             except (Refused, Lost) as failure:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
+from collections.abc import Callable
 
 __all__ = ["Budget", "Pace", "pause_seconds"]
 
@@ -60,9 +60,13 @@ class Pace:
 
     After a throttle the rate falls to 70 % of what was measured, and grows back along a cubic curve (AWS SDKs:
     adaptive retry mode).
+
+    Args:
+        now: seconds on a clock that never goes back.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
         self._rate: float | None = None
         self._next_at = 0.0
         self._last_most = 0.0
@@ -71,15 +75,14 @@ class Pace:
         self._bucket = 0.0
         self._sent = 0
 
-    async def wait(self) -> None:
-        """Wait for this request's turn."""
+    def turn(self) -> float:
+        """How many seconds the next request has to wait."""
         if self._rate is None:
-            return
+            return 0.0
         now = self._now()
         turn = max(now, self._next_at)
         self._next_at = turn + 1 / self._rate
-        if turn > now:
-            await asyncio.sleep(turn - now)
+        return turn - now
 
     def succeeded(self) -> None:
         """Count an answer; the rate recovers."""
@@ -109,7 +112,3 @@ class Pace:
             self._measured = rate * _SMOOTHING + self._measured * (1 - _SMOOTHING)
             self._sent = 0
             self._bucket = bucket
-
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
