@@ -135,6 +135,8 @@ class Writer:
             request = {"Key": key_values(write.key), "ReturnValues": "ALL_NEW", **_ON_FAILURE, **expressions}
             return _Step("UpdateItem", request, now, Version(0))
         e = Expression()
+        if write.when == ABSENT:  # it removes nothing: what has expired is left to the sweep
+            stored, is_pinned = None, True
         condition = pinned(e, stored) if is_pinned else condition_of(e, write.when, now)
         request = {"Key": key_values(write.key), "ReturnValues": "ALL_OLD", **_ON_FAILURE}
         unseen = Version(self._versions.present + 1)
