@@ -14,6 +14,7 @@ from storycore.errors import AlreadyExists, PartialFailure, StorycoreError
 from storycore.memory.entities import MemoryEntityStore
 from storycore.ports.conditions import ABSENT, ANY, Matches, Version
 from storycore.ports.entities import (
+    Action,
     ChangePage,
     Check,
     Delete,
@@ -184,6 +185,19 @@ class ChecksWhatHasExpired(Faulty):
     def _refusal(self, write: Write) -> StorycoreError | None:
         is_there = write.key in self._records
         return None if isinstance(write, Check) and is_there and write.when != ABSENT else super()._refusal(write)
+
+
+class DeletesWhatHasExpired(Faulty):
+    """A delete that demands nothing live removes what has expired, and tells it as a delete."""
+
+    caught_by = "test_a_delete_leaves_what_has_expired_to_the_sweep"
+
+    def _apply(self, write: Write) -> Written:
+        stored = self._records.get(write.key)
+        if isinstance(write, Delete) and write.when == ABSENT and stored is not None:
+            del self._records[write.key]
+            self._tell(Action.DELETE, stored)
+        return super()._apply(write)
 
 
 class ReusesVersionsAfterASweep(Faulty):

@@ -275,7 +275,8 @@ class Agreement:
         for key in {key for side in self._sides for key in side.told}:
             told = [side.told.get(key, []) for side in self._sides]
             for side, of_key in zip(self._sides, told, strict=True):
-                assert [what for _, what in told[0]] == [what for _, what in of_key], f"{side.name} tells of {key}"
+                expected, actual = ([what for _, what in each] for each in (told[0], of_key))
+                assert expected == actual, f"of {key} {side.name} tells {actual} instead of {expected}"
             for versions in zip(*([version for version, _ in of_key] for of_key in told), strict=True):
                 assert versions in self._versions[key], f"the feed tells another version of {key}"
         for side in self._sides:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
+from typing import ClassVar
 
 import pytest
 
 from storycore.errors import NotFound, TransactionConflict, VersionConflict
-from storycore.ports.conditions import ABSENT, PRESENT, Matches, Version
-from storycore.ports.entities import Check, Delete, EntityStore, Key, Patch, QueryPlan, Segment, Write, Written
-from storycore.testing.entity_examples import P, content, find, key, put, walk, walk_segment, write
+from storycore.ports.conditions import ABSENT, ANY, PRESENT, Matches, Version
+from storycore.ports.entities import Action, Check, Delete, EntityStore, Key, Patch, QueryPlan, Segment, Write, Written
+from storycore.testing.entity_examples import P, content, find, key, put, walk, walk_changes, walk_segment, write
 from storycore.testing.harness import Harness
 
 __all__ = ["EntityExpiry"]
@@ -20,7 +22,13 @@ MINUTE = timedelta(minutes=1)
 
 @pytest.mark.asyncio
 class EntityExpiry:
-    """The part of the EntityStore suite in which time passes."""
+    """The part of the EntityStore suite in which time passes.
+
+    Args:
+        feed_lag_seconds: how long the tested adapter's feed may lag behind a write.
+    """
+
+    feed_lag_seconds: ClassVar[float] = 0.0
 
     async def test_a_record_is_there_until_the_instant_it_expires(self, store: EntityStore, harness: Harness) -> None:
         """One microsecond before ``expires_at`` it is present, at that instant it is absent."""
@@ -83,6 +91,22 @@ class EntityExpiry:
                 assert (error, None) == (type(reason), getattr(reason, "current", None)), form
         await write(store, Check(key=key("a"), when=ABSENT), put("b"), atomic=True)
         assert [record is not None for record in await store.get([key("a"), key("b")])] == [False, True]
+
+    @pytest.mark.parametrize("atomic", [False, True])
+    async def test_a_delete_leaves_what_has_expired_to_the_sweep(
+        self, store: EntityStore, harness: Harness, atomic: bool
+    ) -> None:
+        """It removes nothing and tells nothing, whatever it demands; the sweep finds the record and counts it."""
+        conditions = {"any": ANY, "absent": ABSENT}
+        await store.write([put(name, expires_at=harness.clock.now()) for name in conditions])
+        for name, when in conditions.items():
+            assert await write(store, Delete(key=key(name), when=when), atomic=atomic) == [
+                Written(key=key(name), version=None)
+            ]
+        if store.capabilities.has("entities.changes"):
+            await asyncio.sleep(self.feed_lag_seconds)
+            assert [change.action for change in await walk_changes(store)] == [Action.PUT, Action.PUT]
+        assert await store.expire(harness.clock.now()) == 2
 
     async def test_versions_go_on_across_expiry(self, store: EntityStore, harness: Harness) -> None:
         """A record that expired, swept or not, is followed by higher versions only, so an old one never matches."""

@@ -176,5 +176,7 @@ def _detail(report: pytest.TestReport) -> str:
 
 
 def _reason(report: pytest.TestReport) -> str:
+    if known := getattr(report, "wasxfail", ""):
+        return f"expected to fail: {known}"
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     return reason.removeprefix("Skipped: ")

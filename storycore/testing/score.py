@@ -13,7 +13,7 @@ from storycore.ports.lifecycle import PortName
 __all__ = ["FAULTY_STORES"]
 
 FAULTY_STORES: Mapping[PortName, int] = {
-    PortName.ENTITIES: 98,
+    PortName.ENTITIES: 99,
     PortName.CACHE: 28,
     PortName.VECTORS: 30,
     PortName.BLOBS: 44,

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 from storycore.plugins import Adapter, Plugins
 
-__all__ = ["served"]
+__all__ = ["OWN", "divergence", "served"]
+
+OWN = "own"
+"""Stands for the server that an adapter brings."""
 
 _Settings = Mapping[str, object]
 _RUNNING = pytest.StashKey[dict[str, _Settings | Exception]]()
@@ -34,6 +40,27 @@ def served(adapter: str | Adapter, config: pytest.Config) -> Mapping[str, object
     if isinstance(found, Exception):
         raise found
     return found
+
+
+def divergence(adapter: str | Adapter, names: Collection[str], *, emulator: str = OWN) -> str | None:
+    """What a server is known to do differently from its service in a test; ``None``: nothing.
+
+    It is told by ``divergences.toml`` beside the module of the adapter's server: ``server`` names the one that the
+    adapter brings, and each ``[[divergence]]`` has ``emulator``, ``version``, ``test``, ``differs`` and ``reason``.
+
+    Args:
+        adapter: an adapter, or the name of an installed one.
+        names: of the test, with and without its parameter.
+        emulator: which server; ``OWN``: the one that the adapter brings.
+    """
+    spec = adapter if isinstance(adapter, Adapter) else Plugins().adapter(adapter)
+    if spec.server is None:
+        return None
+    file = Path(str(import_module(spec.server.partition(":")[0]).__file__)).with_name("divergences.toml")
+    known = tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    wanted = known.get("server", "") if emulator == OWN else emulator
+    rows = [row for row in known.get("divergence", []) if row["emulator"] == wanted and row["test"] in names]
+    return f"{wanted} {rows[0]['version']}: {rows[0]['differs']}" if rows else None
 
 
 def _started(spec: Adapter, config: pytest.Config) -> _Settings | Exception:
