@@ -68,7 +68,10 @@ def open_embedder(config, env):
         info = AdapterInfo("acme_served")
 
     note(f"{config.endpoint} {config.table}")
-    return Served(16)
+    made = Served(16)
+    if "ACME_ODD" in os.environ:
+        made.native = lambda kind: made
+    return made
 """
 _TESTS = """
 from storycore.testing.embeddings import EmbedderSuite
@@ -165,6 +168,35 @@ def test_a_server_that_does_not_start_is_tried_once(place: Place) -> None:
     done = _pytest(place, "-k", "TestOne and (closed or twice)", ACME_BROKEN="1")
     assert (done.returncode, done.stdout.count("ConfigError: pip install acme-server") >= 2) == (1, True)
     assert place.diary == ["started"]
+
+
+_KNOWN = """
+server = "acme-server"
+
+[[divergence]]
+emulator = "acme-server"
+version = "1"
+test = "test_an_unknown_raw_client_is_unsupported"
+differs = "It gives whatever it is asked for."
+reason = "The service refuses it."
+"""
+
+
+def test_what_a_server_is_known_to_do_differently_is_expected(place: Place) -> None:
+    """The test is expected to fail with the reason, and the rest of the contract is held."""
+    (place.folder / "divergences.toml").write_text(_KNOWN)
+    command = ["storycore", "conformance", "embeddings", "--adapter", "acme_served", "--json"]
+    report = json.loads(place.run(*command, ACME_ODD="1").stdout)
+    expected = "expected to fail: acme-server 1: It gives whatever it is asked for."
+    assert (report["held"], [each["reason"] for each in report["skipped"]]) == (True, [expected])
+
+
+def test_a_divergence_that_is_no_longer_true_fails(place: Place) -> None:
+    """So that it is removed."""
+    (place.folder / "divergences.toml").write_text(_KNOWN)
+    done = _pytest(place, "-k", "TestOne and raw_client")
+    assert (done.returncode, "XPASS(strict)" in done.stdout) == (1, True)
+    assert _pytest(place, "-k", "TestReal and raw_client").returncode == 0
 
 
 def test_the_command_starts_the_server_itself(place: Place) -> None:

@@ -47,7 +47,7 @@ def conformance(common: Common, port: str, adapter: str | None, url: str | None,
     options = stated_options(PortSettings(adapter=chosen, url=url or ""), spec, name)
     _demand_places(spec, options)
     with console(stderr=True).status(f"Proving {name} of {chosen} …"), _served(spec, url) as place:
-        report = prove(name, chosen, {**place, **options}, steps=steps)
+        report = prove(name, chosen, {**place, **options}, steps=steps, emulator="" if url else "own")
     if common.as_json:
         print_json(report)
     else:

@@ -38,11 +38,15 @@ def dev(common: Common, adapter: str, port: int) -> None:
         raise InvalidArgument(f"The adapter {adapter!r} brings no service to run; it needs none, or a real one.")
     with spec.serving(port=port) as place:
         settings = {**_required(spec), **place}
-        if common.as_json:
-            print_json({"adapter": adapter, "settings": settings})
-        else:
-            _show(spec, settings)
-        _wait()
+        try:
+            if common.as_json:
+                print_json({"adapter": adapter, "settings": settings})
+            else:
+                _show(spec, settings)
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            click.echo("Stopped.", err=True)
 
 
 def _required(spec: Adapter) -> dict[str, object]:
@@ -59,11 +63,3 @@ def _show(spec: Adapter, settings: Mapping[str, object]) -> None:
         click.echo(f"{port} = {{ {listed} }}")
     click.echo(f"\nThen: storycore init --profile {spec.name}")
     click.echo(f"The service of {spec.name} runs until Ctrl-C, and forgets everything then.")
-
-
-def _wait() -> None:
-    try:
-        while True:
-            time.sleep(3600)
-    except KeyboardInterrupt:
-        click.echo("Stopped.", err=True)

@@ -35,11 +35,7 @@ _TEST = '''from {module} import {suite}
 class TestConformance({suite}):
     """{adapter} keeps the contract of {port}."""
 
-    adapter = {adapter!r}
-    options = {options!r}
-    serve = False
-{sizes}'''
-_SIZES = "    trace_steps = {steps}\n"
+{attributes}'''
 _PYTEST_RAN = (0, 1)
 _TAIL_CHARS = 3000
 
@@ -53,7 +49,9 @@ def demand_kit() -> None:
         )
 
 
-def prove(port: PortName, adapter: str, options: Mapping[str, object], *, steps: int | None = None) -> dict[str, Any]:
+def prove(
+    port: PortName, adapter: str, options: Mapping[str, object], *, steps: int | None = None, emulator: str = ""
+) -> dict[str, Any]:
     """Run the suite of ``port`` over an installed adapter and return the kit's report.
 
     Args:
@@ -61,20 +59,24 @@ def prove(port: PortName, adapter: str, options: Mapping[str, object], *, steps:
         adapter: the name of an installed adapter.
         options: its settings.
         steps: how long the random trace over an entity store is; ``None``: as long as the suite says.
+        emulator: ``"own"`` where the settings lead to the server that the adapter brings.
 
     Raises:
         StorycoreError: the run ended without a report; the message holds the end of what it printed.
     """
+    attributes = {"adapter": adapter, "options": dict(options), "serve": False, "emulator": emulator}
+    if steps is not None:
+        attributes["trace_steps"] = steps
     with tempfile.TemporaryDirectory(prefix="storycore-kit-", ignore_cleanup_errors=True) as folder:
-        return _flat(_ran(port, adapter, options, steps, Path(folder)), port, adapter)
+        return _flat(_ran(port, attributes, Path(folder)), port, adapter)
 
 
-def _ran(port: PortName, adapter: str, options: Mapping[str, object], steps: int | None, place: Path) -> dict[str, Any]:
+def _ran(port: PortName, attributes: Mapping[str, object], place: Path) -> dict[str, Any]:
     """Write the test, run it, and return what the report plugin wrote."""
     module, suite = SUITES[port]
-    sizes = "" if steps is None else _SIZES.format(steps=steps)
-    named = {"module": module, "suite": suite, "adapter": adapter, "port": str(port)}
-    test = _TEST.format(**named, options=dict(options), sizes=sizes)
+    lines = "".join(f"    {name} = {value!r}\n" for name, value in attributes.items())
+    named = {"module": module, "suite": suite, "adapter": attributes["adapter"], "port": str(port)}
+    test = _TEST.format(**named, attributes=lines)
     (place / "test_conformance.py").write_text(test, encoding="utf-8")
     (place / "pytest.ini").write_text(_SETTINGS, encoding="utf-8")
     done = _pytest(place)

@@ -1,8 +1,7 @@
-"""The local DynamoDB that all tests of this folder share, an empty place on it for each test, and where it differs."""
+"""The local DynamoDB that all tests of this folder share, and an empty place on it for each test."""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -62,14 +61,3 @@ async def rival(harness: Harness, store: EntityStore) -> AsyncIterator[EntitySto
     await made.open()
     yield made
     await made.close()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Expect the tests to fail that show how an emulator differs from DynamoDB, and tell when they no longer do."""
-    known = tomllib.loads(Path(__file__).with_name("divergences.toml").read_text(encoding="utf-8"))
-    reasons = {(row["emulator"], row["test"]): row["differs"] for row in known.get("divergence", [])}
-    for item in items:
-        emulator = getattr(getattr(item, "cls", None), "emulator", "ministack")
-        for name in {item.name, getattr(item, "originalname", item.name)}:
-            if (emulator, name) in reasons and item.path.is_relative_to(Path(__file__).parent):
-                item.add_marker(pytest.mark.xfail(reason=f"{emulator}: {reasons[emulator, name]}", strict=True))

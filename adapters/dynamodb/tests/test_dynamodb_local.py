@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import ClassVar
 
 import pytest
 
@@ -17,7 +19,7 @@ class TestDynamodbLocalEntities(EntityStoreSuite):
     """The EntityStore contract on AWS DynamoDB Local."""
 
     adapter = "dynamodb"
-    options = {
+    options: ClassVar[Mapping[str, object]] = {
         "endpoint_url": _ADDRESS,
         "region": "us-east-1",
         "access_key_id": "test",
