@@ -74,7 +74,7 @@ class BotoTransport:
 
     async def _run(self, work: Callable[[], T]) -> T:
         if self._threads is None:
-            raise Lost("the connection is closed", effect=Effect.NONE)
+            raise Refused("Closed", "the connection is closed")
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         except (vendor.ClientError, vendor.BotoCoreError) as exc:

@@ -102,10 +102,10 @@ class Calls:
         await asyncio.sleep(pause_seconds(attempt, base_seconds=base, choose=self._env.random, asked=asked))
 
     async def left_over(self, attempt: int) -> None:
-        """Pause because the service answered only in part; the attempts that brought nothing count.
+        """Pause because the service has processed nothing, for the time of this number in a row.
 
         Raises:
-            Throttled: there have been too many of them.
+            Throttled: that was too often.
         """
         self._pace.throttled()
         if attempt >= self._config.max_attempts or not self._budget.take(silent=False):

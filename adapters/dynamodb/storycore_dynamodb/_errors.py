@@ -70,6 +70,7 @@ _TABLE: Mapping[str, tuple[type[StorycoreError], Treatment, str]] = MappingProxy
             Treatment.FINAL,
             "give access_key_id and secret_access_key, a profile_name, or the machine a role",
         ),
+        "Closed": (Unavailable, Treatment.FINAL, "open the store again"),
         "NoRegion": (ConfigError, Treatment.FINAL, "give region in the profile, or set AWS_REGION"),
         "ResourceNotFoundException": (NotProvisioned, Treatment.FINAL, "run `storycore init` or ensure()"),
         "TableNotFoundException": (NotProvisioned, Treatment.FINAL, "run `storycore init` or ensure()"),

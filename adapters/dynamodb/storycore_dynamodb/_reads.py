@@ -130,8 +130,8 @@ class Reader:
             items = answer.get("Responses", {}).get(table, ())
             found |= {key_of(item): item for item in items}
             asked = answer.get("UnprocessedKeys") or {}
-            if asked:
-                attempt = 1 if items else attempt + 1
+            attempt = 0 if items else attempt + 1
+            if asked and attempt:  # what came with items was cut for its size (BatchGetItem: 16 MB)
                 await self._calls.left_over(attempt)
         return found
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from importlib.metadata import version
 
-from storycore.errors import StorycoreError
+from storycore.errors import StorycoreError, Unavailable
 from storycore.ports.capabilities import Capabilities, Durability, Guarantees, Support
 from storycore.ports.entities import (
     ChangePage,
@@ -98,12 +99,15 @@ class DynamodbEntityStore(Lifecycle):
                     await self._connect(undo)
                     self._versions.saw(await self._provisioner.require_usable())
                     undo.pop_all()
+                self._owner = os.getpid()
                 self._opened = True
 
     async def ensure(self, *, dry_run: bool = False) -> Provision:
         """Make the table, or what it lacks: indexes, stream, time to live, continuous backups, the layout's mark."""
         async with AsyncExitStack() as stack:
-            if not self._opened:
+            if self._opened:
+                self._require_open()
+            else:
                 await stack.enter_async_context(self._opening)
                 await self._connect(stack)
             actions = await self._provisioner.ensure(dry_run=dry_run)
@@ -134,6 +138,8 @@ class DynamodbEntityStore(Lifecycle):
         if self._opened:
             self._opened = False
             self._natives = ()
+            if os.getpid() != self._owner:
+                return
             try:
                 if (version_ahead := self._versions.ahead) is not None:
                     with suppress(StorycoreError):  # without the mark, versions rest on the clock, as they did
@@ -183,6 +189,14 @@ class DynamodbEntityStore(Lifecycle):
         if not self._config.sweeps:
             return 0
         return await self._sweeper.sweep(micros(min(now, self._env.clock.now())), budget)
+
+    def _require_open(self) -> None:
+        super()._require_open()
+        if os.getpid() != self._owner:  # a child has none of its parent's threads, and would wait for ever
+            raise Unavailable(
+                f"The table {self._config.table!r} was opened before this process was forked; "
+                "open a store of its own in each process."
+            )
 
     async def _outcome(self, write: Write) -> Written | StorycoreError:
         try:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+import warnings
 from pathlib import Path
 
 import pytest
 from botocore.client import BaseClient
 from pydantic import ValidationError
+from storycore_dynamodb._boto import BotoTransport
+from storycore_dynamodb._calls import Calls
 from storycore_dynamodb.config import DynamodbConfig
 from storycore_dynamodb.entities import open_entities
 
 from storycore.errors import AccessDenied, ConfigError, Effect, Unavailable
-from storycore.ports.entities import Key, Put
+from storycore.ports.entities import EntityStore, Key, Put
 from storycore.ports.environment import Environment
 from storycore.testing.harness import Harness
 
@@ -97,3 +101,39 @@ def test_settings_do_not_show_their_secret() -> None:
     """Neither as text nor in the place of the store."""
     config = DynamodbConfig(table="none", region="eu-central-1", **KEYS)
     assert "a-secret-word" not in f"{config!r} {open_entities(config, Environment()).info}"
+
+
+async def test_a_forked_child_hears_that_the_store_is_not_its_own(harness: Harness) -> None:
+    """It has none of the store's threads, so every call is Unavailable instead of waiting for ever."""
+    store: EntityStore = await harness.started()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        os._exit(_in_child(store))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert await store.get([Key("p", "a")]) == [None]
+    await store.close()
+
+
+def _in_child(store: EntityStore) -> int:
+    """How many of the calls did anything but refuse; none of them waits before it does."""
+    wrong = 0
+    for call in (store.get([Key("p", "a")]), store.write([Put(key=Key("p", "a"), kind="k")]), store.ensure()):
+        try:
+            call.send(None)
+        except Unavailable:
+            continue
+        wrong += 1
+    return wrong
+
+
+async def test_a_call_after_closing_fails_at_once(harness: Harness) -> None:
+    """A request that finds the connection closed under it is not sent again and again."""
+    config = DynamodbConfig.model_validate(harness.settings(retry_base_ms=10_000))
+    transport = BotoTransport(config)
+    calls = Calls(transport, config, Environment())
+    await transport.open()
+    await transport.close()
+    with pytest.raises(Unavailable, match="open the store again"):
+        await asyncio.wait_for(calls.send("DescribeTable", {}), timeout=1)
