@@ -9,4 +9,3 @@ class TestDynamodbEntities(EntityStoreSuite):
     """The EntityStore contract on a DynamoDB table."""
 
     adapter = "dynamodb"
-    feed_retention = None

@@ -27,5 +27,4 @@ class TestDynamodbLocalEntities(EntityStoreSuite):
     }
     serve = False
     emulator = "dynamodb-local"
-    feed_retention = None
     machine_examples = 5
