@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 from storycore_dynamodb._calls import Calls
@@ -33,11 +34,10 @@ class Sweeper:
         start: Item | None = None
         while removed < budget:
             answer = await self._calls.send("Scan", self._request(at, start))
-            for item in answer.get("Items", ()):
-                if not is_record(item):
-                    await self._remove_own(item, at)
-                elif removed < budget:
-                    removed += await self._remove(item, at)
+            items = answer.get("Items", ())
+            due = [item for item in items if is_record(item)][: budget - removed]
+            removed += sum(await asyncio.gather(*(self._remove(item, at) for item in due)))
+            await asyncio.gather(*(self._delete(item, at) for item in items if not is_record(item)))
             start = answer.get("LastEvaluatedKey")
             if not start:
                 break
@@ -52,22 +52,30 @@ class Sweeper:
 
     async def _remove(self, item: Item, at: int) -> bool:
         """Mark a record and remove it; ``False`` when somebody has written it since."""
-        key = {"pk": item["pk"], "sk": item["sk"]}
+        e = Expression()
+        mark = f"SET {e.name(GONE)} = {e.value({'BOOL': True})}"
+        request = e.request(UpdateExpression=mark, ConditionExpression=_still(e, item, at))
         try:
-            for operation, clause in (("UpdateItem", "SET"), ("DeleteItem", "")):
-                e = Expression()
-                update = f"SET {e.name(GONE)} = {e.value({'BOOL': True})}" if clause else ""
-                same = f"{e.name('_v')} = {e.value(item['_v'])} AND {e.name('_x')} <= {e.value(number(at))}"
-                expressions = e.request(UpdateExpression=update, ConditionExpression=same)
-                await self._calls.send(operation, {"Key": key, **expressions}, repeatable=True)
+            await self._calls.send("UpdateItem", {"Key": _key(item), **request}, repeatable=True)
+        except Refused:
+            return False
+        return await self._delete(item, at)
+
+    async def _delete(self, item: Item, at: int) -> bool:
+        e = Expression()
+        request = e.request(ConditionExpression=_still(e, item, at))
+        try:
+            await self._calls.send("DeleteItem", {"Key": _key(item), **request}, repeatable=True)
         except Refused:
             return False
         return True
 
-    async def _remove_own(self, item: Item, at: int) -> None:
-        e = Expression()
-        expired = e.request(ConditionExpression=f"{e.name('_x')} <= {e.value(number(at))}")
-        try:
-            await self._calls.send("DeleteItem", {"Key": {"pk": item["pk"], "sk": item["sk"]}, **expired})
-        except Refused:
-            return
+
+def _still(e: Expression, item: Item, at: int) -> str:
+    """The item has expired and, if it is a record, is the one that was found."""
+    expired = f"{e.name('_x')} <= {e.value(number(at))}"
+    return f"{e.name('_v')} = {e.value(item['_v'])} AND {expired}" if "_v" in item else expired
+
+
+def _key(item: Item) -> dict[str, Any]:
+    return {"pk": item["pk"], "sk": item["sk"]}
