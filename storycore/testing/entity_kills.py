@@ -22,7 +22,7 @@ from storycore.testing.processes import Child, Line, child
 __all__ = ["EntityKills"]
 
 HERE: Final = "storycore.testing.entity_kills"
-WRITERS: Final[tuple[str, ...]] = ("u", "v", "w")
+WRITERS: Final = tuple("uvw")
 ROUNDS_IN_ONE_PLACE: Final = 20
 _KINDS: Final = 4
 _ATOMIC: Final = 2
