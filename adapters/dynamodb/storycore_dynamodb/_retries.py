@@ -12,7 +12,9 @@ _LONGEST_PAUSE_SECONDS = 5.0
 _SLOWED_TO = 0.7
 _GROWTH = 0.4
 _SMOOTHING = 0.8
-_SLOWEST = 0.5
+_SLOWEST = 20.0
+"""Requests a second; a store that sends no more is not what the service complains of, and its pauses suffice."""
+
 _HALF_SECOND = 0.5
 
 
