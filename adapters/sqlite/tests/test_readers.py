@@ -95,11 +95,15 @@ async def test_a_cancelled_read_that_runs_is_interrupted(readers: Readers) -> No
     """A read without end stops when its caller goes; its reader serves the next, and holds no old snapshot."""
     began = threading.Event()
 
-    def endless(connection: sqlite3.Connection) -> object:
-        connection.execute("BEGIN")
+    def begun() -> int:
         began.set()
+        return 1
+
+    def endless(connection: sqlite3.Connection) -> object:
+        connection.create_function("begun", 0, begun)
+        connection.execute("BEGIN")
         try:
-            return connection.execute(ENDLESS).fetchone()
+            return connection.execute(ENDLESS.replace("VALUES (1)", "VALUES (begun())")).fetchone()
         finally:
             connection.execute("COMMIT")
 
