@@ -57,11 +57,14 @@ def story(n: int) -> Story:
         user_id="u1",
         session_id=f"session{n:012d}",
         title="The falls of the James",
-        content=" ".join([str(n), *[_TEXT] * 6]),
-        tags={"river", "richmond", "history"},
+        content=" ".join([str(n), *[_TEXT] * 8]),
+        tags={"river", "richmond", "history", "canal"},
         generation=GenerationMetrics(model="large", seconds=1.25, prompt_tokens=210, completion_tokens=640),
-        revision=2,
-        versions=[StoryVersion(revision=1, title="Falls", content="short", word_count=1, replaced_at=at)],
+        revision=3,
+        versions=[
+            StoryVersion(revision=r, title="Falls", content="short", word_count=1, replaced_at=at, note="edit")
+            for r in (1, 2)
+        ],
         views=n * 7,
         created_at=at,
         updated_at=at,

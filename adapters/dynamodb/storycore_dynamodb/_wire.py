@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 from storycore.errors import Corrupt
 from storycore.ports.conditions import Version
 from storycore.ports.entities import INDEX_SLOTS, FieldValue, Key, Record
-from storycore.ports.index_order import index_place
+from storycore.ports.index_order import index_place, index_prefix
 from storycore.ports.item_size import item_size
 
 __all__ = [
@@ -50,9 +50,14 @@ RESERVED_PK: Final = "\0storycore"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OWN = frozenset({"pk", "sk", "ttl", "d", *(f"g{n}{part}" for n in range(1, INDEX_SLOTS + 1) for part in ("pk", "sk"))})
-_INDEXED = tuple((slot, f"g{slot}pk", f"g{slot}sk") for slot in range(1, INDEX_SLOTS + 1))
+_PARTS = _OWN | {"_k", "_v", "_w", "_at", "_s", "_x", "_f", "_d"}
+_INDEX_NAMES = {slot: (f"g{slot}pk", f"g{slot}sk") for slot in range(1, INDEX_SLOTS + 1)}
+_NO_KEY = Key("", "")
+_ENVELOPE_BYTES = item_size(Record(key=_NO_KEY, kind="", version=Version(1)))
+_INDEX_NAMES_BYTES = 8
+_NUMBER_BYTES = 22
+_PLAIN = 10**38
 _WIDE = Context(prec=400)
-_PLAIN_DIGITS = 38
 _ESCAPED = re.compile("\1([\1\2])")
 _NONE: frozenset[str] = frozenset()
 
@@ -65,24 +70,26 @@ def item_of(record: Record, *, write_id: str, written_at: int) -> dict[str, Attr
         write_id: of the write that stores it.
         written_at: microseconds since 1970.
     """
+    key, kind, body = record.key, record.kind, record.body
     item: dict[str, AttributeValue] = {
-        "pk": {"S": record.key.pk},
-        "sk": {"S": record.key.sk},
-        "_k": {"S": record.kind},
+        "pk": {"S": key.pk},
+        "sk": {"S": key.sk},
+        "_k": {"S": kind},
         "_v": {"N": str(record.version)},
         "_w": {"S": write_id},
         "_at": {"N": str(written_at)},
-        "_s": {"N": str(item_size(record))},
     }
+    size = _ENVELOPE_BYTES + _length(key.pk) + _length(key.sk) + _length(kind) + len(body)
     if record.expires_at is not None:
         item["_x"] = number(micros(record.expires_at))
         item["ttl"] = number(seconds_after(record.expires_at))
-    if record.body:
-        item["d"] = body_value(record.body)
+    if body:
+        item["d"] = body_value(body)
     if record.index_keys:
-        item.update(index_attributes(record.index_keys, record.key))
+        size += _add_indexes(item, record.index_keys, key)
     if record.fields:
-        _add_fields(item, record.fields)
+        size += _add_fields(item, record.fields)
+    item["_s"] = {"N": str(size)}
     return item
 
 
@@ -100,7 +107,9 @@ def record_of(item: Item) -> Record:
             version=Version(int(item["_v"]["N"])),
             expires_at=None if expiry is None else moment(int(expiry["N"])),
             index_keys={
-                slot: Key(item[pk]["S"], index_sk_of(item[sk]["S"])) for slot, pk, sk in _INDEXED if pk in item
+                slot: Key(item[pk]["S"], index_sk_of(item[sk]["S"]))
+                for slot, (pk, sk) in _INDEX_NAMES.items()
+                if pk in item
             },
             fields=_fields_of(item),
             body=_body_of(item.get("d")),
@@ -130,15 +139,13 @@ def key_of(item: Item) -> Key:
 def index_attributes(index_keys: Mapping[int, Key], key: Key) -> dict[str, AttributeValue]:
     """The attributes under which the indexes list a record, in the order (index sk, pk, sk)."""
     values: dict[str, AttributeValue] = {}
-    for slot, index_key in index_keys.items():
-        values[f"g{slot}pk"] = {"S": index_key.pk}
-        values[f"g{slot}sk"] = {"S": index_place(index_key, key)}
+    _add_indexes(values, index_keys, key)
     return values
 
 
 def index_sk_of(place: str) -> str:
     """The index sort key that a place made by ``index_place`` begins with."""
-    escaped = place.partition("\0")[0]
+    escaped = place[: place.index("\0")]
     return _ESCAPED.sub(lambda found: "\0" if found[1] == "\1" else "\1", escaped) if "\1" in escaped else escaped
 
 
@@ -160,12 +167,13 @@ def attribute_value(value: FieldValue) -> AttributeValue:
 
 def number(value: int | float | Decimal) -> AttributeValue:
     """A number, exactly; a float by its shortest text."""
-    digits = repr(value) if isinstance(value, float) else str(value)
+    if not value:
+        return {"N": "0"}
     if isinstance(value, float):
-        return {"N": digits if value else "0"}
-    if len(digits) > _PLAIN_DIGITS or isinstance(value, Decimal):
-        digits = str(_WIDE.create_decimal(value).normalize(_WIDE)) if value else "0"
-    return {"N": digits}
+        return {"N": repr(value)}
+    if isinstance(value, int) and -_PLAIN < value < _PLAIN:
+        return {"N": str(value)}
+    return {"N": str(_WIDE.create_decimal(value).normalize(_WIDE))}
 
 
 def string_set(members: Iterable[str]) -> AttributeValue:
@@ -175,7 +183,7 @@ def string_set(members: Iterable[str]) -> AttributeValue:
 
 def number_of(value: AttributeValue) -> int:
     """A whole number."""
-    digits = str(value["N"])
+    digits: str = value["N"]
     try:
         return int(digits)
     except ValueError:
@@ -206,19 +214,56 @@ def seconds_after(at: datetime) -> int:
     return -(-micros(at) // 1_000_000)
 
 
-def _add_fields(item: dict[str, AttributeValue], fields: Mapping[str, FieldValue]) -> None:
-    floats: list[str] = []
-    decimals: list[str] = []
+def _add_indexes(item: dict[str, AttributeValue], index_keys: Mapping[int, Key], key: Key) -> int:
+    """Add the attributes of the indexes; returns their size in bytes."""
+    size = 0
+    rest = index_place(_NO_KEY, key)
+    for slot, index_key in index_keys.items():
+        place = index_prefix(index_key.sk) + rest
+        pk_name, sk_name = _INDEX_NAMES[slot]
+        item[pk_name] = {"S": index_key.pk}
+        item[sk_name] = {"S": place}
+        size += _INDEX_NAMES_BYTES + _length(index_key.pk) + _length(place)
+    return size
+
+
+def _add_fields(item: dict[str, AttributeValue], fields: Mapping[str, FieldValue]) -> int:
+    """Add the promoted fields; returns at least their size in bytes. The usual types are told without asking twice."""
+    size = _length("".join(fields))
+    told: dict[str, list[str]] = {}
     for name, value in fields.items():
-        item[attribute_name(name)] = attribute_value(value)
-        if isinstance(value, float):
-            floats.append(name)
-        elif isinstance(value, Decimal):
-            decimals.append(name)
-    if floats:
-        item["_f"] = string_set(floats)
-    if decimals:
-        item["_d"] = string_set(decimals)
+        attribute = name if name not in _OWN and name[0] != "~" else f"~{name}"
+        if type(value) is str:
+            item[attribute] = {"S": value}
+            size += len(value) if value.isascii() else _length(value)
+        elif type(value) is int and -_PLAIN < value < _PLAIN:
+            item[attribute] = {"N": str(value)}
+            size += _NUMBER_BYTES
+        else:
+            item[attribute] = attribute_value(value)
+            size += _size_of(value)
+            if (list_ := _list_of(value)) is not None:
+                told.setdefault(list_, []).append(name)
+                size += _length(name)
+    for list_, names in told.items():
+        item[list_] = string_set(names)
+    return size
+
+
+def _list_of(value: FieldValue) -> str | None:
+    """The attribute that names the fields of a type which a number alone does not tell."""
+    return "_f" if isinstance(value, float) else "_d" if isinstance(value, Decimal) else None
+
+
+def _size_of(value: FieldValue) -> int:
+    """At least the size of a value, in bytes."""
+    if isinstance(value, str):
+        return _length(value)
+    return sum(map(_length, value)) if isinstance(value, frozenset) else _NUMBER_BYTES
+
+
+def _length(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _fields_of(item: Item) -> dict[str, FieldValue]:
@@ -226,18 +271,26 @@ def _fields_of(item: Item) -> dict[str, FieldValue]:
     decimals = item["_d"]["SS"] if "_d" in item else _NONE
     fields: dict[str, FieldValue] = {}
     for attribute, value in item.items():
-        if attribute[0] == "_" or attribute in _OWN:
+        if attribute in _PARTS:
             continue
-        name = attribute[1:] if attribute[0] == "~" else attribute
-        ((kind, held),) = value.items()
-        if kind == "N":
-            fields[name] = float(held) if name in floats else Decimal(held) if name in decimals else number_of(value)
-        elif kind == "SS":
-            fields[name] = frozenset(held)
-        elif kind in ("S", "BOOL"):
-            fields[name] = held
+        name = attribute
+        if attribute[0] in "_~":
+            if attribute[0] == "_":
+                continue
+            name = attribute[1:]
+        if "S" in value:
+            fields[name] = value["S"]
+        elif "N" in value:
+            digits = value["N"]
+            fields[name] = (
+                float(digits) if name in floats else Decimal(digits) if name in decimals else number_of(value)
+            )
+        elif "SS" in value:
+            fields[name] = frozenset(value["SS"])
+        elif "BOOL" in value:
+            fields[name] = value["BOOL"]
         else:
-            raise ValueError(f"field {name!r} is of type {kind}")
+            raise ValueError(f"field {name!r} is of type {', '.join(value)}")
     return fields
 
 

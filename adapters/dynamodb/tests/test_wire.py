@@ -100,6 +100,14 @@ def test_an_item_is_not_larger_than_its_record_counts(record: Record) -> None:
     assert size_of(item) <= item_size(record) + 3 * len(record.fields)
 
 
+@KEEN
+@given(RECORDS)
+def test_an_item_says_at_least_its_size(record: Record) -> None:
+    """What the item tells of its size is no less than the port counts, and more by the room of its numbers alone."""
+    item = item_of(record, write_id="w", written_at=1)
+    assert item_size(record) <= int(item["_s"]["N"]) <= item_size(record) + 21 * len(record.fields)
+
+
 @pytest.mark.parametrize(
     ("body", "kind"), [(b'{"title": "\xc3\xa9"}', "S"), (b"\xff\x00", "B"), (b"\0", "S"), (b"\xed\xa0\x80", "B")]
 )
@@ -141,7 +149,15 @@ GOOD = item_of(Record(key=Key("p", "s"), kind="k", version=Version(1)), write_id
 
 
 @pytest.mark.parametrize(
-    "damage", [{"_v": {"N": "many"}}, {"_v": {"S": "1"}}, {"f": {"M": {}}}, {"_x": {"N": "1E+99"}}, {"d": {"N": "1"}}]
+    "damage",
+    [
+        {"_v": {"N": "many"}},
+        {"_v": {"S": "1"}},
+        {"f": {"M": {}}},
+        {"_x": {"N": "1E+99"}},
+        {"d": {"N": "1"}},
+        {"g1pk": {"S": "i"}, "g1sk": {"S": "a place without its end"}},
+    ],
 )
 def test_a_foreign_item_is_corrupt(damage: dict[str, Any]) -> None:
     """What another program wrote is named, and not taken for a record."""
