@@ -148,14 +148,14 @@ class EntityFeed:
         harness.clock.advance(self.feed_retention + MINUTE)
         await store.expire(harness.clock.now())
         try:
-            kept = [change.key.sk for change in await self.told(store, begin)]
+            kept = sorted(change.key.sk for change in await self.told(store, begin))
             assert kept == ["a", "b"], "changes were trimmed in silence"
         except FeedGap:
             kept = []
         assert list((await store.changes(behind)).changes) == []
         await write(store, put("c"))
         for after, before in ((behind, []), (None, kept)):
-            assert [change.key.sk for change in await self.told(store, after)] == [*before, "c"]
+            assert sorted(change.key.sk for change in await self.told(store, after)) == [*before, "c"]
 
     async def test_what_is_young_is_not_trimmed(self, store: EntityStore, harness: Harness) -> None:
         """A sweep leaves changes that are within the retention."""
