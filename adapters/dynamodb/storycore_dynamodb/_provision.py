@@ -102,7 +102,7 @@ class Provisioner:
         table = await self._described()
         is_planned = table is None and dry_run
         if table is None:
-            done.append(f"Create the table {self._config.table!r} with {len(SLOTS)} indexes.")
+            done.append(f"create the table {self._config.table!r} with {len(SLOTS)} indexes")
             table = self._definition if dry_run else await self._created()
         elif not dry_run:
             table = await self._ready(table)
@@ -170,7 +170,7 @@ class Provisioner:
     async def _slots(self, table: Definition, is_planned: bool) -> Sequence[_Step]:
         return [
             _Step(
-                f"Add the index {index_name(slot)!r}, which AWS fills from the items that are there.",
+                f"add the index {index_name(slot)!r}, which AWS fills from the items that are there",
                 partial(
                     self._update,
                     AttributeDefinitions=attribute_definitions(),
@@ -184,7 +184,7 @@ class Provisioner:
         if not self._config.stream or (table.get("StreamSpecification") or {}).get("StreamEnabled"):
             return ()
         turn_on = partial(self._update, StreamSpecification=stream_definition())
-        return [_Step("Turn on the stream, which is the change feed.", turn_on)]
+        return [_Step("turn on the stream, which is the change feed", turn_on)]
 
     async def _expiry(self, table: Definition, is_planned: bool) -> Sequence[_Step]:
         if not self._config.time_to_live:
@@ -194,7 +194,7 @@ class Provisioner:
             if answer.get("TimeToLiveDescription", {}).get("TimeToLiveStatus") in ("ENABLED", "ENABLING"):
                 return ()
         specification = {"TimeToLiveSpecification": {"Enabled": True, "AttributeName": TTL_ATTRIBUTE}}
-        sentence = f"Turn on time to live on {TTL_ATTRIBUTE!r}, by which AWS removes what has expired."
+        sentence = f"turn on time to live on {TTL_ATTRIBUTE!r}, by which AWS removes what has expired"
         return [_Step(sentence, partial(self._calls.send, "UpdateTimeToLive", specification))]
 
     async def _backups(self, table: Definition, is_planned: bool) -> Sequence[_Step]:
@@ -207,14 +207,14 @@ class Provisioner:
                 return ()
         specification = {"PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True}}
         turn_on = partial(self._calls.send, "UpdateContinuousBackups", specification)
-        return [_Step("Turn on point-in-time recovery.", turn_on)]
+        return [_Step("turn on point-in-time recovery", turn_on)]
 
     async def _layout(self, table: Definition, is_planned: bool) -> Sequence[_Step]:
         mark = None if is_planned else await self._mark()
         if mark is not None:
             self._require_layout(mark)
             return ()
-        return [_Step(f"Mark the table with layout {LAYOUT}.", self._put_mark)]
+        return [_Step(f"mark the table with layout {LAYOUT}", self._put_mark)]
 
     async def _put_mark(self) -> None:
         e = Expression()

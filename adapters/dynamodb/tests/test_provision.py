@@ -79,7 +79,7 @@ async def test_a_table_without_a_mark_is_marked_by_ensure(harness: Harness) -> N
     await sent(config, "CreateTable", **table_definition(config))
     with pytest.raises(NotProvisioned, match="mark"):
         await harness.make().open()
-    assert [*(await harness.make().ensure()).actions] == ["Mark the table with layout 1."]
+    assert [*(await harness.make().ensure()).actions] == ["mark the table with layout 1"]
     await (await harness.started()).close()
 
 

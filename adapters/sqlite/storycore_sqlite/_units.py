@@ -44,7 +44,7 @@ def settle(future: asyncio.Future[Any], outcome: Outcome) -> None:
 def commit_together(connection: sqlite3.Connection, units: Sequence[Unit]) -> list[Outcome]:
     """Run all units in one transaction and commit it; a unit that fails is undone alone.
 
-    Units run without savepoints first, for these cost an eighth of a put. Only when one fails halfway, they all run
+    Units run without savepoints first, for these cost CPU in every put. Only when one fails halfway, they all run
     again behind savepoints; so a unit may run more than once, and what it did before is undone.
     """
     try:
