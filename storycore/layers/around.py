@@ -60,7 +60,7 @@ OPERATIONS: Mapping[PortName, Mapping[str, Operation]] = {
     ),
     PortName.CACHE: _operations(
         PortName.CACHE,
-        reads="get keys",
+        reads="get keys listen",
         repeatable="release invalidate touch clear counters",
         writes="acquire fill put bump",
     ),

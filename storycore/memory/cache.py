@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from storycore.errors import Unsupported
 from storycore.memory.config import MemoryCacheConfig
-from storycore.ports.cache import Acquired, Cache, CacheItem, Fill, KeyPage, Lease
+from storycore.ports.cache import Acquired, Cache, CacheItem, Fill, KeyPage, Lease, Listener
 from storycore.ports.capabilities import Capabilities
 from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import AdapterInfo, Health, Lifecycle
@@ -133,6 +134,10 @@ class MemoryCache(Lifecycle):
         self._require_open()
         keys = {key for key in [*self._values, *self._leases] if key.startswith(prefix)}
         return sum(self._invalidate(key) for key in keys)
+
+    async def listen(self, listener: Listener) -> Callable[[], None]:
+        """Not offered."""
+        raise Unsupported("The adapter 'memory' tells no changes.", feature="cache.push")
 
     def _acquire(self, key: str, lease: timedelta, refresh: bool) -> Acquired:
         value = self._live(key)

@@ -7,10 +7,10 @@ invalidation kills the lease, so a value that was loaded before the invalidation
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from storycore.ports.lifecycle import Port
 
@@ -23,9 +23,11 @@ __all__ = [
     "Acquired",
     "Cache",
     "CacheItem",
+    "Changed",
     "Fill",
     "KeyPage",
     "Lease",
+    "Listener",
 ]
 
 MAX_KEY_BYTES = 1024
@@ -86,6 +88,18 @@ class KeyPage:
 
     keys: Sequence[str]
     next: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Values and counters, by their names, that somebody else may have changed or removed."""
+
+    keys: Sequence[str] = ()
+    counters: Sequence[str] = ()
+
+
+Listener: TypeAlias = Callable[[Changed | None], None]
+"""Is told of changes on the event loop; quick, and raises nothing. ``None``: anything may have changed unnoticed."""
 
 
 class Cache(Port, Protocol):
@@ -154,4 +168,17 @@ class Cache(Port, Protocol):
 
     async def clear(self, prefix: str = "") -> int:
         """Remove all values whose key begins with ``prefix`` and kill all their leases; returns how many values."""
+        ...
+
+    async def listen(self, listener: Listener) -> Callable[[], None]:
+        """Be told of what others change; needs the feature ``cache.push``. The answer's call ends it.
+
+        From now on, whatever this instance reads or stores is told of when it is next changed, removed or evicted by
+        another client: soon, once, and never before the answer of a read that saw the old state has arrived. What this
+        instance changes itself need not be told. ``None`` is told when changes may have gone unnoticed, because the
+        connection was lost or the cache is closed: everything that was read before may be out of date.
+
+        Raises:
+            Unsupported: the adapter does not have ``cache.push``.
+        """
         ...

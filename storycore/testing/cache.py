@@ -24,6 +24,7 @@ from storycore.testing.cache_leases import CacheLeases
 from storycore.testing.cache_limits import CacheLimits
 from storycore.testing.cache_machine import machine_for
 from storycore.testing.cache_processes import CacheProcesses
+from storycore.testing.cache_push import CachePush
 from storycore.testing.cache_races import CacheRaces
 from storycore.testing.cache_values import CacheValues
 from storycore.testing.harness import Harness
@@ -33,7 +34,9 @@ from storycore.testing.machines import run_machine
 __all__ = ["CacheSuite"]
 
 
-class CacheSuite(LifecycleSuite, CacheValues, CacheLeases, CacheCounters, CacheLimits, CacheRaces, CacheProcesses):
+class CacheSuite(
+    LifecycleSuite, CacheValues, CacheLeases, CacheCounters, CacheLimits, CacheRaces, CacheProcesses, CachePush
+):
     """Every sentence of the Cache port as a test."""
 
     adapter: ClassVar[str | Adapter]

@@ -9,8 +9,8 @@ from datetime import timedelta
 from importlib.metadata import version
 from typing import TypeVar
 
-from storycore.errors import StorageFull, StorycoreError, Unavailable
-from storycore.ports.cache import Acquired, Cache, CacheItem, Fill, KeyPage, Lease
+from storycore.errors import StorageFull, StorycoreError, Unavailable, Unsupported
+from storycore.ports.cache import Acquired, Cache, CacheItem, Fill, KeyPage, Lease, Listener
 from storycore.ports.capabilities import Capabilities, Guarantees
 from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import AdapterInfo, Health, Lifecycle, Provision
@@ -137,6 +137,10 @@ class DiskCache(Lifecycle):
     async def clear(self, prefix: str = "") -> int:
         """Remove values and kill leases under a prefix."""
         return await self._write(lambda store: store.clear(prefix))
+
+    async def listen(self, listener: Listener) -> Callable[[], None]:
+        """Not offered."""
+        raise Unsupported("The adapter 'diskcache' tells no changes.", feature="cache.push")
 
     async def _read(self, act: Callable[[Store], R]) -> R:
         self._require_open()

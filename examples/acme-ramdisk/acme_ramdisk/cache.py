@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.metadata import version
 
 from acme_ramdisk.config import RamdiskConfig
-from storycore.ports.cache import Acquired, Cache, CacheItem, Fill, KeyPage, Lease
+from storycore.errors import Unsupported
+from storycore.ports.cache import Acquired, Cache, CacheItem, Fill, KeyPage, Lease, Listener
 from storycore.ports.capabilities import Capabilities
 from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import AdapterInfo, Health, Lifecycle
@@ -118,6 +119,10 @@ class RamdiskCache(Lifecycle):
     async def clear(self, prefix: str = "") -> int:
         """Remove all values below a prefix and kill their leases."""
         return await self.invalidate([key for key in {*self._values, *self._leases} if key.startswith(prefix)])
+
+    async def listen(self, listener: Listener) -> Callable[[], None]:
+        """Not offered."""
+        raise Unsupported("The adapter 'ramdisk' tells no changes.", feature="cache.push")
 
     def _bump(self, name: str, started: int) -> int:
         self._counters[name] = self._counters.get(name, started) + 1

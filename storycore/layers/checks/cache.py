@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from storycore.errors import InvalidArgument, InvalidKey, TooLarge
@@ -19,6 +19,7 @@ from storycore.ports.cache import (
     Fill,
     KeyPage,
     Lease,
+    Listener,
 )
 
 __all__ = ["CheckedCache"]
@@ -31,6 +32,7 @@ class CheckedCache(Forward[Cache]):
         InvalidKey: a key, counter name or prefix is empty where it may not be, too long, or not valid text.
         InvalidArgument: a time to live, lease or limit is out of range, or a key repeats where it may not.
         TooLarge: a value exceeds 8 MiB.
+        Unsupported: the adapter tells no changes.
     """
 
     async def get(self, keys: Sequence[str]) -> list[bytes | None]:
@@ -102,6 +104,11 @@ class CheckedCache(Forward[Cache]):
         """Remove values and kill leases under a prefix."""
         _check_text(prefix, at_least=0)
         return await self.inner.clear(prefix)
+
+    async def listen(self, listener: Listener) -> Callable[[], None]:
+        """Be told of what others change, where the adapter tells it."""
+        self.inner.capabilities.demand("cache.push", adapter=self.inner.info.adapter)
+        return await self.inner.listen(listener)
 
 
 def _check_keys(keys: Sequence[str]) -> None:
