@@ -277,7 +277,7 @@ def _scalar(value: object, path: str) -> Scalar:
 def _scalars(values: object, path: str) -> tuple[Scalar, ...]:
     if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
         raise InvalidFilter("Expected a list of values", path=path)
-    listed = tuple(values)
+    listed = sorted(values, key=repr) if isinstance(values, set | frozenset) else list(values)
     _require(len(listed) <= MAX_VALUES, f"At most {MAX_VALUES} values are listed, not {len(listed)}", path)
     return tuple(_scalar(value, f"{path}[{i}]") for i, value in enumerate(listed))
 

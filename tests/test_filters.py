@@ -41,6 +41,7 @@ BUILT: list[tuple[Filter, Filter]] = [
     (F.year <= 1, Compare("year", "lte", 1)),
     (F.year.in_([1, 2]), In("year", (1, 2))),
     (F.year.in_({7}), In("year", (7,))),
+    (F.name.in_({"b", "c", "a", "d"}), In("name", ("a", "b", "c", "d"))),
     (F.year.not_in([1]), Not(In("year", (1,)))),
     (F.year.exists(), Exists("year")),
     (F.tags.contains("a"), Eq("tags", "a")),
