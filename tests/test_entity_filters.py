@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from storycore.entities import Key, Repository, entity, part
 from storycore.entities.filtering import matches
@@ -106,3 +106,17 @@ def test_a_filter_and_its_opposite_divide_everything(value: Value, where: Filter
     """Whatever is stored and whatever is asked: exactly one of a filter and its negation matches."""
     thing = Thing(thing_id="a", value=value)
     assert matches(where, thing) is not matches(~where, thing)
+
+
+class Aliased(BaseModel):
+    model_config = ConfigDict(serialize_by_alias=True, populate_by_name=True)
+
+    thing_id: str
+    name: str = Field(alias="theName")
+
+
+def test_a_filter_names_fields_also_where_the_model_dumps_aliases() -> None:
+    """Aliases are for others; a filter speaks of the model's own fields."""
+    thing = Aliased(thing_id="1", name="ada")
+    assert matches(F.name == "ada", thing)
+    assert not matches(F.name != "ada", thing)

@@ -28,7 +28,7 @@ def check_filter(where: Filter, *models: type[BaseModel]) -> None:
 def matches(where: Filter, instance: BaseModel) -> bool:
     """Whether an instance matches; dates and enumerations are compared as their JSON values, a field it lacks never."""
     names = set(_fields(where))
-    values: dict[str, object] = instance.model_dump(mode="json", include=names)
+    values: dict[str, object] = instance.model_dump(mode="json", include=names, by_alias=False)
     for name in names:
         value = getattr(instance, name, None)
         if isinstance(value, Decimal):
