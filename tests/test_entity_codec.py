@@ -370,6 +370,24 @@ def test_promoting_a_field_later_needs_no_new_schema() -> None:
     assert from_record(before, stored(to_put(after, Counted(id="a", views=3)))).views == 3
 
 
+def test_a_program_that_does_not_count_reads_what_another_has_counted() -> None:
+    """Where two versions of a program run side by side, or the newer one is taken back, no count is lost."""
+
+    class Counted(BaseModel):
+        id: str
+        views: int = 0
+        cost: Decimal = Decimal(0)
+        tags: set[str] = Field(default_factory=set)
+
+    before = entity(Counted, kind="counted", key=Key(pk=("c", part.id), sk=("c",)))
+    record = stored(to_put(before, Counted(id="a", views=5, cost=Decimal("1.5"), tags={"x"})))
+    counts = {"views": 2, "cost": Decimal("0.5"), "tags": frozenset({"y"})}
+    since = from_record(before, replace(record, fields={**record.fields, **counts}))
+    assert since == Counted(id="a", views=7, cost=Decimal(2), tags={"x", "y"})
+    with pytest.raises(Corrupt, match="'tags' is counted and holds no number"):
+        from_record(before, replace(record, fields={**record.fields, "tags": 1}))
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -37,8 +37,10 @@ def key_of(entity: Entity[M], instance: M) -> Key:
 
     Raises:
         InvalidKey: a part is empty or cannot stand in a key.
-        InvalidArgument: a part is of another type than the model says.
+        InvalidArgument: it is no instance of the model, or a part is of another type than the model says.
     """
+    if not isinstance(instance, entity.model):
+        raise _foreign(entity, instance)
     return entity.table.address({name: getattr(instance, name) for name in entity.table.fields})
 
 
@@ -51,7 +53,7 @@ def to_put(entity: Entity[M], instance: M, *, when: Condition = ANY) -> Put:
         InvalidKey: a key part is empty or cannot stand in a key.
     """
     if type(instance) is not entity.model:
-        raise InvalidArgument(f"A {entity.kind} is a {entity.model.__name__}, not a {type(instance).__name__}.")
+        raise _foreign(entity, instance)
     twin = _loadable(entity, _json(entity, _dumped(entity, instance)))
     fields, body = _parted(entity, twin)
     held = frozenset(value for constraint in entity.constraints if (value := constraint.value(twin)) is not None)
@@ -80,7 +82,8 @@ def from_record(entity: Entity[M], record: Record) -> M:
             f"Under the key of a {entity.kind} lies a {record.kind!r}; let the two declarations' keys differ."
         )
     is_present = entity.has_present_form(record.fields.get(LAYOUT_FIELD))
-    text = _spliced(entity, record) if is_present else _upgraded(entity, record)
+    is_own = record.fields.keys() - _OWN_FIELDS <= entity.columns
+    text = _spliced(entity, record) if is_present and is_own else _upgraded(entity, record)
     instance = _validated(entity, record.key, text)
     stamp(instance, record.key, record.version, held_by(record))
     return instance
@@ -202,7 +205,7 @@ def plain(value: FieldValue) -> object:
 
 
 def _upgraded(entity: Entity[M], record: Record) -> bytes:
-    """The JSON object of a record that another layout wrote."""
+    """The JSON object of a record that another layout wrote, or counted in."""
     schema = _schema_of(entity, record)
     data = _merged(entity, record)
     try:
@@ -219,14 +222,17 @@ def _upgraded(entity: Entity[M], record: Record) -> bytes:
 
 
 def _merged(entity: Entity[M], record: Record) -> dict[str, Any]:  # JSON values
-    """Body and fields as one; a counter or set that its layout kept in the body goes on from there."""
+    """Body and fields as one; a counter or set that its layout keeps in the body goes on from there.
+
+    That the present declaration counts in it does not matter: a program with another one may have done so.
+    """
     try:
         data: dict[str, Any] = json.loads(record.body)  # JSON values
     except ValueError as exc:
         raise _corrupt(entity, record.key, "its body is no JSON") from exc
     for name, value in record.fields.items():
-        if name in entity.counters and name in data and isinstance(value, int | Decimal):
-            value = Decimal(str(data[name])) + value
+        if isinstance(value, int | Decimal) and not isinstance(value, bool) and data.get(name) is not None:
+            value = _counted(entity, record.key, name, data[name]) + value
         if isinstance(value, frozenset) and isinstance(data.get(name), list):
             value |= frozenset(data[name])
         if name not in _OWN_FIELDS:
@@ -234,11 +240,24 @@ def _merged(entity: Entity[M], record: Record) -> dict[str, Any]:  # JSON values
     return data
 
 
+def _counted(entity: Entity[M], key: Key, name: str, held: object) -> Decimal:
+    """The number from which a counter goes on that its layout keeps in the body."""
+    try:
+        return Decimal(str(held))
+    except ArithmeticError as exc:
+        raise _corrupt(entity, key, f"{name!r} is counted and holds no number") from exc
+
+
 def _validated(entity: Entity[M], key: Key, text: bytes) -> M:
     try:
         return entity.model.model_validate_json(text, by_alias=False, by_name=True)
     except ValidationError as exc:
         raise _corrupt(entity, key, problems(exc)) from exc
+
+
+def _foreign(entity: Entity[M], given: object) -> InvalidArgument:
+    name = entity.model.__name__
+    return InvalidArgument(f"A {entity.kind} is a {name}, not a {type(given).__name__}; hand in a {name}.")
 
 
 def _corrupt(entity: Entity[M], key: Key, problem: str) -> Corrupt:
