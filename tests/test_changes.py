@@ -51,6 +51,9 @@ class Note(BaseModel):
 NOTE = entity(Note, kind="note", key=Key(pk=("note", part.id), sk=("note",)), spill=2000)
 
 
+CROWDED = entity(Note, kind="crowded", key=Key(pk=("crowded", part.id), sk=("note",)))
+
+
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()
@@ -409,6 +412,58 @@ async def test_a_cancelled_consumer_gives_its_turn_back(store: Store) -> None:
     assert ids(await take(changes(store), 1)) == ["a"]
 
 
+async def test_outside_its_loop_there_is_nothing_to_commit(store: Store) -> None:
+    """The loop has saved what was done when it ended, and that is no loss of a turn."""
+    await write(store, *"ab")
+    stream = changes(store, wait=False)
+    await stream.commit()
+    assert ids([change async for change in stream]) == ["a", "b"]
+    await stream.commit()
+    assert [change async for change in changes(store, wait=False)] == []
+
+
+class Crowd:
+    """While the feed is read others write what the reader does not want, and time passes."""
+
+    slot: ClassVar[int] = 15
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self.store: Store | None = None
+        self.left = 12
+        self.saved: list[object] = []
+
+    async def __call__(self, operation: Operation, proceed: Callable[[], Awaitable[T]]) -> T:
+        if operation.name == "changes" and self.store is not None and self.left:
+            self.left -= 1
+            self.saved.append(await _saved(self.store))
+            await self.store.repository(CROWDED).save(Note(id="x"))
+            self.clock.advance(timedelta(seconds=4))
+        return await proceed()
+
+    @hookimpl
+    def storycore_layers(self, port: PortName, adapter: str) -> list[Interceptor]:
+        return [self]
+
+
+async def test_what_is_passed_over_in_a_feed_that_is_never_silent_is_saved_too(clock: ManualClock) -> None:
+    """Else a group that waits for something rare would fall behind what the feed keeps."""
+    crowd = Crowd(clock)
+    async with storycore.open("memory", plugins=[crowd], env=Environment(clock=clock)) as store:
+        await write(store, "a")
+        async with changes(store) as stream:
+            walk = aiter(stream)
+            await anext(walk)
+            await stream.commit()
+            crowd.store = store
+            waiting = asyncio.ensure_future(anext(walk))
+            while crowd.left:
+                await asyncio.sleep(0.001)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+    assert len(set(crowd.saved)) > 2
+
+
 async def test_a_stream_is_read_by_one_loop_at_a_time(store: Store) -> None:
     """Two would tear its place apart."""
     await write(store, *"ab")
@@ -431,6 +486,7 @@ async def test_a_stream_is_read_by_one_loop_at_a_time(store: Store) -> None:
         {"start": 7},
         {"longest_pause": 0},
         {"longest_pause": True},
+        {"longest_pause": "1"},
     ],
 )
 async def test_wrong_arguments_are_refused(store: Store, options: dict[str, Any]) -> None:

@@ -100,7 +100,7 @@ class ChangeFeed:
         """A stream that is not read yet; arguments as for ``Store.changes``."""
         if not isinstance(start, str) or not start:
             raise InvalidArgument(f"A stream starts at 'latest', 'oldest' or a change's position, not {start!r}.")
-        if isinstance(longest_pause, bool) or not longest_pause > 0:
+        if isinstance(longest_pause, bool) or not isinstance(longest_pause, int | float) or not longest_pause > 0:
             raise InvalidArgument(f"The longest pause is a number of seconds above 0, not {longest_pause!r}.")
         member = None if group is None else Group(self.store, self._env, group, lease)
         return ChangeStream(self, list(entities), start=start, group=member, wait=wait, longest_pause=longest_pause)
@@ -191,13 +191,13 @@ class ChangeStream(Generic[M]):
             await self._leave()
 
     async def commit(self) -> None:
-        """Count everything up to and with the present change as done, and save it.
+        """Count everything up to and with the present change as done, and save it; outside the loop there is none.
 
         Raises:
             ConditionFailed: another member of the group has the turn by now, and is told of it again.
         """
         self._settle()
-        if self._group is None:
+        if self._group is None or not (self._group.is_held or self._unsaved):
             return
         self._group.position = self._done
         try:
@@ -283,6 +283,7 @@ class ChangeStream(Generic[M]):
                     self._pause = _FIRST_PAUSE_SECONDS
                     return _told(entity, change)
                 self._done = change.position
+            await self._keep(is_silent=False)
             page = await self._page()
             if self._ended.is_set():
                 return None
@@ -294,7 +295,7 @@ class ChangeStream(Generic[M]):
                 return None
 
     async def _keep(self, *, is_silent: bool) -> None:
-        """Keep the turn, and save what is done when it is time; passing over others' changes is no reason to."""
+        """Keep the turn, and save what is done when it is time; what was passed over is saved when the turn is."""
         if self._group is None:
             return
         self._group.position = self._done
@@ -333,7 +334,8 @@ class ChangeStream(Generic[M]):
         self._feed.running.discard(self)
         if self._group is not None and self._group.is_held:
             self._group.position = self._done
-            await self._group.release()
+            if await self._group.release():
+                self._unsaved = 0
 
 
 def _told(entity: Entity[M], change: Change) -> EntityChange[M]:

@@ -125,8 +125,11 @@ class Group:
         """
         await self._renew(lambda place: replace(place, position=self.position, until=self._now() + self._lease))
 
-    async def release(self) -> None:
+    async def release(self) -> bool:
         """Save, and let another member have the turn at once; does nothing without the turn.
+
+        Returns:
+            whether ``position`` is saved.
 
         Where the store fails, the turn ends with its lease, and what was not saved is told again.
         """
@@ -137,7 +140,10 @@ class Group:
         if self._place is not None:
             with suppress(StorycoreError, LeaseLostError):
                 await self._renew(lambda place: replace(place, position=self.position, owner="", until=self._now()))
+                self._place = None
+                return True
             self._place = None
+        return False
 
     async def reset(self, position: FeedPosition | None) -> None:
         """Let the group go on at ``position``; whoever has the turn loses it."""
