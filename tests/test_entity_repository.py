@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from pydantic import AwareDatetime, BaseModel, Field
 
+import storycore
 from storycore.entities import Index, Key, Repository, entity, part
 from storycore.errors import (
     AlreadyExists,
@@ -330,3 +332,52 @@ async def test_another_kind_under_the_same_key_is_a_mismatch(harness: Harness, s
     await Repository(other, store, harness.env, cursor_key=b"k" * 16).create(Note(note_id="n1"))
     with pytest.raises(SchemaMismatch, match="other"):
         await Repository(NOTE, store, harness.env, cursor_key=b"k" * 16).get("n1")
+
+
+WRONG: dict[str, Callable[[Any], object]] = {
+    "create a mapping": lambda notes: notes.create({"note_id": "x"}),
+    "put nothing": lambda notes: notes.put(None),
+    "put another model": lambda notes: notes.put(Line(book="b", number=1)),
+    "upsert a mapping": lambda notes: notes.upsert({"note_id": "x"}),
+    "save one": lambda notes: notes.save_batch(Note(note_id="x")),
+    "get many by one": lambda notes: notes.get_many("n1"),
+    "get many by a mapping": lambda notes: notes.get_many({"note_id": "n1"}),
+    "delete many by one": lambda notes: notes.delete_batch("n1"),
+    "delete many by nothing": lambda notes: notes.delete_batch(None),
+    "set a list": lambda notes: notes.patch("n1", set=["text"]),
+    "add a list": lambda notes: notes.patch("n1", add=["stars"]),
+    "unset a text": lambda notes: notes.patch("n1", unset="text"),
+    "unset a number": lambda notes: notes.patch("n1", unset=[5]),
+    "set by a number": lambda notes: notes.patch("n1", set={5: 1}),
+    "add what has no sum": lambda notes: notes.patch("n1", add={"ratio": 10**400}),
+    "add what is no number": lambda notes: notes.patch("n1", add={"ratio": Decimal("sNaN")}),
+    "modify to an instance": lambda notes: notes.modify("n1", lambda note: note),
+    "list by a number": lambda notes: notes.query(5),
+    "list by a list": lambda notes: notes.query(["by_owner"]),
+    "summaries as mappings": lambda notes: notes.by_owner.project(dict),
+}
+"""What callers get wrong, by what they tried."""
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=list(WRONG))
+async def test_what_is_wrong_is_refused_in_words_and_writes_nothing(
+    notes: Repository[Note], wrong: Callable[[Any], Any]
+) -> None:
+    """Whatever is handed in, the error is one of the family."""
+    await notes.create(Note(note_id="n1"))
+    await notes.create(Note(note_id="1"))
+    before = [note async for note in notes.scan()]
+    with pytest.raises(InvalidArgument):
+        await wrong(notes)
+    assert [note async for note in notes.scan()] == before
+
+
+@pytest.mark.parametrize("wrong", [Note, None, Note(note_id="x")], ids=["model", "nothing", "instance"])
+async def test_a_store_wants_declarations(wrong: Any) -> None:
+    """A model alone does not tell how it is stored."""
+    async with storycore.open("memory") as store:
+        for call in (store.repository, store.collection, lambda given: store.changes(kinds=[given])):
+            with pytest.raises(InvalidArgument, match=r"entity\(\)"):
+                call(wrong)
+        with pytest.raises(InvalidArgument, match=r"entity\(\)"):
+            await store.upgrade(wrong)

@@ -7,7 +7,7 @@ import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 import pytest_asyncio
@@ -331,3 +331,20 @@ def test_a_sync_transaction_takes_a_plain_function() -> None:
         for wrong in (lambda: store.transaction(change), lambda: store.transaction(lambda u: u, retries=-1)):
             with pytest.raises(InvalidArgument, match="plain function"):
                 wrong()
+
+
+@pytest.mark.parametrize("retries", [-1, "3", True, None])
+async def test_wrong_retries_are_refused(retries: Any) -> None:
+    """Before anything is run."""
+    async with storycore.open("memory") as store:
+        with pytest.raises(InvalidArgument, match="whole number from 0 on"):
+            await store.transaction(lambda u: u.find(ACCOUNT, "a"), retries=retries)
+
+
+async def test_a_transaction_of_a_plain_function_is_refused_and_writes_nothing() -> None:
+    """It would be over before what it reads is there."""
+    async with storycore.open("memory") as store:
+        plain: Any = lambda u: u.create(Account(account_id="a"), of=ACCOUNT)  # noqa: E731 - what a caller would write
+        with pytest.raises(InvalidArgument, match="async function"):
+            await store.transaction(plain)
+        assert await store.repository(ACCOUNT).find("a") is None

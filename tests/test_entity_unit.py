@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 import pytest_asyncio
@@ -195,6 +195,15 @@ async def test_what_was_read_must_not_change_until_the_unit_is_written(
             u.create(Account(account_id="new"))
             await accounts.create(Account(account_id="free"))
     assert {position: type(reason) for position, reason in caught.value.reasons.items()} == {1: AlreadyExists}
+    with pytest.raises(TransactionConflict, match="delete of the account") as caught:
+        async with unit() as u:
+            assert await u.find(ACCOUNT, "late") is None
+            pending = u.delete(ACCOUNT, "late")
+            u.create(Account(account_id="new"))
+            await accounts.create(Account(account_id="late"))
+    assert {position: type(reason) for position, reason in caught.value.reasons.items()} == {0: AlreadyExists}
+    with pytest.raises(InvalidArgument, match="not been written"):
+        assert pending.result
     assert await accounts.find("new") is None
 
 
@@ -284,12 +293,13 @@ async def test_the_second_write_of_a_key_is_joined_or_refused_at_once(
     async with unit() as u:
         new = Account(account_id="new", balance=1)
         u.create(new)
-        u.create(new.model_copy(update={"balance": 2}))
+        u.put(new.model_copy(update={"balance": 2}))
         u.put(new.model_copy(update={"balance": 3}))
         u.patch(ACCOUNT, "b", set={"owner": "eve"})
         for again in (
             lambda: u.patch(ACCOUNT, "new", add={"visits": 1}),
             lambda: u.delete(ACCOUNT, "new"),
+            lambda: u.create(Account(account_id="new")),
             lambda: u.check_absent(ACCOUNT, "new"),
             lambda: u.put(Account(account_id="b")),
             lambda: u.delete(ACCOUNT, "b"),
@@ -382,3 +392,38 @@ async def test_an_instance_of_an_unknown_or_ambiguous_model_needs_its_entity(uni
         u.create(Account(account_id="p"), of=PLAIN)
         with pytest.raises(InvalidArgument, match="entity"):
             await u.find("plain", "p")  # type: ignore[arg-type]  # what a caller may get wrong
+
+
+async def test_what_was_absent_late_is_deleted_once_somebody_has_created_it(
+    unit: Make, accounts: Repository[Account], faults: Faults
+) -> None:
+    """The deletion of nothing is a check, so that the unit is true at one moment."""
+    async with unit() as u:
+        pending = u.delete(ACCOUNT, "none")
+    assert pending.result is False
+    async with unit() as u:
+        pending = u.delete(ACCOUNT, "late")
+        u.create(Account(account_id="new"))
+        creation = asyncio.create_task(accounts.create(Account(account_id="late", slug="s")))
+    await creation
+    assert (pending.result, await accounts.find("late", consistent=True) is None) in ((True, True), (False, False))
+
+
+@pytest.mark.parametrize("kind", [ACCOUNT, PLAIN], ids=lambda kind: kind.kind)
+async def test_what_is_no_condition_is_refused_before_anything_is_read(
+    unit: Make, store: EntityStore, harness: Harness, kind: Entity[Account]
+) -> None:
+    """Where a write is worked out from what was read, too; it is never taken for "whatever is there"."""
+    repository = Repository(kind, store, harness.env, cursor_key=b"k" * 16)
+    await repository.create(Account(account_id="a"))
+    wrong: Any = "v1"
+    with pytest.raises(InvalidArgument, match="A condition is"):
+        await repository.put(Account(account_id="a"), when=wrong)
+    with pytest.raises(InvalidArgument, match="A condition is"):
+        await repository.delete("a", when=wrong)
+    async with unit() as u:
+        with pytest.raises(InvalidArgument, match="A condition is"):
+            u.put(Account(account_id="a"), when=wrong, of=kind)
+        with pytest.raises(InvalidArgument, match="A condition is"):
+            u.delete(kind, "a", when=wrong)
+    assert (await repository.get("a")).account_id == "a"

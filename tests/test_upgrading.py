@@ -310,6 +310,7 @@ async def test_the_rate_bounds_what_is_rewritten_in_a_second(place: Place) -> No
         ({"batch": 1001}, InvalidArgument),
         ({"batch": True}, InvalidArgument),
         ({"per_second": 0}, InvalidArgument),
+        ({"per_second": "9"}, InvalidArgument),
         ({"per_second": -1.5}, InvalidArgument),
         ({"resume": "no cursor"}, InvalidCursor),
         ({"resume": "WzFd"}, InvalidCursor),

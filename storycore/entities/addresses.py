@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias, TypeVar
 
 from pydantic import BaseModel
@@ -12,7 +12,7 @@ from storycore.entities.declaration import Entity
 from storycore.errors import InvalidArgument
 from storycore.ports.entities import Key
 
-__all__ = ["KeyLike", "address_of"]
+__all__ = ["KeyLike", "address_of", "addresses_of"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -41,3 +41,14 @@ def address_of(entity: Entity[M], key: KeyLike | None, parts: Mapping[str, objec
     if len(fields) != 1:
         raise InvalidArgument(f"The key of a {entity.kind} has the parts {', '.join(fields)}; name each.")
     return entity.table.address({fields[0]: key})
+
+
+def addresses_of(entity: Entity[M], keys: Iterable[KeyLike]) -> list[Key]:
+    """The record keys that several keys stand for, in their order.
+
+    Raises:
+        InvalidArgument: one key is given where several are expected; otherwise as ``address_of``.
+    """
+    if isinstance(keys, str | bytes | Mapping | BaseModel | Key) or not isinstance(keys, Iterable):
+        raise InvalidArgument(f"Several keys of a {entity.kind} are a list of them, not a {type(keys).__name__}.")
+    return [address_of(entity, key, {}) for key in keys]

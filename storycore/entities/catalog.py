@@ -230,5 +230,10 @@ class Catalog:
         return chosen
 
     def _meet(self, entity: Entity[Any]) -> None:
+        if not isinstance(entity, Entity):
+            raise InvalidArgument(
+                f"Name a declaration that entity() made, or a known kind, not {entity!r:.100}; a model alone does not "
+                "tell how it is stored."
+            )
         self._met[entity.kind] = entity
         self._spills[entity.kind] = self._spills[deleted_twin(entity).kind] = entity.spill

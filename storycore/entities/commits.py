@@ -83,13 +83,9 @@ def may_pass(reason: StorycoreError) -> bool:
     return reason.retry is Retry.SAME
 
 
-async def _send(
-    store: EntityStore, gathered: Gathered, known: Mapping[Key, Record | None], token: str | None
-) -> None:
+async def _send(store: EntityStore, gathered: Gathered, known: Mapping[Key, Record | None], token: str | None) -> None:
     parts = _parts(gathered, known)
     assembly = Assembly(parts)
-    if not assembly.writes:
-        return
     try:
         results = await store.write(assembly.writes, atomic=True, token=token)
     except TransactionConflict as exc:
@@ -106,7 +102,7 @@ def _parts(gathered: Gathered, known: Mapping[Key, Record | None]) -> list[Part]
             step = intent.step(known.get(key), is_known=key in known)
         except (NotFound, ConditionFailed) as exc:
             reasons[number] = exc
-        parts.append(Part(gathered.titles[key], step, () if step is None else step.companions))
+        parts.append(Part(gathered.titles[key], step, _nothing_there(key) if step is None else step.companions))
     if reasons:
         raise refused(parts, reasons)
     checks = gathered.conditions.items()
@@ -116,5 +112,9 @@ def _parts(gathered: Gathered, known: Mapping[Key, Record | None]) -> list[Part]
 def _settle(gathered: Gathered, assembly: Assembly, results: Sequence[Written]) -> None:
     for number, intent in enumerate(gathered.intents.values()):
         step = assembly.parts[number].step
-        if step is not None:
-            intent.pending.settle(step.settle(results[assembly.own[number]]))
+        intent.pending.settle(False if step is None else step.settle(results[assembly.own[number]]))
+
+
+def _nothing_there(key: Key) -> tuple[Companion, ...]:
+    """What the deletion of something that was found absent demands, for it writes nothing."""
+    return (Companion(Check(key=key, when=ABSENT)),)

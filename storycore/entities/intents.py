@@ -76,7 +76,7 @@ class Intent(Protocol):
         ...
 
     def step(self, record: Record | None, *, is_known: bool) -> Step[Any] | None:
-        """What is to be written; ``None``: nothing.
+        """What is to be written; ``None``: nothing, for nothing is there.
 
         Args:
             record: what lies under the key.
@@ -186,10 +186,7 @@ class DeleteIntent(Generic[M]):
         if not is_known:
             return self.planner.delete(self.key, self.claim.when, self.claim.held or NOTHING)
         _demand(self.key, record, self.claim.when)
-        if record is None:
-            self.pending.settle(False)
-            return None
-        return self.planner.removal(record)
+        return None if record is None else self.planner.removal(record)
 
 
 def _demand(key: Key, record: Record | None, when: Condition) -> None:

@@ -39,6 +39,9 @@ class Changes:
         include: field that is a set to the members it gains.
         exclude: field that is a set to the members it loses.
         when: only if the stored instance matches.
+
+    Raises:
+        InvalidArgument: a part is no mapping of field names, or ``unset`` no collection of them.
     """
 
     set: Mapping[str, object] = field(default_factory=dict)
@@ -47,6 +50,17 @@ class Changes:
     when: Filter | None = None
     include: Mapping[str, Collection[str]] = field(default_factory=dict)
     exclude: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        parts = {"set": self.set, "add": self.add, "include": self.include, "exclude": self.exclude}
+        for title, given in parts.items():
+            if not isinstance(given, Mapping):
+                raise InvalidArgument(f"{title!r} maps field names to values; it is a {type(given).__name__}.")
+        if isinstance(self.unset, str) or not isinstance(self.unset, Collection):
+            raise InvalidArgument(f"'unset' is a list of field names, not a {type(self.unset).__name__}.")
+        for name in self.fields:
+            if not isinstance(name, str):
+                raise InvalidArgument(f"A field is named by text, not by {name!r:.100}.")
 
     def check(self, entity: Entity[M]) -> None:
         """Refuse what contradicts the model or itself.
@@ -167,9 +181,12 @@ def _sum(name: str, value: object, amount: float | Decimal) -> object:
         raise InvalidArgument(f"The field {name!r} holds no number to add to; use set.")
     if isinstance(amount, bool) or not isinstance(amount, int | float | Decimal):
         raise InvalidArgument(f"What is added to {name!r} must be a number, not {type(amount).__name__}.")
-    if isinstance(value, float) or isinstance(amount, float):
-        return float(value) + float(amount)
-    return value + amount
+    try:
+        return float(value) + float(amount) if isinstance(value, float) or isinstance(amount, float) else value + amount
+    except (ValueError, ArithmeticError) as exc:
+        raise InvalidArgument(
+            f"What is added to {name!r} has no sum with what is there; use a smaller number."
+        ) from exc
 
 
 def _members(name: str, value: object) -> set[object]:

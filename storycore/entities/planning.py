@@ -18,6 +18,7 @@ from storycore.entities.steps import Companion, Step
 from storycore.entities.timestamps import Touched, touch
 from storycore.entities.uniqueness import NOTHING, Held, held_by, markers
 from storycore.errors import ConditionFailed, InvalidArgument, NotFound
+from storycore.layers.checks.writes import check_condition
 from storycore.ports.conditions import ABSENT, ANY, PRESENT, Condition, Matches
 from storycore.ports.entities import Delete, Key, Put, Record, Written
 from storycore.ports.environment import Clock
@@ -54,7 +55,13 @@ class Planner(Generic[M]):
     clock: Clock
 
     def claim(self, instance: M, when: Condition | None = None) -> Claim:
-        """Under which condition an instance is put, by default the version that it was loaded or saved under."""
+        """Under which condition an instance is put, by default the version that it was loaded or saved under.
+
+        Raises:
+            InvalidArgument: ``instance`` is of another model, or ``when`` is no condition.
+        """
+        if when is not None:
+            check_condition(when)
         key = key_of(self.entity, instance)
         version = stamp_of(instance, key)
         own = ANY if version is None else Matches(version)

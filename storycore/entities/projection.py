@@ -22,7 +22,9 @@ P = TypeVar("P", bound=BaseModel)
 
 
 def check_projection(entity: Entity[M], project: type[BaseModel]) -> None:
-    """Raise ``InvalidArgument`` unless every field of ``project`` is promoted."""
+    """Raise ``InvalidArgument`` unless ``project`` is a model of which every field is promoted."""
+    if not (isinstance(project, type) and issubclass(project, BaseModel)):
+        raise InvalidArgument(f"A summary is a pydantic model, not {project!r:.100}.")
     missing = sorted(set(project.model_fields) - entity.columns)
     if missing:
         raise InvalidArgument(

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
-from storycore.entities.addresses import KeyLike, address_of
+from storycore.entities.addresses import KeyLike, address_of, addresses_of
 from storycore.entities.codec import from_record
 from storycore.entities.cursors import CursorSeal, QueryIdentity
 from storycore.entities.declaration import Entity
@@ -77,9 +77,9 @@ class Repository(Generic[M]):
         Raises:
             InvalidArgument: no index has that name.
         """
-        if name not in self._listings:
+        if not isinstance(name, str) or name not in self._listings:
             raise InvalidArgument(
-                f"The entity {self.entity.kind!r} has no index {name!r}. {did_you_mean(name, self._listings)}"
+                f"The entity {self.entity.kind!r} has no index {name!r}. {did_you_mean(str(name), self._listings)}"
             )
         return self._listings[name]
 
@@ -124,7 +124,7 @@ class Repository(Generic[M]):
 
     async def get_many(self, keys: Iterable[KeyLike], *, consistent: bool = False) -> list[M | None]:
         """The instances under any number of keys, in their order; ``None`` where there is none."""
-        records = await self.store.get([self.address(key) for key in keys], consistent=consistent)
+        records = await self.store.get(addresses_of(self.entity, keys), consistent=consistent)
         return [None if record is None else from_record(self.entity, record) for record in records]
 
     async def put(self, instance: M, *, when: Condition | None = None) -> M:
@@ -311,7 +311,7 @@ class Repository(Generic[M]):
             PartialFailure: some could not be removed, the others are; ``outcomes`` tells of each in order.
             InvalidArgument: a key occurs twice; nothing was removed.
         """
-        return await self._writer.delete_all([self.address(key) for key in keys])
+        return await self._writer.delete_all(addresses_of(self.entity, keys))
 
     def scan(self, *, where: Filter | Mapping[str, object] | None = None) -> Pages[M]:
         """All instances in the store, in no particular order."""

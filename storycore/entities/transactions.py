@@ -29,9 +29,10 @@ async def run_again(
 
     Raises:
         TransactionConflict: others were faster every time, or what is refused would be refused again.
+        InvalidArgument: ``change`` is no async function, and nothing was written; or ``retries`` is out of range.
     """
-    if retries < 0:
-        raise InvalidArgument(f"retries is 0 or more, not {retries}.")
+    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+        raise InvalidArgument(f"retries is a whole number from 0 on, not {retries!r}.")
     for attempt in range(retries):
         try:
             return await _once(make(), change)
@@ -49,4 +50,7 @@ def is_worth_another(conflict: TransactionConflict) -> bool:
 
 async def _once(unit: Unit, change: Callable[[Unit], Awaitable[T]]) -> T:
     async with unit:
-        return await change(unit)
+        result = change(unit)
+        if not isinstance(result, Awaitable):
+            raise InvalidArgument("A transaction is an async function of a unit; write `async def change(u): …`.")
+        return await result

@@ -19,6 +19,7 @@ from storycore.entities.repository import Repository
 from storycore.entities.uniqueness import NOTHING
 from storycore.errors import InvalidArgument, TooLarge
 from storycore.filters import as_filter
+from storycore.layers.checks.writes import check_condition
 from storycore.ports.conditions import ABSENT, ANY, Condition
 from storycore.ports.entities import EntityStore, Key, Record
 from storycore.ports.environment import Environment
@@ -185,8 +186,9 @@ class Unit:
         if isinstance(key, declared.model) and not parts:
             claim = planner.claim(key, when)
         else:
-            held = None if declared.unique else NOTHING
-            claim = Claim(address_of(declared, key, parts), ANY if when is None else when, held)
+            when = ANY if when is None else when
+            check_condition(when)
+            claim = Claim(address_of(declared, key, parts), when, None if declared.unique else NOTHING)
         intent = DeleteIntent(planner, claim)
         self._add(intent, declared)
         return intent.pending
@@ -217,7 +219,7 @@ class Unit:
         planner = self._planner(declared)
         claim = planner.claim(instance, when)
         before = self._gathered.intents.get(claim.key)
-        if isinstance(before, PutIntent) and claim.when in (ANY, before.claim.when):
+        if isinstance(before, PutIntent) and when != ABSENT and claim.when in (ANY, before.claim.when):
             intent = PutIntent(planner, instance, before.claim, before.verb, before.pending)
             self._make_room(intent.least - before.least)
             self._gathered.intents[claim.key] = intent

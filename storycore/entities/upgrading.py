@@ -270,7 +270,7 @@ def _nothing(_: Written) -> None:
 def _check(batch: int, per_second: float | None) -> None:
     if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= _LARGEST_BATCH:
         raise InvalidArgument(f"A batch has 1 to {_LARGEST_BATCH} records, not {batch!r}.")
-    if per_second is not None and not per_second > 0:
+    if per_second is not None and not (isinstance(per_second, int | float) and per_second > 0):
         raise InvalidArgument(f"per_second is a number above 0, not {per_second!r}.")
 
 

@@ -19,6 +19,7 @@ from storycore.entities.soft_deletion import grave_key
 from storycore.entities.steps import Companion, carried_out
 from storycore.entities.uniqueness import NOTHING, held_by
 from storycore.errors import AlreadyExists, NotFound, PartialFailure, Retry, StorycoreError, VersionConflict
+from storycore.layers.checks.writes import check_condition
 from storycore.ports.conditions import ABSENT, ANY, PRESENT, Condition, Matches
 from storycore.ports.entities import Delete, EntityStore, Key, Record, Written
 from storycore.ports.environment import Environment
@@ -96,6 +97,7 @@ class Writer(Generic[M]):
 
     async def delete(self, key: Key, when: Condition) -> bool:
         """Delete what is under the key, softly where that is declared; tells whether there was anything."""
+        check_condition(when)
         if not self.entity.has_companions:
             return await carried_out(self.store, self.planner.delete(key, when))
         if when in (ANY, PRESENT):

@@ -14,7 +14,7 @@ from storycore.ports.index_order import INDEX_PLACE_BYTES, index_place
 from storycore.ports.item_size import item_size, require_item_size
 from storycore.ports.numbers import exact
 
-__all__ = ["check_writes"]
+__all__ = ["check_condition", "check_writes"]
 
 _ATOMIC_WRITES = 100
 _ATOMIC_BYTES = 4 * 1024 * 1024
@@ -68,14 +68,15 @@ def _check_write(write: object) -> None:
     if not isinstance(write, Put | Patch | Delete | Check):
         raise InvalidArgument(f"A write is a Put, Patch, Delete or Check, not a {type(write).__name__}.")
     check_key(write.key)
-    _check_condition(write.when)
+    check_condition(write.when)
     if isinstance(write, Put):
         _check_put(write)
     elif isinstance(write, Patch):
         _check_patch(write)
 
 
-def _check_condition(when: object) -> None:
+def check_condition(when: object) -> None:
+    """Raise ``InvalidArgument`` unless a write can stand under ``when``."""
     if isinstance(when, Matches):
         check_whole_number(when.version, 1, 2**63 - 1, what="expected version")
     elif not isinstance(when, Presence):
