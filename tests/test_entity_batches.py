@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import warnings
 from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -11,6 +14,7 @@ import pytest_asyncio
 from pydantic import AwareDatetime, BaseModel, Field
 
 from storycore.entities import Index, Key, Repository, entity, part
+from storycore.entities.batches import each_alone
 from storycore.errors import (
     InvalidArgument,
     PartialFailure,
@@ -20,6 +24,7 @@ from storycore.errors import (
 )
 from storycore.layers.checks.forward import Forward
 from storycore.ports.entities import EntityStore, Write, Written
+from storycore.ports.entities import Key as RecordKey
 from storycore.ports.lifecycle import PortName
 from storycore.testing.harness import Harness
 
@@ -146,3 +151,22 @@ async def test_a_store_that_goes_away_ends_the_batch(harness: Harness, store: En
     assert failing.left == -1
     notes: Repository[Note] = Repository(NOTE, store, harness.env, cursor_key=b"k" * 16)
     assert len(await notes.scan().to_list()) == 200
+
+
+async def test_a_batch_that_is_cancelled_before_it_began_leaves_nothing_unawaited() -> None:
+    """Each call is made where it is awaited, so none is left over when there is no time for it."""
+    made: list[int] = []
+
+    async def call(position: int) -> int:
+        made.append(position)
+        return position
+
+    batch = asyncio.create_task(each_alone([RecordKey(str(n), "s") for n in range(3)], call))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        await asyncio.sleep(0)
+        batch.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await batch
+        gc.collect()
+    assert made == []

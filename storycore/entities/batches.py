@@ -69,7 +69,7 @@ async def each_alone(keys: Sequence[Key], call: Callable[[int], Awaitable[T]]) -
     outcomes: list[T | StorycoreError] = []
     for start in range(0, len(keys), _CALLS_AT_ONCE):
         positions = range(start, min(start + _CALLS_AT_ONCE, len(keys)))
-        found = await asyncio.gather(*(_outcome(call(position)) for position in positions))
+        found = await asyncio.gather(*(_outcome(call, position) for position in positions))
         outcomes += found
         failure = next((outcome for outcome in found if isinstance(outcome, _OF_THE_STORE)), None)
         if failure is not None:
@@ -79,9 +79,9 @@ async def each_alone(keys: Sequence[Key], call: Callable[[int], Awaitable[T]]) -
     return outcomes
 
 
-async def _outcome(call: Awaitable[T]) -> T | StorycoreError:
+async def _outcome(call: Callable[[int], Awaitable[T]], position: int) -> T | StorycoreError:
     try:
-        return await call
+        return await call(position)
     except StorycoreError as exc:
         return exc
 
