@@ -51,6 +51,7 @@ def test_a_cursor_leads_back_to_its_place(mark: Bookmark) -> None:
         {"where": Eq("stars", "1")},
         {"where": In("stars", (1,))},
         {"where": Compare("stars", "gt", 1)},
+        {"order": "by title"},
     ],
 )
 def test_a_cursor_of_another_query_is_refused(change: dict[str, Any]) -> None:

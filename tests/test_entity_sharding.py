@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from storycore.entities import Entity, Index, Key, Repository, Sharded, entity, part
 from storycore.entities.patterns import shard_of
 from storycore.entities.shards import chunk_length, reader
-from storycore.errors import ConfigError, InvalidArgument, Unavailable
+from storycore.errors import ConfigError, InvalidArgument, InvalidCursor, Unavailable
 from storycore.filters import F
 from storycore.layers.checks import checked
 from storycore.layers.checks.forward import Forward
@@ -260,6 +260,17 @@ async def test_the_number_of_shards_may_grow() -> None:
         await after.put(await after.get(home="a", task_id="t20"))
         rest = await after.by_status.page(status="open", limit=50, cursor=cursor)
         assert [task.rank for task in rest.items] == list(range(10, 30))
+
+
+async def test_a_cursor_does_not_outlive_the_order_it_was_made_in() -> None:
+    """Where the sort key of an index has changed, its place would be anywhere; that is told, and nothing skipped."""
+    async with opened() as store:
+        before = over(store, PLAIN)
+        after = over(store, declared("status", part.status, sk=(part.task_id,)))
+        await before.save_batch([Task(task_id=f"t{n:02}", rank=n) for n in range(30)])
+        cursor = (await before.by_status.page(status="open", limit=10)).cursor
+        with pytest.raises(InvalidCursor, match="begin again"):
+            await after.by_status.page(status="open", cursor=cursor)
 
 
 async def test_a_record_of_another_layout_is_read_and_recognised() -> None:

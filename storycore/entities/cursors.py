@@ -33,6 +33,7 @@ class QueryIdentity:
         high: key text below which they are listed.
         reverse: the direction.
         where: the filter, if there is one.
+        order: of the partition, as its declaration tells it.
     """
 
     kind: str
@@ -42,10 +43,12 @@ class QueryIdentity:
     high: str | None
     reverse: bool
     where: Filter | None
+    order: str = ""
 
     def digest(self) -> bytes:
         """A digest of all of it, the same in every process."""
-        parts = [self.kind, self.index, self.partition, self.low, self.high, self.reverse, repr(self.where)]
+        where = repr(self.where)
+        parts = [self.kind, self.index, self.partition, self.low, self.high, self.reverse, where, self.order]
         return hashlib.sha256(orjson.dumps(parts)).digest()
 
 

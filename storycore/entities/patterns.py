@@ -87,6 +87,12 @@ class Pattern:
         types = {field: kind.plain.__name__ for field, kind in sorted(self.types.items())}
         return repr((self.pk, self.sk, types))
 
+    @cached_property
+    def order(self) -> str:
+        """Text that differs where a partition may be in another order."""
+        types = [self.types[part.field].plain.__name__ for part in self.sk if isinstance(part, Part)]
+        return repr((self.sk, types))
+
     def place(self, instance: BaseModel) -> Key | None:
         """Where ``instance`` is listed, or ``None`` when it is not: a part is ``None``, or ``when`` is false.
 

@@ -84,6 +84,7 @@ class Query(Pages[R], Generic[R]):
             high=high,
             reverse=asked.reverse,
             where=asked.where,
+            order=pattern.order,
         )
         self._walk = Walk(source, identity, pattern.slot, reader(source.store, self._plans)).checked()
         super().__init__(partial(self._walk.page, _ITERATION_PAGE))
