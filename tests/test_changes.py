@@ -337,6 +337,19 @@ async def test_a_record_that_cannot_be_read_does_not_stop_the_stream(store: Stor
     assert good.instance == Note(id="a")
 
 
+async def test_a_lost_body_does_not_stop_the_stream(store: Store) -> None:
+    """It is told where the instance is asked for, as for any record that cannot be read."""
+    await write(store, "a")
+    await write(store, "b", text="x" * 5000)
+    await write(store, "c")
+    [body] = (await store.blobs.entries("spill/")).blobs
+    await store.blobs.delete([body.key])
+    first, lost, last = await take(changes(store), 3)
+    assert (first.instance, last.instance) == (Note(id="a"), Note(id="c"))
+    with pytest.raises(Corrupt):
+        assert lost.instance
+
+
 async def test_changes_that_are_no_longer_kept_are_a_gap_that_names_the_group_and_the_cure(
     store: Store, clock: ManualClock
 ) -> None:

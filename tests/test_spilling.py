@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 import storycore
 from storycore.entities import Key as Template
-from storycore.entities import entity, part
+from storycore.entities import Unique, entity, part
 from storycore.errors import (
     AlreadyExists,
     ConfigError,
@@ -371,8 +372,22 @@ async def test_a_change_whose_body_is_no_longer_kept_is_a_gap(place: Place) -> N
     await place.store.write([put()])
     await place.store.write([put(body=b"short")])
     await place.blobs.delete(await place.bodies())
+    page = await place.store.changes()
+    assert [change.key.pk for change in page.changes] == ["!spill"]
     with pytest.raises(FeedGap, match="no longer kept"):
-        await place.store.changes()
+        await place.store.changes(page.next)
+
+
+async def test_what_is_told_before_a_lost_body_is_told(place: Place) -> None:
+    """A page ends there, so that only who is at the loss hears of it."""
+    await place.store.write([put("a"), put("b", body=b"short")])
+    before = await place.bodies()
+    await place.store.write([put("c")])
+    await place.blobs.delete([name for name in await place.bodies() if name not in before])
+    page = await place.store.changes()
+    assert [change.key.sk for change in page.changes] == ["place", "a", "b"]
+    with pytest.raises(Corrupt, match="restore the blob"):
+        await place.store.changes(page.next)
 
 
 async def test_keys_that_fit_no_metadata_are_swept_too(place: Place) -> None:
@@ -470,3 +485,34 @@ async def test_a_version_conflict_on_a_long_story_costs_nothing(tmp_path: Path) 
         with pytest.raises(VersionConflict):
             await store.stories.save(stale)
         assert len((await store.blobs.entries("spill/")).blobs) == 2
+
+
+class Page(BaseModel):
+    page_id: str
+    slug: str
+    text: str = ""
+    deleted_at: datetime | None = None
+
+
+PAGE = entity(
+    Page,
+    kind="page",
+    key=Template(pk=("page", part.page_id), sk=("page",)),
+    unique=[Unique("slug")],
+    soft_delete="deleted_at",
+    spill=2000,
+)
+
+
+async def test_an_instance_whose_body_is_lost_can_be_purged() -> None:
+    """With its unique value, living or deleted; it need not be readable."""
+    async with storycore.open("memory") as store:
+        pages = store.repository(PAGE)
+        for is_deleted in (False, True):
+            await pages.create(Page(page_id="p1", slug="falls", text="x" * 5000))
+            if is_deleted:
+                await pages.delete("p1")
+            await store.blobs.delete([blob.key for blob in (await store.blobs.entries("spill/")).blobs])
+            assert await pages.purge("p1") is True
+        assert await pages.create(Page(page_id="p2", slug="falls"))
+        assert await pages.purge("p1") is False

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from storycore.entities.codec import from_record
 from storycore.entities.consumer_groups import Group, LeaseLostError
 from storycore.entities.declaration import Entity
-from storycore.errors import ConditionFailed, FeedGap, InvalidArgument, StorycoreError, Unsupported
+from storycore.errors import ConditionFailed, Corrupt, FeedGap, InvalidArgument, StorycoreError, Unsupported
 from storycore.ports.conditions import Version
 from storycore.ports.entities import Action, Change, ChangePage, EntityStore, FeedPosition, Key, Record
 from storycore.ports.environment import Environment
@@ -84,7 +84,7 @@ class ChangeFeed:
     def __init__(self, store: EntityStore, raw: EntityStore, env: Environment) -> None:
         self.store = store
         self.running: WeakSet[ChangeStream[Any]] = WeakSet()  # of any models
-        self._raw = raw
+        self.raw = raw
         self._env = env
 
     def stream(
@@ -111,7 +111,7 @@ class ChangeFeed:
             return None if start == "oldest" else FeedPosition(start)
         begun, position = self._env.clock.now(), None
         while True:
-            page = await self._raw.changes(position, limit=_LONG_PAGE)
+            page = await self.raw.changes(position, limit=_LONG_PAGE)
             if not page.changes or page.changes[-1].at > begun:
                 return page.next
             position = page.next
@@ -310,6 +310,8 @@ class ChangeStream(Generic[M]):
             return await self._feed.store.changes(self._read, limit=_PAGE)
         except Unsupported:
             raise
+        except Corrupt:  # a body is lost, which is told where its instance is asked for
+            return await self._feed.raw.changes(self._read, limit=1)
         except (FeedGap, InvalidArgument) as exc:
             if self._group is None:
                 raise

@@ -21,7 +21,7 @@ from storycore.entities.uniqueness import NOTHING, held_by
 from storycore.errors import AlreadyExists, NotFound, PartialFailure, Retry, StorycoreError, VersionConflict
 from storycore.layers.checks.writes import check_condition
 from storycore.ports.conditions import ABSENT, ANY, PRESENT, Condition, Matches
-from storycore.ports.entities import Delete, EntityStore, Key, Record, Written
+from storycore.ports.entities import Delete, EntityStore, Key, QueryPlan, Record, Written
 from storycore.ports.environment import Environment
 from storycore.ports.records import refusal
 
@@ -170,7 +170,7 @@ class Writer(Generic[M]):
         """Remove for good what is under the key, deleted or not, readable or not; tells whether there was anything."""
 
         async def once(_: int) -> bool:
-            live, grave = await self.store.get([key, grave_key(key)], consistent=True)
+            live, grave = await self._bare(key), await self._bare(grave_key(key))
             when = ABSENT if live is None else Matches(live.version)
             step = self.planner.delete(key, when, NOTHING if live is None else held_by(live))
             emptied = Companion(Delete(key=grave_key(key)))
@@ -227,6 +227,15 @@ class Writer(Generic[M]):
     async def _read(self, key: Key) -> Record | None:
         [record] = await self.store.get([key], consistent=True)
         return record
+
+    async def _bare(self, key: Key) -> Record | None:
+        """What lies under a key, without its body, which may be lost."""
+        plan = QueryPlan(pk=key.pk, low=key.sk, limit=1, consistent=True, bodies=False)
+        while True:
+            page = await self.store.query(plan)
+            if page.records or page.next is None:
+                return next((record for record in page.records if record.key == key), None)
+            plan = replace(plan, after=page.next)
 
     def _demand(self, key: Key, record: Record | None, when: Condition) -> None:
         error = refusal(key, None if record is None else record.version, when)

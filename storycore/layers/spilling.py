@@ -121,17 +121,25 @@ class SpillingEntities(Forward[EntityStore]):
         return await self._whole_page(page, None) if _any_spilled(page.records) else page
 
     async def changes(self, after: FeedPosition | None = None, *, limit: int = 100) -> ChangePage:
-        """The change feed, with the bodies as they were written.
+        """The change feed, with the bodies as they were written; a page ends before a change whose body is lost.
 
         Raises:
-            FeedGap: also where an old version's body is no longer kept.
+            FeedGap: also where the body of the first change, of an old version, is no longer kept.
+            Corrupt: the body of the first change should be there and is not.
         """
         page = await self.inner.changes(after, limit=limit)
         if not _any_spilled([change.record for change in page.changes]):
             return page
         count = _fitting([change.record for change in page.changes])
-        told = await in_parallel(self._told, page.changes[:count])
-        return ChangePage(told, page.next if count == len(page.changes) else told[-1].position)
+        told: list[Change] = []
+        for each in await in_parallel(self._told_or_lost, page.changes[:count]):
+            if isinstance(each, Change):
+                told.append(each)
+            elif told:
+                break
+            else:
+                raise each
+        return ChangePage(told, page.next if len(told) == len(page.changes) else told[-1].position)
 
     async def explain(self, plan: QueryPlan) -> Mapping[str, object]:
         """The store's own account of a query."""
@@ -245,6 +253,12 @@ class SpillingEntities(Forward[EntityStore]):
                     raise _missing(record.key, pointer) from exc
                 record = current
         raise Corrupt("A record was replaced faster than its body could be read; read it again.")
+
+    async def _told_or_lost(self, change: Change) -> Change | FeedGap | Corrupt:
+        try:
+            return await self._told(change)
+        except (FeedGap, Corrupt) as exc:
+            return exc
 
     async def _told(self, change: Change) -> Change:
         pointer = None if change.record is None else Pointer.of(change.record)
