@@ -7,16 +7,19 @@ from storycore.caching.codecs import Codec, JsonCodec, Unfit
 from storycore.caching.counts import CacheStats, RegionStats
 from storycore.caching.entities import CachedEntities
 from storycore.caching.functions import CachedFunction, CachedSyncFunction
-from storycore.caching.policies import Tier
+from storycore.caching.guard import BreakerState
+from storycore.caching.policies import Fetched, Tier
 from storycore.caching.region import Region, RegionEntry
 
 __all__ = [
+    "BreakerState",
     "CacheStats",
     "CachedEntities",
     "CachedFunction",
     "CachedSyncFunction",
     "Caching",
     "Codec",
+    "Fetched",
     "JsonCodec",
     "Region",
     "RegionEntry",

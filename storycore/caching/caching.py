@@ -9,10 +9,13 @@ from typing import Any, Literal, TypeVar
 
 from storycore.caching.codecs import Codec, JsonCodec
 from storycore.caching.counts import CacheStats, RegionStats, total_of
+from storycore.caching.envelope import secret_of
 from storycore.caching.functions import CachedDecorator, Runner
+from storycore.caching.guard import Guard
 from storycore.caching.memory_tier import MemoryTier
 from storycore.caching.near_tier import NearTier
 from storycore.caching.policies import Duration, Policy, duration
+from storycore.caching.pushes import Pushes
 from storycore.caching.region import Region
 from storycore.caching.shared_tier import SharedTier
 from storycore.caching.templates import Template, bounded_key
@@ -40,7 +43,12 @@ class Caching:
         l1_max_bytes: bound on the memory tier's keys, payloads and bookkeeping.
         l1_max_entries: bound on the memory tier's entries.
         l1_ttl: how long a copy in memory may live at most. ``"auto"``: 5 seconds when several processes may share
-            the port, else as long as the value. Zero keeps nothing in memory.
+            the port and it does not tell changes, else as long as the value. Zero keeps nothing in memory.
+        command_timeout: how long a call of the shared tier may hold up a caller, who then goes on without it;
+            ``None``: as long as it takes.
+        degraded_ttl: how long a copy in memory may live at most while the shared tier is let alone after failures.
+        signing_keys: what is stored is signed with the first of these secrets, and what is signed with none of them
+            is a miss. Without any, damage is found, and forgery is not.
         run: how sync functions run a coroutine to its end from another thread than the event loop's; without it they
             are served by memory alone.
 
@@ -57,6 +65,9 @@ class Caching:
         l1_max_bytes: int = 64 * 1024 * 1024,
         l1_max_entries: int = 100_000,
         l1_ttl: Duration | Literal["auto"] | None = "auto",
+        command_timeout: Duration | None = None,
+        degraded_ttl: Duration = timedelta(seconds=1),
+        signing_keys: Sequence[str | bytes] = (),
         run: Runner | None = None,
     ) -> None:
         if not _NAMESPACE.match(namespace):
@@ -68,8 +79,13 @@ class Caching:
         self._prefix = f"{namespace}:"
         self._run = run
         self._memory = MemoryTier(self._env.clock, max_bytes=l1_max_bytes, max_entries=l1_max_entries)
-        near = NearTier(self._memory, longest=_longest(l1_ttl, port))
-        self._tiers = Tiers(near, SharedTier(port, self._env, self._prefix), self._env)
+        near = NearTier(self._memory, longest=_longest(l1_ttl, port), bridged=duration(degraded_ttl))
+        limit = None if command_timeout is None else duration(command_timeout).total_seconds()
+        guard = Guard(self._env.clock, seconds=limit)
+        shared = SharedTier(port, self._env, self._prefix, guard, secrets=[secret_of(key) for key in signing_keys])
+        tells = l1_ttl == "auto" and port.capabilities.has("cache.push")
+        pushes = Pushes(port, near, self._env.clock) if tells else None
+        self._tiers = Tiers(near, shared, self._env, pushes=pushes)
         self._policies: dict[str, Policy[Any]] = {}
 
     def region(
@@ -83,6 +99,10 @@ class Caching:
         negative_ttl: Duration | None = None,
         lease: Duration = timedelta(seconds=10),
         max_stale: Duration | None = None,
+        refresh_at: float | None = None,
+        early_refresh: float = 0.0,
+        soft_timeout: Duration | None = None,
+        hard_timeout: Duration | None = None,
         share: bool | None = None,
         codec: Codec[T] | None = None,
         expires_at: Callable[[T], datetime | None] | None = None,
@@ -97,7 +117,15 @@ class Caching:
             jitter: up to this share of the ttl is taken off at random, so that entries do not expire together.
             negative_ttl: how long a loader's ``None`` is remembered; ``None``: not at all.
             lease: how long one loader keeps other processes waiting; longer than a load usually takes.
-            max_stale: how long beyond its ttl a value stands in when the load fails; ``None``: not at all.
+            max_stale: how long beyond its ttl a value stands in when the load fails, or takes longer than
+                ``soft_timeout``; ``None``: not at all.
+            refresh_at: the share of its ttl after which a value that is read is loaded again in the background, from
+                0 to 1; ``None``: never.
+            early_refresh: load a value again in the background before it ends, the sooner the longer its load took,
+                at a moment drawn at random for each process; 1 is usual, more is sooner, 0 is never.
+            soft_timeout: how long a reader waits for a load before he gets an outdated value that may stand in; the
+                load goes on. ``None``: as long as it takes.
+            hard_timeout: how long a load may take before it is cancelled and counts as failed.
             share: hand the same object to all callers, which is faster and safe when nobody changes it; ``None``:
                 exactly where the type cannot be changed.
             codec: instead of JSON.
@@ -113,9 +141,13 @@ class Caching:
             codec=made,
             ttl=duration(ttl),
             jitter=jitter,
-            negative_ttl=None if negative_ttl is None else duration(negative_ttl),
+            negative_ttl=_optional(negative_ttl),
             lease=duration(lease),
-            max_stale=None if max_stale is None else duration(max_stale),
+            max_stale=_optional(max_stale),
+            refresh_at=refresh_at,
+            early_refresh=early_refresh,
+            soft_timeout=_optional(soft_timeout),
+            hard_timeout=_optional(hard_timeout),
             expires_at=expires_at,
             counts=self._counts(template, made),
         )
@@ -134,6 +166,10 @@ class Caching:
         negative_ttl: Duration | None = None,
         lease: Duration = timedelta(seconds=10),
         max_stale: Duration | None = None,
+        refresh_at: float | None = None,
+        early_refresh: float = 0.0,
+        soft_timeout: Duration | None = None,
+        hard_timeout: Duration | None = None,
         share: bool | None = None,
     ) -> CachedDecorator:
         """Decorate a function, async or sync, so that its results are cached under its parameters.
@@ -159,6 +195,10 @@ class Caching:
                 negative_ttl=negative_ttl,
                 lease=lease,
                 max_stale=max_stale,
+                refresh_at=refresh_at,
+                early_refresh=early_refresh,
+                soft_timeout=soft_timeout,
+                hard_timeout=hard_timeout,
                 share=share,
             )
 
@@ -221,6 +261,10 @@ class Caching:
                 path=template,
             )
         return known.counts
+
+
+def _optional(given: Duration | None) -> timedelta | None:
+    return None if given is None else duration(given)
 
 
 def _longest(l1_ttl: Duration | Literal["auto"] | None, port: Cache) -> timedelta | None:

@@ -22,6 +22,7 @@ class RegionStats:
         refused: loaded values kept out because an invalidation or another fill came first.
         joined: reads that shared another caller's load in this process: stampedes avoided.
         waited: loads put off because another process was loading.
+        refreshes: values loaded again before their end.
         unfit: values not cached because they do not survive the codec unchanged.
         faults: calls of the shared tier that failed, and were answered by loading.
         invalidations: keys invalidated.
@@ -38,6 +39,7 @@ class RegionStats:
     refused: int = 0
     joined: int = 0
     waited: int = 0
+    refreshes: int = 0
     unfit: int = 0
     faults: int = 0
     invalidations: int = 0

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from storycore.caching.codecs import Unfit
 from storycore.caching.envelope import Envelope, micros, open_envelope
-from storycore.caching.policies import Answer, Policy, Tier
+from storycore.caching.policies import Answer, Fetched, Policy, Tier
 from storycore.ports.cache import MIN_TTL
 
 __all__ = ["Entry", "Slot", "entry_of", "port_ttl", "seal", "unseal"]
@@ -43,6 +43,8 @@ class Entry(Generic[T]):
         stored_at: when it was loaded.
         fresh_until: from this instant on it is at best a stand-in for a failing load. Not after ``stored_at`` when
             the value is not to be kept at all.
+        refresh_from: from this instant on it is due to be loaded again, though still an answer.
+        cost: how long the load took.
         absent: the source said that there is nothing.
     """
 
@@ -51,6 +53,8 @@ class Entry(Generic[T]):
     payload: bytes
     stored_at: int
     fresh_until: int
+    refresh_from: int
+    cost: int
     absent: bool
 
     @property
@@ -66,15 +70,26 @@ class Entry(Generic[T]):
         """Whether the value is an answer now."""
         return micros(now) < self.fresh_until
 
+    def is_due(self, now: datetime) -> bool:
+        """Whether it is time to load the value again."""
+        return micros(now) >= self.refresh_from
+
     def is_stand_in(self, now: datetime, max_stale: timedelta | None) -> bool:
         """Whether the value may stand in for a failing load now."""
         return max_stale is not None and not self.absent and micros(now - max_stale) < self.fresh_until
 
 
-def entry_of(policy: Policy[T], value: T | None, now: datetime, luck: float) -> Entry[T]:
-    """The entry of a value that was just loaded; not kept when it does not survive the codec or is not to be."""
+def entry_of(policy: Policy[T], given: T | Fetched[T] | None, now: datetime, luck: float, *, cost: int = 0) -> Entry[T]:
+    """The entry of a value that was just loaded; not kept when it does not survive the codec or is not to be.
+
+    Args:
+        luck: a random number from 0 to 1, below 1.
+        cost: how long the load took, microseconds.
+    """
+    fetched: Fetched[T] = given if isinstance(given, Fetched) else Fetched(given)
+    value = fetched.value
     absent = value is None and not policy.codec.allows_none
-    payload, kept, lifetime = b"", None, policy.lifetime(value, absent, now, luck)
+    payload, kept, lifetime = b"", None, policy.lifetime(fetched, absent, now, luck)
     if not absent and lifetime > timedelta(0):
         try:
             payload = policy.codec.encode(value)  # type: ignore[arg-type]  # None only where the codec allows it
@@ -82,31 +97,37 @@ def entry_of(policy: Policy[T], value: T | None, now: datetime, luck: float) -> 
         except Unfit:
             policy.counts.unfit += 1
             lifetime = timedelta(0)
+    stored_at, fresh_until = micros(now), micros(now + max(lifetime, timedelta(0)))
     return Entry(
         value=value,
         kept=kept,
         payload=payload,
-        stored_at=micros(now),
-        fresh_until=micros(now + max(lifetime, timedelta(0))),
+        stored_at=stored_at,
+        fresh_until=fresh_until,
+        refresh_from=policy.refresh_from(stored_at, fresh_until, cost, luck),
+        cost=cost,
         absent=absent,
     )
 
 
-def seal(slot: Slot[T], entry: Entry[T], versions: Sequence[int]) -> bytes:
+def seal(slot: Slot[T], entry: Entry[T], versions: Sequence[int], secret: bytes) -> bytes:
     """The bytes for the shared tier. An entry that is not kept becomes a marker that is a miss for every reader."""
     return Envelope(
         schema=slot.policy.codec.schema,
         stored_at=entry.stored_at,
         fresh_until=entry.fresh_until,
+        cost=entry.cost,
         versions=versions,
         absent=entry.absent or not entry.is_kept,
         payload=entry.payload if entry.is_kept else b"",
-    ).seal(slot.key)
+    ).seal(slot.key, secret)
 
 
-def unseal(slot: Slot[T], sealed: bytes, versions: Sequence[int]) -> Entry[T] | None:
+def unseal(
+    slot: Slot[T], sealed: bytes, versions: Sequence[int], secrets: Sequence[bytes], luck: float
+) -> Entry[T] | None:
     """The entry; ``None`` when the bytes are damaged, foreign, a marker, or older than one of the tags."""
-    found = open_envelope(slot.key, sealed, slot.policy.codec.schema)
+    found = open_envelope(slot.key, sealed, slot.policy.codec.schema, secrets)
     if found is None or tuple(found.versions) != tuple(versions) or found.fresh_until <= found.stored_at:
         return None
     value: T | None = None
@@ -121,6 +142,8 @@ def unseal(slot: Slot[T], sealed: bytes, versions: Sequence[int]) -> Entry[T] | 
         payload=found.payload,
         stored_at=found.stored_at,
         fresh_until=found.fresh_until,
+        refresh_from=slot.policy.refresh_from(found.stored_at, found.fresh_until, found.cost, luck),
+        cost=found.cost,
         absent=found.absent,
     )
 

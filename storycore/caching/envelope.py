@@ -1,9 +1,10 @@
 """What lies around a cached payload in the shared tier, so that anything damaged, foreign or outdated is a miss.
 
-Layout, big endian: format byte, flags, schema hash (8 bytes), stored at and fresh until (microseconds since 1970),
-number of tags, one version per tag, payload, digest of key and everything before (8 bytes). The digest finds damage
-and mixed-up entries; it is no signature. The schema's hash is in here and not in the key, so that an invalidation
-also reaches what another release of the application stored.
+Layout, big endian: format byte, flags, schema hash (8 bytes), stored at and fresh until (microseconds since 1970), how
+long the load took (microseconds), number of tags, one version per tag, payload, digest of key and everything before.
+Without a secret the digest has 8 bytes, finds damage and mixed-up entries, and is no signature; with one it has 32 and
+is. The schema's hash is in here and not in the key, so that an invalidation also reaches what another release of the
+application stored.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from hmac import compare_digest
 
-__all__ = ["Envelope", "micros", "moment", "open_envelope"]
+__all__ = ["Envelope", "micros", "moment", "open_envelope", "secret_of"]
 
-_FORMAT = 1
+_FORMAT = 2
 _ABSENT = 1
-_HEAD = struct.Struct(">BB8sqqH")
+_HEAD = struct.Struct(">BB8sqqQH")
 _DIGEST_BYTES = 8
+_SIGNATURE_BYTES = 32
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -31,6 +34,7 @@ class Envelope:
         schema: 8 bytes that stand for the shape of the value.
         stored_at: when it was loaded, microseconds since 1970.
         fresh_until: from this instant on it is at best a stand-in for a failing load.
+        cost: how long the load took, microseconds.
         versions: of the entry's tags, read before the load began.
         absent: a remembered "there is nothing"; the payload is empty.
         payload: the encoded value.
@@ -39,31 +43,41 @@ class Envelope:
     schema: bytes
     stored_at: int
     fresh_until: int
+    cost: int = 0
     versions: Sequence[int] = ()
     absent: bool = False
     payload: bytes = b""
 
-    def seal(self, key: str) -> bytes:
-        """The bytes to store under ``key``."""
+    def seal(self, key: str, secret: bytes = b"") -> bytes:
+        """The bytes to store under ``key``; with a ``secret``, signed."""
         flags = _ABSENT if self.absent else 0
-        head = _HEAD.pack(_FORMAT, flags, self.schema, self.stored_at, self.fresh_until, len(self.versions))
+        times = (self.stored_at, self.fresh_until, self.cost)
+        head = _HEAD.pack(_FORMAT, flags, self.schema, *times, len(self.versions))
         body = head + struct.pack(f">{len(self.versions)}Q", *self.versions) + self.payload
-        return body + _digest(key, body)
+        return body + _digest(key, body, secret)
 
 
-def open_envelope(key: str, sealed: bytes, schema: bytes) -> Envelope | None:
-    """What ``seal`` wrote for this key and schema; ``None`` for any other bytes."""
-    body, digest = sealed[:-_DIGEST_BYTES], sealed[-_DIGEST_BYTES:]
-    if len(body) < _HEAD.size or digest != _digest(key, body):
+def open_envelope(
+    key: str, sealed: bytes, schema: bytes | None = None, secrets: Sequence[bytes] = (b"",)
+) -> Envelope | None:
+    """What ``seal`` wrote for this key; ``None`` for any other bytes.
+
+    Args:
+        schema: the only one that will do; ``None``: any.
+        secrets: one of which has to be that of ``seal``.
+    """
+    body = _genuine(key, sealed, secrets)
+    if body is None or len(body) < _HEAD.size:
         return None
-    form, flags, found, stored_at, fresh_until, tags = _HEAD.unpack_from(body)
+    form, flags, found, stored_at, fresh_until, cost, tags = _HEAD.unpack_from(body)
     start = _HEAD.size + 8 * tags
-    if form != _FORMAT or found != schema or len(body) < start:
+    if form != _FORMAT or (schema is not None and found != schema) or len(body) < start:
         return None
     return Envelope(
-        schema=schema,
+        schema=found,
         stored_at=stored_at,
         fresh_until=fresh_until,
+        cost=cost,
         versions=struct.unpack_from(f">{tags}Q", body, _HEAD.size),
         absent=bool(flags & _ABSENT),
         payload=body[start:],
@@ -80,8 +94,24 @@ def moment(microseconds: int) -> datetime:
     return _EPOCH + timedelta(microseconds=microseconds)
 
 
-def _digest(key: str, body: bytes) -> bytes:
-    digest = blake2b(key.encode(), digest_size=_DIGEST_BYTES)
+def secret_of(phrase: str | bytes) -> bytes:
+    """The secret that stands for a text or bytes of any length."""
+    given = phrase.encode() if isinstance(phrase, str) else phrase
+    return blake2b(given, person=b"storycore cache").digest()
+
+
+def _genuine(key: str, sealed: bytes, secrets: Sequence[bytes]) -> bytes | None:
+    """The body, if it was sealed for this key with one of the secrets."""
+    for secret in secrets:
+        size = _SIGNATURE_BYTES if secret else _DIGEST_BYTES
+        body, digest = sealed[:-size], sealed[-size:]
+        if compare_digest(digest, _digest(key, body, secret)):
+            return body
+    return None
+
+
+def _digest(key: str, body: bytes, secret: bytes) -> bytes:
+    digest = blake2b(key.encode(), digest_size=_SIGNATURE_BYTES if secret else _DIGEST_BYTES, key=secret)
     digest.update(b"\0")
     digest.update(body)
     return digest.digest()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from storycore.errors import Effect, Unavailable
-from storycore.layers.deadline import bounded, timeless
+from storycore.layers.deadline import bounded, remaining, timeless
 
 __all__ = ["Flight", "Flights"]
 
@@ -28,6 +28,8 @@ class Flight(Generic[R]):
         self.accepted = False
         self.dropped = False
         self.ended = False
+        self.has_older = False
+        self.goes_on = False
         self.passengers = 0
         self._task: asyncio.Task[R] | None = None
 
@@ -55,13 +57,29 @@ class Flight(Generic[R]):
                 raise
             raise Unavailable("The cache was closed during the load; open the store again.") from exc
         finally:
-            self.passengers -= 1
-            if self.passengers == 0 and not task.done():
-                task.cancel()
+            self._leave(task)
 
-    async def join(self) -> R | None:
-        """The result if this caller, who came later, may use it; else ``None``. The load's error is raised."""
-        late = self.sealed
+    async def lands_within(self, seconds: float) -> bool:
+        """Whether the load ends in so many seconds, or before the passenger's own deadline has passed."""
+        task = self._task
+        if task is None:
+            raise RuntimeError("The flight has not been started.")
+        left = remaining()
+        self.passengers += 1
+        try:
+            done, _ = await asyncio.wait([task], timeout=seconds if left is None else max(min(seconds, left), 0))
+        except asyncio.CancelledError:
+            self._leave(task)
+            raise
+        self.passengers -= 1
+        return bool(done) or (left is not None and left < seconds)
+
+    async def join(self, *, late: bool) -> R | None:
+        """The result if this caller, who came later, may use it; else ``None``. The load's error is raised.
+
+        Args:
+            late: he came after the flight was sealed.
+        """
         try:
             result = await self.ride()
         except asyncio.CancelledError:
@@ -69,6 +87,12 @@ class Flight(Generic[R]):
                 return None
             raise
         return result if self.accepted and not late and not self.dropped else None
+
+    def _leave(self, task: asyncio.Task[R]) -> None:
+        """Get off; where nobody is left, the load ends, unless it was told to go on."""
+        self.passengers -= 1
+        if self.passengers == 0 and not self.goes_on and not task.done():
+            task.cancel()
 
     def end(self) -> asyncio.Task[R] | None:
         """End the load for everybody; the task to wait for."""

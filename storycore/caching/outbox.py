@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from storycore.caching.guard import Guard
 from storycore.layers.deadline import timeless
 from storycore.ports.cache import Cache
 from storycore.ports.environment import Environment
@@ -22,12 +23,14 @@ class Outbox:
 
     Args:
         port: the shared tier.
+        guard: of the shared tier; also limits how long a reader waits for a delivery.
         env: its clock times the attempts.
         prefix: of all the namespace's keys.
     """
 
-    def __init__(self, port: Cache, env: Environment, prefix: str) -> None:
+    def __init__(self, port: Cache, guard: Guard, env: Environment, prefix: str) -> None:
         self._port = port
+        self._guard = guard
         self._env = env
         self._prefix = prefix
         self._keys: set[str] = set()
@@ -37,6 +40,7 @@ class Outbox:
         self._pause = _FIRST_PAUSE
         self._not_before: datetime | None = None
         self._drain: asyncio.Task[None] | None = None
+        self._flushing: set[asyncio.Task[bool]] = set()
 
     def __len__(self) -> int:
         return len(self._keys) + len(self._tags) + self._everything
@@ -59,7 +63,11 @@ class Outbox:
             return True
         if self._sending.locked() or (self._not_before is not None and self._env.clock.now() < self._not_before):
             return False
-        return await self.flush()
+        task = asyncio.create_task(self.flush(), context=timeless())
+        self._flushing.add(task)
+        task.add_done_callback(self._flushing.discard)
+        await asyncio.wait([task], timeout=self._guard.seconds)
+        return task.done() and task.result()
 
     async def flush(self) -> bool:
         """Repeat everything pending now; whether nothing is left."""
@@ -71,6 +79,8 @@ class Outbox:
         if self._drain is not None:
             self._drain.cancel()
             await asyncio.gather(self._drain, return_exceptions=True)
+        if self._flushing:
+            await asyncio.wait(self._flushing)
         if self._sending.locked() or len(self):
             await self.flush()
 
@@ -92,11 +102,11 @@ class Outbox:
     async def _send(self, keys: set[str], tags: set[str], everything: bool) -> bool:
         try:
             if everything:
-                await self._port.clear(self._prefix)
+                await self._guard.run(lambda: self._port.clear(self._prefix), in_time=False)
             if keys:
-                await self._port.invalidate(sorted(keys))
+                await self._guard.run(lambda: self._port.invalidate(sorted(keys)), in_time=False)
             if tags:
-                await self._port.bump(sorted(tags))
+                await self._guard.run(lambda: self._port.bump(sorted(tags)), in_time=False)
         except Exception:  # whatever the tier raises, its answer is "not confirmed", and the outbox keeps them
             return False
         return True

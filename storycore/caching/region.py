@@ -11,7 +11,7 @@ from storycore.caching.counts import RegionStats
 from storycore.caching.entries import Slot
 from storycore.caching.envelope import micros
 from storycore.caching.own_threads import called
-from storycore.caching.policies import Policy, Tier
+from storycore.caching.policies import Fetched, Policy, Tier
 from storycore.caching.templates import Template, bounded_key
 from storycore.caching.tiers import Tiers
 from storycore.errors import ConfigError
@@ -37,6 +37,11 @@ class RegionEntry(Generic[T]):
     tier: Tier
     age: timedelta
     absent: bool
+
+    @property
+    def stale(self) -> bool:
+        """Whether its time to live has passed, so that it is served only instead of a failing or slow load."""
+        return self.tier is Tier.STALE
 
 
 class Region(Generic[T]):
@@ -91,7 +96,10 @@ class Region(Generic[T]):
         return Slot(key, tuple(bounded_key(self._prefix, tag.plain(parameters)) for tag in self._tags), self._policy)
 
     async def get_or_load(
-        self, *, load: Callable[..., Awaitable[T | None]] | Callable[..., T | None], **parameters: object
+        self,
+        *,
+        load: Callable[..., Awaitable[T | Fetched[T] | None]] | Callable[..., T | Fetched[T] | None],
+        **parameters: object,
     ) -> T | None:
         """The value from a tier, or from ``load``, which is then called once for all who ask at the same time.
 
@@ -99,8 +107,10 @@ class Region(Generic[T]):
             load: called with the template's parameters as keywords; a function that is not async runs in a thread
                 of its own. What it raises is raised here and not kept.
                 ``None`` means that there is nothing, unless the region's type admits ``None`` as a value.
+                A ``Fetched`` says more: how long the value is fresh, or that it is not to be kept.
 
         Raises:
+            DeadlineExceeded: the load took longer than the region's hard timeout.
             InvalidArgument: a parameter is missing, unknown, or cannot stand in a key.
         """
         answer = await self._tiers.fetch(self.slot(parameters), lambda: called(load, parameters))
@@ -110,13 +120,14 @@ class Region(Generic[T]):
         self,
         wanted: Sequence[Mapping[str, object]],
         *,
-        load_many: Callable[[Sequence[Mapping[str, object]]], Awaitable[Sequence[T | None]]],
+        load_many: Callable[[Sequence[Mapping[str, object]]], Awaitable[Sequence[T | Fetched[T] | None]]],
     ) -> list[T | None]:
         """One value per set of parameters, in order, with at most one load of all that is missing.
 
         Args:
             wanted: may repeat; each different set is loaded once.
-            load_many: takes the missing sets, returns their values in that order.
+            load_many: takes the missing sets, returns their values, or ``Fetched``, in that order. When it fails,
+                older values stand in if there are such for all that is missing.
         """
         slots = [self.slot(parameters) for parameters in wanted]
         first = {slot.key: i for i, slot in reversed(list(enumerate(slots)))}
@@ -152,8 +163,8 @@ class Region(Generic[T]):
         return await self._tiers.invalidate(keys) if keys else True
 
     async def entry(self, **parameters: object) -> RegionEntry[T] | None:
-        """What is held now, without loading or counting; ``None`` when nothing fresh is."""
-        answer = await self._tiers.look(self.slot(parameters))
+        """What is held now, without loading or counting; an outdated value only if ``max_stale`` lets it stand in."""
+        answer = await self._tiers.peek(self.slot(parameters))
         if answer is None:
             return None
         age = timedelta(microseconds=micros(self._env.clock.now()) - answer.stored_at)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from storycore.caching.entries import Entry, Slot, port_ttl, seal, unseal
+from storycore.caching.guard import BreakerState, Guard
 from storycore.caching.outbox import Outbox
+from storycore.errors import DeadlineExceeded
+from storycore.layers.deadline import timeless
 from storycore.ports.cache import Acquired, Cache, CacheItem, Fill, Lease
 from storycore.ports.environment import Environment
 
@@ -54,37 +57,56 @@ class SharedTier:
         port: behind its checks.
         env: its clock decides what is fresh.
         prefix: of all the namespace's keys.
+        guard: lets no call take too long.
+        secrets: what is stored is signed with the first, what is read with any; none: nothing is.
     """
 
-    def __init__(self, port: Cache, env: Environment, prefix: str) -> None:
-        self.outbox = Outbox(port, env, prefix)
+    def __init__(
+        self, port: Cache, env: Environment, prefix: str, guard: Guard, *, secrets: Sequence[bytes] = ()
+    ) -> None:
+        self.guard = guard
+        self.outbox = Outbox(port, guard, env, prefix)
+        self.payload_bytes_read = 0
+        self.payload_bytes_written = 0
         self._port = port
         self._env = env
         self._prefix = prefix
+        self._secrets = tuple(secrets) or (b"",)
+        self._salvages: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the tier has failed so often that it is let alone."""
+        return self.guard.state is not BreakerState.CLOSED
 
     async def look(self, slots: Sequence[Slot[T]]) -> list[Entry[T] | None]:
         """The entries, fresh or fit to stand in; ``None`` where there is none or the tier failed."""
         try:
             if not await self.outbox.settled():
                 return [None] * len(slots)
-            versions, sealed = await asyncio.gather(self._versions(slots), self._port.get([slot.key for slot in slots]))
+            versions, sealed = await self.guard.run(lambda: self._read(slots))
         except Exception:  # whatever the tier raises, reading goes on with the loader
             _count_fault(slots)
             return [None] * len(slots)
+        self.payload_bytes_read += sum(len(data) for data in sealed if data is not None)
         return [self._unseal(slot, data, versions) for slot, data in zip(slots, sealed, strict=True)]
 
-    async def claim(self, slots: Sequence[Slot[T]]) -> list[Claim[T]]:
+    async def claim(self, slots: Sequence[Slot[T]], *, refresh: bool = False) -> list[Claim[T]]:
         """Ask once for the right to load each entry; all slots are of one region and have different keys.
 
         A caller who is cancelled, or for whom a part of it fails, leaves no lease behind.
+
+        Args:
+            refresh: also where there is a fresh value, which stays.
         """
         claims: list[Claim[T]] = []
         try:
             if not await self.outbox.settled():
                 return [Claim(is_fault=True)] * len(slots)
-            versions, acquired = await self._ask(slots)
+            versions, acquired = await self._ask(slots, refresh=refresh)
             claims = [self._claim(slot, got, versions) for slot, got in zip(slots, acquired, strict=True)]
-            await self._claim_outdated(slots, claims, versions, had=[got.value is not None for got in acquired])
+            if not refresh:
+                await self._claim_outdated(slots, claims, versions, had=[got.value is not None for got in acquired])
             return claims
         except BaseException as exc:  # whatever the tier raises, the value is loaded without it
             await self.release(claims)
@@ -98,13 +120,13 @@ class SharedTier:
         if not loaded:
             return []
         fills = [
-            Fill(one.claim.lease, seal(one.slot, one.entry, one.claim.versions), port_ttl(one.slot, one.entry))
+            Fill(one.claim.lease, self._seal(one.slot, one.entry, one.claim.versions), port_ttl(one.slot, one.entry))
             for one in loaded
             if one.claim.lease is not None
         ]
         slots = [one.slot for one in loaded]
         try:
-            versions, accepted = await asyncio.gather(self._versions(slots), self._port.fill(fills))
+            versions, accepted = await self.guard.run(lambda: self._fill(slots, fills))
         except Exception:  # whatever the tier raises, the value was loaded and is handed out
             _count_fault(slots)
             return [False] * len(slots)
@@ -121,8 +143,9 @@ class SharedTier:
         if not entry.is_kept:
             return await self.invalidate([slot.key])
         try:
-            versions = _of(slot, await self._versions([slot]))
-            await self._port.put([CacheItem(slot.key, seal(slot, entry, versions), port_ttl(slot, entry))])
+            versions = _of(slot, await self.guard.run(lambda: self._versions([slot])))
+            item = CacheItem(slot.key, self._seal(slot, entry, versions), port_ttl(slot, entry))
+            await self.guard.run(lambda: self._port.put([item]))
         except Exception:  # the old value may still be there
             self.outbox.add(keys=[slot.key])
             return False
@@ -131,7 +154,7 @@ class SharedTier:
     async def invalidate(self, keys: Sequence[str]) -> bool:
         """Remove entries; ``False``: not confirmed yet, and repeated until it is."""
         try:
-            await self._port.invalidate(keys)
+            await self.guard.run(lambda: self._port.invalidate(keys))
         except BaseException as exc:  # a cancelled call may or may not have arrived, which is as good as failed
             self.outbox.add(keys=keys)
             return _pass_on(exc)
@@ -140,7 +163,7 @@ class SharedTier:
     async def invalidate_tags(self, tags: Sequence[str]) -> bool:
         """Outdate everything that carries one of the tags; ``False`` as above."""
         try:
-            await self._port.bump(tags)
+            await self.guard.run(lambda: self._port.bump(tags))
         except BaseException as exc:  # as above
             self.outbox.add(tags=tags)
             return _pass_on(exc)
@@ -149,18 +172,39 @@ class SharedTier:
     async def clear(self) -> bool:
         """Remove all entries of the namespace; ``False`` as above."""
         try:
-            await self._port.clear(self._prefix)
+            await self.guard.run(lambda: self._port.clear(self._prefix), in_time=False)
         except BaseException as exc:  # as above
             self.outbox.add(everything=True)
             return _pass_on(exc)
         return True
 
-    async def _ask(self, slots: Sequence[Slot[T]]) -> tuple[Mapping[str, int], list[Acquired]]:
+    async def close(self) -> None:
+        """Deliver what is pending if that is possible, and give back what came too late."""
+        await self.outbox.close()
+        if self._salvages:
+            await asyncio.wait(self._salvages)
+
+    async def _read(self, slots: Sequence[Slot[T]]) -> tuple[Mapping[str, int], list[bytes | None]]:
+        """The tags' versions and the values, asked for at once."""
+        keys = [slot.key for slot in slots]
+        if not any(slot.tags for slot in slots):
+            return {}, await self._port.get(keys)
+        return await asyncio.gather(self._versions(slots), self._port.get(keys))
+
+    async def _fill(self, slots: Sequence[Slot[T]], fills: Sequence[Fill]) -> tuple[Mapping[str, int], list[bool]]:
+        """The tags' versions and what was accepted, asked for at once."""
+        if not any(slot.tags for slot in slots):
+            return {}, await self._port.fill(fills)
+        return await asyncio.gather(self._versions(slots), self._port.fill(fills))
+
+    async def _ask(self, slots: Sequence[Slot[T]], *, refresh: bool) -> tuple[Mapping[str, int], list[Acquired]]:
         """The tags' versions and what was acquired, asked for at once."""
-        reading = asyncio.ensure_future(self._versions(slots))
+        if not any(slot.tags for slot in slots):
+            return {}, await self._acquire(slots, refresh=refresh)
+        reading = asyncio.ensure_future(self.guard.run(lambda: self._versions(slots)))
         acquired: list[Acquired] = []
         try:
-            acquired = await self._acquire(slots, refresh=False)
+            acquired = await self._acquire(slots, refresh=refresh)
             return await reading, acquired
         except BaseException:
             reading.cancel()
@@ -187,26 +231,49 @@ class SharedTier:
         return Claim(got.lease, _of(slot, versions), self._unseal(slot, got.value, versions))
 
     def _unseal(self, slot: Slot[T], sealed: bytes | None, versions: Mapping[str, int]) -> Entry[T] | None:
-        return None if sealed is None else unseal(slot, sealed, _of(slot, versions))
+        if sealed is None:
+            return None
+        return unseal(slot, sealed, _of(slot, versions), self._secrets, self._env.random.random())
+
+    def _seal(self, slot: Slot[T], entry: Entry[T], versions: Sequence[int]) -> bytes:
+        sealed = seal(slot, entry, versions, self._secrets[0])
+        self.payload_bytes_written += len(sealed)
+        return sealed
 
     async def _acquire(self, slots: Sequence[Slot[T]], *, refresh: bool) -> list[Acquired]:
         """What the port grants; to a caller who is cancelled meanwhile, nothing."""
         lease = slots[0].policy.lease
-        asking = asyncio.ensure_future(self._port.acquire([s.key for s in slots], lease=lease, refresh=refresh))
+        asked: list[asyncio.Future[list[Acquired]]] = []
+
+        def ask() -> Awaitable[list[Acquired]]:
+            keys = [slot.key for slot in slots]
+            asked.append(asyncio.ensure_future(self._port.acquire(keys, lease=lease, refresh=refresh)))
+            return asyncio.shield(asked[0])
+
         try:
-            return await asyncio.shield(asking)
+            return await self.guard.run(ask)
         except asyncio.CancelledError:
+            await self._salvage(asked)
+            raise
+        except DeadlineExceeded:
+            task = asyncio.create_task(self._salvage(asked), context=timeless())
+            self._salvages.add(task)
+            task.add_done_callback(self._salvages.discard)
+            raise
+
+    async def _salvage(self, asked: Sequence[asyncio.Future[list[Acquired]]]) -> None:
+        """Give back the leases that are still on their way to a caller who has gone."""
+        for asking in asked:
             await asyncio.wait([asking], timeout=_PATIENCE_SECONDS)
             if not asking.cancel() and not asking.cancelled() and asking.exception() is None:
                 await self._release([got.lease for got in asking.result()])
-            raise
 
     async def _release(self, leases: Sequence[Lease | None]) -> None:
         ours = [lease for lease in leases if lease is not None]
         if not ours:
             return
         try:
-            await self._port.release(ours)
+            await self.guard.run(lambda: self._port.release(ours))
         except Exception:  # the lease then ends by itself
             return
 

@@ -13,12 +13,17 @@ The rules, in the order in which they were learnt:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import TypeVar
 
+from storycore.caching.arrivals import Arrivals
 from storycore.caching.entries import Entry, Slot, entry_of
 from storycore.caching.loads import Loads
 from storycore.caching.near_tier import NearTier
-from storycore.caching.policies import Answer, Tier
+from storycore.caching.policies import Answer, Fetched, Tier
+from storycore.caching.pushes import Pushes
+from storycore.caching.refreshes import Refreshes
 from storycore.caching.shared_tier import SharedTier
 from storycore.ports.environment import Environment
 
@@ -37,23 +42,29 @@ class Tiers:
         near: the memory tier, which alone may be used from any thread.
         shared: the shared tier.
         env: clock and randomness.
+        pushes: what the shared tier tells, if it does.
     """
 
-    def __init__(self, near: NearTier, shared: SharedTier, env: Environment) -> None:
+    def __init__(self, near: NearTier, shared: SharedTier, env: Environment, *, pushes: Pushes | None = None) -> None:
         self.near = near
         self.shared = shared
         self._env = env
-        self._loads = Loads(near, shared, env)
+        self._pushes = pushes
+        arrivals = Arrivals(near, shared, env)
+        self._loads = Loads(near, shared, arrivals, env)
+        self._refreshes = Refreshes(near, shared, arrivals, env)
 
     async def look(self, slot: Slot[T]) -> Answer[T] | None:
         """What either tier holds, without loading."""
         return self.near.look(slot) or (await self._look_shared([slot]))[0]
 
-    async def fetch(self, slot: Slot[T], load: Callable[[], Awaitable[T | None]]) -> Answer[T]:
+    async def fetch(self, slot: Slot[T], load: Callable[[], Awaitable[T | Fetched[T] | None]]) -> Answer[T]:
         """The value from a tier, or loaded once for all who ask at the same time."""
         for _ in range(_ROUNDS):
             found = await self.look(slot)
             if found is not None:
+                if found.due:
+                    self._refreshes.begin([(slot, found)], lambda _: _alone(load))
                 return slot.policy.count_hit(found)
             answer = await self._loads.one(slot, load)
             if answer is not None:
@@ -61,7 +72,7 @@ class Tiers:
         return await self._loads.alone(slot, load)
 
     async def fetch_many(
-        self, slots: Sequence[Slot[T]], load: Callable[[Sequence[int]], Awaitable[Sequence[T | None]]]
+        self, slots: Sequence[Slot[T]], load: Callable[[Sequence[int]], Awaitable[Sequence[T | Fetched[T] | None]]]
     ) -> list[Answer[T]]:
         """As ``fetch`` for different keys of one region, with one load of all that is missing.
 
@@ -77,11 +88,26 @@ class Tiers:
         for answer, slot in zip(answers, slots, strict=True):
             if answer is not None:
                 slot.policy.count_hit(answer)
+        due = [(i, answer) for i in far if (answer := answers[i]) is not None and answer.due]
+        if due:
+            seen = [(slots[i], answer) for i, answer in due]
+            self._refreshes.begin(seen, lambda some: load([due[i][0] for i in some]))
         missing = [i for i in far if answers[i] is None]
         loaded = await self._load_missing(slots, missing, load)
         for i, answer in zip(missing, loaded, strict=True):
             answers[i] = answer
         return [answer for answer in answers if answer is not None]
+
+    async def peek(self, slot: Slot[T]) -> Answer[T] | None:
+        """What either tier holds, also what is at best a stand-in, without loading or keeping."""
+        near = self.near.look(slot)
+        if near is not None:
+            return near
+        (entry,) = await self.shared.look([slot])
+        now = self._env.clock.now()
+        if entry is None or not (entry.is_fresh(now) or entry.is_stand_in(now, slot.policy.max_stale)):
+            return None
+        return _shared_answer(entry, now) if entry.is_fresh(now) else entry.answer(Tier.STALE)
 
     async def put(self, slot: Slot[T], value: T | None) -> bool:
         """Store the newest value; whether the shared tier confirmed it."""
@@ -117,13 +143,18 @@ class Tiers:
 
     async def close(self) -> None:
         """End all loads, and try once more to deliver what is pending."""
+        if self._pushes is not None:
+            await self._pushes.close()
+        await self._refreshes.close()
         await self._loads.flights.close()
-        await self.shared.outbox.close()
+        await self.shared.close()
 
     async def _look_shared(self, slots: Sequence[Slot[T]]) -> list[Answer[T] | None]:
         """What the shared tier holds fresh, with a copy for the memory tier."""
         if not slots:
             return []
+        if self._pushes is not None:
+            self._pushes.begin()
         since = self._env.clock.now()
         answers: list[Answer[T] | None] = []
         with self.near.tickets(slots) as tickets:
@@ -133,14 +164,14 @@ class Tiers:
                 fresh = entry is not None and entry.is_fresh(now)
                 if entry is not None and fresh:
                     self.near.remember(slot, ticket, entry, since)
-                answers.append(entry.answer(Tier.SHARED) if entry is not None and fresh else None)
+                answers.append(_shared_answer(entry, now) if entry is not None and fresh else None)
         return answers
 
     async def _load_missing(
         self,
         slots: Sequence[Slot[T]],
         missing: Sequence[int],
-        load: Callable[[Sequence[int]], Awaitable[Sequence[T | None]]],
+        load: Callable[[Sequence[int]], Awaitable[Sequence[T | Fetched[T] | None]]],
     ) -> list[Answer[T]]:
         if not missing:
             return []
@@ -160,3 +191,12 @@ class Tiers:
     def _forget_all(self) -> None:
         self.near.forget_all()
         self._loads.flights.drop_all()
+
+
+def _shared_answer(entry: Entry[T], now: datetime) -> Answer[T]:
+    answer = entry.answer(Tier.SHARED)
+    return replace(answer, due=True) if entry.refresh_from < entry.fresh_until and entry.is_due(now) else answer
+
+
+async def _alone(load: Callable[[], Awaitable[T | Fetched[T] | None]]) -> list[T | Fetched[T] | None]:
+    return [await load()]
