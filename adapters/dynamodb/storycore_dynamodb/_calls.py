@@ -45,6 +45,7 @@ class Calls:
         self._env = env
         self._budget = Budget()
         self._pace = Pace(time.monotonic)
+        self._turns = asyncio.Lock()
         self._place = f"The table {config.table!r}"
 
     async def send(self, operation: str, request: Mapping[str, Any], *, repeatable: bool | None = None) -> Answer:
@@ -56,7 +57,7 @@ class Calls:
             repeatable: whether a second execution does no harm; ``None``: reads only.
 
         Raises:
-            Refused: with one of the codes that are answers.
+            Refused: with one of the codes that are answers; its effect tells of the attempts before.
             StorycoreError: anything else; of a write that may have been done the effect is ``UNKNOWN``.
         """
         is_read = operation in READS
@@ -66,13 +67,14 @@ class Calls:
         attempt = 0
         while True:
             attempt += 1
-            if (wait := self._pace.turn()) > 0:
-                await asyncio.sleep(wait)
+            if self._pace.is_limited:
+                await self._wait_for_turn()
             try:
                 answer = await self.transport.call(operation, whole)
             except (Refused, Lost) as failure:
                 if isinstance(failure, Refused) and failure.code in ANSWERS:
                     self._succeeded()
+                    failure.effect = effect
                     raise
                 how = self._noted(failure)
                 if how is Treatment.DOUBTFUL and not is_read:
@@ -119,6 +121,12 @@ class Calls:
     def raced(self, what: str) -> StorycoreError:
         """The error after so many lost races that going on would be rude."""
         return Unavailable(f"{self._place}: {what} lost every race against other writers; try again later.")
+
+    async def _wait_for_turn(self) -> None:
+        """Wait in the order in which requests came, at the pace of the moment; who is cancelled leaves the queue."""
+        async with self._turns:
+            while (wait := self._pace.turn()) > 0:  # noqa: ASYNC110 - what is waited for is time
+                await asyncio.sleep(wait)
 
     def _noted(self, failure: Refused | Lost) -> Treatment:
         how = treatment(failure)

@@ -15,6 +15,9 @@ _SMOOTHING = 0.8
 _SLOWEST = 20.0
 """Requests a second; a store that sends no more is not what the service complains of, and its pauses suffice."""
 
+_CATCH_UP_SECONDS = 0.05
+"""How late a turn may be taken without putting off the next ones: sleeping is not exact."""
+
 _HALF_SECOND = 0.5
 
 
@@ -77,14 +80,20 @@ class Pace:
         self._bucket = 0.0
         self._sent = 0
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether requests have to take turns at all."""
+        return self._rate is not None
+
     def turn(self) -> float:
-        """How many seconds the next request has to wait."""
+        """Take a turn, if it is time for one: 0; else the seconds after which to ask again, and nothing is taken."""
         if self._rate is None:
             return 0.0
         now = self._now()
-        turn = max(now, self._next_at)
-        self._next_at = turn + 1 / self._rate
-        return turn - now
+        if self._next_at > now:
+            return self._next_at - now
+        self._next_at = max(self._next_at, now - _CATCH_UP_SECONDS) + 1 / self._rate
+        return 0.0
 
     def succeeded(self) -> None:
         """Count an answer; the rate recovers."""

@@ -24,6 +24,8 @@ class Refused(Exception):
         message: the service's sentence.
         answer: what else the answer holds: ``Item``, ``CancellationReasons``.
         retry_after_seconds: the pause that the service asks for.
+
+    ``effect`` is ``UNKNOWN`` where an earlier attempt of the same request may have been done.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class Refused(Exception):
         self.message = message
         self.answer: Answer = answer or {}
         self.retry_after_seconds = retry_after_seconds
+        self.effect = Effect.NONE
 
 
 class Lost(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -262,3 +263,16 @@ async def test_a_late_put_that_was_written_over_is_not_put_again(
     with pytest.raises(Unavailable) as caught:
         await store.write([put(2)])
     assert (caught.value.effect, await fields_of(store)) == (Effect.UNKNOWN, {"n": 9})
+
+
+async def test_requests_that_were_given_up_keep_nobody_waiting(store: EntityStore, transport: FaultyTransport) -> None:
+    """A throttled store sends less; what was cancelled while it waited for its turn has no turn."""
+    transport.expect("PutItem", refused("ThrottlingException"))
+    await store.write([put(1)])
+    waiting = [asyncio.create_task(store.get([Key("p", str(i))])) for i in range(500)]
+    await asyncio.sleep(0)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    async with asyncio.timeout(2):
+        assert await fields_of(store) == {"n": 1}

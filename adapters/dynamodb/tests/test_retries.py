@@ -52,13 +52,31 @@ def test_the_pace_falls_with_throttles_and_recovers() -> None:
         now += 0.01
         pace.succeeded()
     pace.throttled()
-    waits = [pace.turn() for _ in range(11)]
-    assert 1 / 75 < waits[-1] - waits[-2] < 1 / 60
+
+    def sent_within(seconds: float) -> int:
+        nonlocal now
+        until, sent = now + seconds, 0
+        while now < until:
+            sent += (wait := pace.turn()) == 0
+            now += wait
+        return sent
+
+    assert 60 <= sent_within(1.0) <= 75
     for _ in range(2000):
         now += 0.01
         pace.succeeded()
-    waits = [pace.turn() for _ in range(3)]
-    assert waits[-1] - waits[-2] < 1 / 100
+    assert sent_within(1.0) > 100
+
+
+def test_a_turn_that_is_waited_for_is_not_taken() -> None:
+    """Who asks and goes away keeps nobody waiting; the next turn is never further away than the rate says."""
+    now = 1000.0
+    pace = Pace(lambda: now)
+    pace.throttled()
+    waits = [pace.turn() for _ in range(1000)]
+    assert max(waits) <= 1 / 20
+    now += max(waits)
+    assert pace.turn() == 0
 
 
 @pytest.mark.parametrize(
