@@ -18,7 +18,7 @@ from storycore_dynamodb._tokens import TokenState, part_keys, token_items, token
 from storycore_dynamodb._transport import Refused
 from storycore_dynamodb._versions import Versions
 from storycore_dynamodb._wire import Item, item_of, key_values, micros, number_of
-from storycore_dynamodb._writes import MOST_RACES, change_request, judged, live_version
+from storycore_dynamodb._writes import MOST_RACES, change_request, judged, live_version, version_of
 
 __all__ = ["AtomicWriter"]
 
@@ -114,7 +114,7 @@ class AtomicWriter:
         now: int,
     ) -> _Plan:
         for item in stored:
-            self._versions.saw(0 if item is None else number_of(item["_v"]))
+            self._versions.saw(0 if item is None else version_of(item))
         if reasons := _refused(verdicts):
             raise transaction_conflict(reasons)
         records = [
@@ -170,6 +170,8 @@ class AtomicWriter:
         try:
             await self._calls.send("TransactWriteItems", request, repeatable=True)
         except Refused as exc:
+            if exc.effect is Effect.UNKNOWN and await self._is_done(plan, write_id, self._doubt(exc)):
+                return True
             self._require_only_races(exc)
             return False
         except StorycoreError as exc:
@@ -188,14 +190,25 @@ class AtomicWriter:
         if not reasons:
             raise self._calls.translated(refused) from refused
 
+    def _doubt(self, refused: Refused) -> StorycoreError:
+        error = self._calls.translated(refused)
+        error.effect = Effect.UNKNOWN
+        return error
+
     async def _is_done(self, plan: _Plan, write_id: str, doubt: StorycoreError) -> bool:
-        """Whether any item, and so the whole transaction, carries this call's write id."""
+        """Whether any item, and so the whole transaction, carries this call's write id; what is gone cannot tell.
+
+        Raises:
+            StorycoreError: the doubt stays.
+        """
         keys = [_key_in(action) for action in plan.actions if "Put" in action or "Update" in action]
+        if not keys:
+            raise doubt
         try:
             found = await self._reader.items(keys)
         except StorycoreError as exc:
             raise doubt from exc
-        return any(item is not None and item["_w"]["S"] == write_id for item in found)
+        return any(item is not None and item.get("_w", {}).get("S") == write_id for item in found)
 
 
 _FULL_NAMES = {

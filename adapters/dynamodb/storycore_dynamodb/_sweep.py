@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+from storycore.errors import Effect
 from storycore_dynamodb._calls import Calls
 from storycore_dynamodb._expressions import Expression
 from storycore_dynamodb._transport import Refused
@@ -66,8 +67,8 @@ class Sweeper:
         request = e.request(ConditionExpression=_still(e, item, at))
         try:
             await self._calls.send("DeleteItem", {"Key": _key(item), **request}, repeatable=True)
-        except Refused:
-            return False
+        except Refused as exc:
+            return exc.effect is Effect.UNKNOWN  # an attempt without an answer may have removed it, and it is gone
         return True
 
 

@@ -22,7 +22,7 @@ from storycore_dynamodb._transport import Answer, Refused
 from storycore_dynamodb._versions import Versions
 from storycore_dynamodb._wire import Item, item_of, key_values, micros, number_of, record_of
 
-__all__ = ["MOST_RACES", "Writer", "change_request", "judged", "live_version"]
+__all__ = ["MOST_RACES", "Writer", "change_request", "judged", "live_version", "version_of"]
 
 MOST_RACES = 100
 """How often a write is tried again because another one came first."""
@@ -143,7 +143,7 @@ class Writer:
         return _Step("DeleteItem", request | e.request(ConditionExpression=condition), now, unseen)
 
     def _put(self, put: Put, write_id: str, now: int, stored: Item | None, *, is_pinned: bool) -> _Step:
-        below = 0 if stored is None else number_of(stored["_v"])
+        below = 0 if stored is None else version_of(stored)
         expected = put.when.version if isinstance(put.when, Matches) else 0
         version = Version(max(self._versions.next(below), expected + 1))  # an expectation alone is no version to keep
         e = Expression()
@@ -154,7 +154,7 @@ class Writer:
 
     def _patch_of(self, patch: Patch, write_id: str, now: int, stored: Item) -> _Step:
         """A patch worked out here, of the item as it was read."""
-        version = Version(number_of(stored["_v"]) + 1)
+        version = Version(version_of(stored) + 1)
         new = item_of(patched(record_of(stored), patch, version), write_id=write_id, written_at=now)
         operation, request = change_request(stored, new)
         if operation == "UpdateItem":
@@ -163,8 +163,8 @@ class Writer:
 
     def _done(self, write: Write, step: _Step, answer: Answer) -> Written:
         held: Item = answer.get("Attributes") or {}
-        if "_v" in held:
-            self._versions.saw(number_of(held["_v"]))
+        if _has_version(held):
+            self._versions.saw(version_of(held))
         if isinstance(write, Put):
             self._versions.saw(step.version)
             is_new = live_version(held, step.now) is None
@@ -186,7 +186,7 @@ class Writer:
     def _require(self, write: Write, stored: Item | None, *, cause: Exception | None = None) -> None:
         """Raise the error with which the write is refused; nothing where it only lost a race."""
         if stored is not None:
-            self._versions.saw(number_of(stored["_v"]))
+            self._versions.saw(version_of(stored))
         verdict = judged(write, stored, micros(self._env.clock.now()))
         if isinstance(verdict, StorycoreError):
             raise verdict from cause
@@ -197,15 +197,17 @@ class Writer:
         Versions of a key grow, so what is older than the write was there before it. Where nothing is, nothing is lost
         by doing what the caller would do.
         """
+        if found is not None and not _has_version(found):
+            return False
         if found is not None:
-            self._versions.saw(number_of(found["_v"]))
+            self._versions.saw(version_of(found))
         if isinstance(judged(write, found, micros(self._env.clock.now())), StorycoreError):
             return False
         if isinstance(write.when, Matches):
             return True
         if found is None:
             return isinstance(write, Put)
-        return number_of(found["_v"]) < step.version
+        return version_of(found) < step.version
 
     async def _read_back(self, key: Key, doubt: StorycoreError) -> Item | None:
         try:
@@ -227,7 +229,7 @@ def judged(write: Write, stored: Item | None, now: int) -> Record | StorycoreErr
     error = refusal(write.key, version, demand(write))
     if error is not None:
         return error
-    following = Version(1 if stored is None else number_of(stored["_v"]) + 1)
+    following = Version(1 if stored is None else version_of(stored) + 1)
     if isinstance(write, Put):
         return put_record(write, following)
     if not isinstance(write, Patch) or stored is None:
@@ -240,9 +242,18 @@ def judged(write: Write, stored: Item | None, now: int) -> Record | StorycoreErr
 
 def live_version(item: Item, now: int) -> Version | None:
     """The version of an item that is there and has not expired."""
-    if "_v" not in item or ("_x" in item and number_of(item["_x"]) <= now):
+    if not _has_version(item) or ("_x" in item and number_of(item["_x"]) <= now):
         return None
-    return Version(number_of(item["_v"]))
+    return version_of(item)
+
+
+def version_of(item: Item) -> Version:
+    """The version of an item, live or not.
+
+    Raises:
+        Corrupt: the item is not one that this adapter writes.
+    """
+    return Version(number_of(item["_v"])) if _has_version(item) else record_of(item).version
 
 
 def change_request(old: Item, new: Item) -> tuple[str, dict[str, Any]]:
@@ -254,6 +265,10 @@ def change_request(old: Item, new: Item) -> tuple[str, dict[str, Any]]:
         return "PutItem", {"Item": new, **e.request(ConditionExpression=condition)}
     expressions = e.request(UpdateExpression=difference(e, old, new), ConditionExpression=condition)
     return "UpdateItem", {"Key": {"pk": old["pk"], "sk": old["sk"]}, **expressions}
+
+
+def _has_version(item: Item) -> bool:
+    return "N" in item.get("_v", {})
 
 
 def _shows(item: Item | None, write: Write, write_id: str) -> bool:

@@ -59,6 +59,15 @@ async def test_a_mark_whose_answer_was_lost_is_made_again(
     assert await store.expire(harness.clock.now()) == 1
 
 
+async def test_a_removal_whose_answer_was_lost_is_counted(
+    store: EntityStore, transport: FaultyTransport, harness: Harness
+) -> None:
+    """The repetition finds nothing more to remove, for the first attempt removed it."""
+    await store.write([Put(key=HERE, kind="k", expires_at=harness.clock.now())])
+    transport.expect("DeleteItem", lost_after)
+    assert await store.expire(harness.clock.now()) == 1
+
+
 async def test_a_store_that_leaves_sweeping_to_the_service_reads_nothing(harness: Harness) -> None:
     """With ``sweeps`` off nothing is scanned; what has expired is absent all the same."""
     store = await harness.started(sweeps=False)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from storycore_dynamodb._scripted import (
+    Fault,
     FaultyTransport,
     before,
     lost_after,
@@ -25,8 +26,8 @@ from storycore.errors import (
     Unavailable,
     VersionConflict,
 )
-from storycore.ports.conditions import ABSENT, Matches, Version
-from storycore.ports.entities import Check, EntityStore, Key, Patch, Put, Write
+from storycore.ports.conditions import ABSENT, PRESENT, Matches, Version
+from storycore.ports.entities import Check, Delete, EntityStore, Key, Patch, Put, Write
 
 ROOT = Key("p", "a")
 OTHER = Key("p", "b")
@@ -79,6 +80,31 @@ async def test_a_transaction_that_never_gets_an_answer_is_found_done(
     with pytest.raises(Unavailable) as caught:
         await atomic(store, Patch(key=ROOT, add={"n": 1}))
     assert (caught.value.effect, await fields_of(store)) == (Effect.UNKNOWN, {"n": 2})
+
+
+async def test_a_transaction_that_is_cancelled_after_it_was_done_is_found_done(
+    store: EntityStore, transport: FaultyTransport
+) -> None:
+    """The repetition is not what was done, so its refusal is no refusal of the call."""
+    transport.expect("TransactWriteItems", lost_after, cancelled("ThrottlingError"))
+    await atomic(store, put(1, when=ABSENT), put(2, key=OTHER, when=ABSENT))
+    assert [await fields_of(store), await fields_of(store, OTHER)] == [{"n": 1}, {"n": 2}]
+
+
+async def test_a_removal_that_is_cancelled_after_it_was_done_stays_unknown(
+    store: EntityStore, transport: FaultyTransport
+) -> None:
+    """What is gone cannot tell who removed it, so that it is gone is no proof that this call did nothing."""
+    await store.write([put(1)])
+    transport.expect("TransactWriteItems", lost_after, cancelled("ThrottlingError"))
+    with pytest.raises(Unavailable) as refusal:
+        await atomic(store, Delete(key=ROOT, when=PRESENT))
+    assert (refusal.value.effect, await fields_of(store)) == (Effect.UNKNOWN, None)
+
+
+def cancelled(code: str) -> Fault:
+    """The service cancels the transaction for this reason."""
+    return refused("TransactionCanceledException", reasons=[code])
 
 
 async def test_a_transaction_that_was_overtaken_is_judged_anew(
