@@ -11,8 +11,8 @@ import pytest
 from pydantic import BaseModel
 
 import storycore
+from storycore.entities import Index, Unique, entity, part
 from storycore.entities import Key as Template
-from storycore.entities import Unique, entity, part
 from storycore.errors import (
     AlreadyExists,
     ConfigError,
@@ -494,14 +494,35 @@ class Page(BaseModel):
     deleted_at: datetime | None = None
 
 
+PAGE_KEY = Template(pk=("page", part.page_id), sk=("page",))
 PAGE = entity(
     Page,
     kind="page",
-    key=Template(pk=("page", part.page_id), sk=("page",)),
+    key=PAGE_KEY,
     unique=[Unique("slug")],
     soft_delete="deleted_at",
     spill=2000,
 )
+
+
+async def test_a_lost_body_does_not_stop_an_upgrade() -> None:
+    """It is a failure that names the blob; what lies beside it is upgraded."""
+    plain = entity(Page, kind="page", key=PAGE_KEY, spill=2000)
+    listed = entity(
+        Page, kind="page", key=PAGE_KEY, spill=2000, indexes=[Index("by_slug", slot=1, pk=("s",), sk=(part.slug,))]
+    )
+    async with storycore.open("memory") as store:
+        pages = store.repository(plain)
+        await pages.save_batch([Page(page_id=f"p{n}", slug=f"s{n}", text="x" * 5000) for n in range(3)])
+        before = [blob.key for blob in (await store.blobs.entries("spill/")).blobs]
+        await pages.patch("p1", set={"text": "y" * 5000})
+        lost = [blob.key for blob in (await store.blobs.entries("spill/")).blobs if blob.key not in before]
+        await store.blobs.delete(lost)
+        report = await store.upgrade(listed)
+        assert (report.checked, report.rewritten, report.failed) == (3, 2, 1)
+        assert lost[0] in report.failures[0].error.message
+        found = store.repository(listed).by_slug.iterate()
+        assert [page.page_id async for page in found] == ["p0", "p2"]
 
 
 async def test_an_instance_whose_body_is_lost_can_be_purged() -> None:

@@ -179,6 +179,25 @@ async def test_a_new_unique_value_is_claimed_for_what_is_there_and_doubles_are_t
     assert await place.upgrade(unique) == UpgradeReport(checked=2)
 
 
+async def test_values_whose_holders_an_older_program_removed_are_freed(place: Place) -> None:
+    """It knows nothing of them, and takes the record alone; those that are held stay."""
+    unique = entity(Old, kind="doc", key=KEY, timestamps=TIMES, unique=[Unique("owner")])
+    older = entity(Old, kind="doc", key=KEY, timestamps=TIMES)
+    await place.repository(unique).save_batch([Old(id=f"d{i}", owner=f"o{i}") for i in range(4)])
+    await place.repository(older).delete("d1")
+    await place.repository(older).put(Old(id="d2", owner="bob"))
+    with pytest.raises(NotUnique):
+        await place.repository(unique).create(Old(id="d5", owner="o1"))
+    assert (await place.upgrade(unique, dry_run=True)).freed == 2
+    assert (await place.upgrade(unique)).freed == 2
+    assert (await place.upgrade(unique)).freed == 0
+    for owner in ("o1", "o2"):
+        await place.repository(unique).create(Old(id=f"new-{owner}", owner=owner))
+    for owner in ("o0", "o3", "bob"):
+        with pytest.raises(NotUnique):
+            await place.repository(unique).create(Old(id="late", owner=owner))
+
+
 async def test_what_cannot_be_read_is_told_and_stops_nobody(place: Place) -> None:
     """A damaged record stays as it is; the others are done."""
     await filled(place, 3)

@@ -48,7 +48,7 @@ async def _upgrade(common: Common, kinds: tuple[str, ...], **options: Any) -> Up
 
 
 def _as_dict(found: UpgradeReport, *, dry_run: bool) -> dict[str, object]:
-    counts = {name: getattr(found, name) for name in ("checked", "outdated", "rewritten", "lost", "failed")}
+    counts = {name: getattr(found, name) for name in ("checked", "outdated", "rewritten", "lost", "failed", "freed")}
     failures = [
         {"kind": failure.kind, "pk": failure.key.pk, "sk": failure.key.sk, "error": failure.error.as_dict()}
         for failure in found.failures
@@ -61,6 +61,8 @@ def _show(found: UpgradeReport, *, dry_run: bool) -> None:
 
     done = "" if dry_run else f", {found.rewritten} rewritten"
     lines = [f"{found.checked} records: {found.outdated} outdated{done}"]
+    if found.freed:
+        lines.append(f"{found.freed} unique values that nobody held {'would be' if dry_run else 'were'} freed")
     if found.lost:
         lines.append(f"[yellow]{found.lost} were changed by others all the while;[/] run it again")
     lines += [

@@ -187,7 +187,7 @@ class Catalog:
         """Bring stored records to the form that their declarations give now: schema, promoted fields, index keys.
 
         It is safe beside live traffic, and doing it twice changes nothing the second time. After a new index was
-        declared it is complete once this has run.
+        declared it is complete once this has run. Unique values that nobody holds any more are freed.
 
         Args:
             kinds: declarations or known kinds; none: all that the store knows.
@@ -200,7 +200,7 @@ class Catalog:
         Raises:
             InvalidArgument: an unknown kind, or an argument out of range.
         """
-        upgrader = Upgrader(self.entities, self.env, self._chosen(kinds or None))
+        upgrader = Upgrader(self.entities, self.env, self._chosen(kinds or None), raw=self._feed.raw)
         return await upgrader.run(dry_run=dry_run, batch=batch, per_second=per_second, resume=resume, progress=progress)
 
     def kinds(self) -> list[str]:

@@ -23,7 +23,19 @@ from storycore.errors import NotUnique
 from storycore.ports.conditions import ABSENT
 from storycore.ports.entities import Delete, FieldValue, Key, Put, Record
 
-__all__ = ["HELD_FIELD", "NOTHING", "Constraint", "Held", "Unique", "held_by", "marker_key", "markers"]
+__all__ = [
+    "HELD_FIELD",
+    "NOTHING",
+    "Constraint",
+    "Held",
+    "Unique",
+    "held_by",
+    "is_abandoned",
+    "marker_key",
+    "marker_kind",
+    "markers",
+    "owner_key",
+]
 
 HELD_FIELD = "unique-values"
 """The field of a record that names the values it holds; no field of a model can have that name."""
@@ -127,6 +139,22 @@ def marker_key(kind: str, value: str) -> Key:
     return Key(f"!unique#{kind}#{value}", _MARKER_SORT_KEY)
 
 
+def marker_kind(kind: str) -> str:
+    """The kind of the markers of an entity's values."""
+    return f"{kind}~unique"
+
+
+def owner_key(marker: Record) -> Key:
+    """Of the record that holds the value."""
+    return Key(str(marker.fields.get("pk", "!")), str(marker.fields.get("sk", "!")))
+
+
+def is_abandoned(marker: Record, owner: Record | None) -> bool:
+    """Whether the value is not held by the record that the marker names, as when a program without it removed that."""
+    kind, held = marker.kind.removesuffix(marker_kind("")), NOTHING if owner is None else held_by(owner)
+    return marker.key not in {marker_key(kind, value) for value in held.values}
+
+
 def markers(kind: str, before: Held, after: Put | None, constraints: Mapping[str, Unique]) -> tuple[Companion, ...]:
     """What becomes of the markers when a record that holds ``before`` is replaced by ``after``, or removed.
 
@@ -151,12 +179,12 @@ def markers(kind: str, before: Held, after: Put | None, constraints: Mapping[str
 def _marker(kind: str, value: str, owner: Put) -> Put:
     fields: dict[str, FieldValue] = {"pk": owner.key.pk, "sk": owner.key.sk}
     key = marker_key(kind, value)
-    return Put(key=key, kind=f"{kind}~unique", expires_at=owner.expires_at, fields=fields, when=ABSENT)
+    return Put(key=key, kind=marker_kind(kind), expires_at=owner.expires_at, fields=fields, when=ABSENT)
 
 
 def _renewed(kind: str, value: str, owner: Put) -> Put:
     fields: dict[str, FieldValue] = {"pk": owner.key.pk, "sk": owner.key.sk}
-    return Put(key=marker_key(kind, value), kind=f"{kind}~unique", expires_at=owner.expires_at, fields=fields)
+    return Put(key=marker_key(kind, value), kind=marker_kind(kind), expires_at=owner.expires_at, fields=fields)
 
 
 def _not_unique(kind: str, value: str, constraints: Mapping[str, Unique]) -> NotUnique:

@@ -43,8 +43,8 @@ class Unit:
     the store itself and gives the same answer again, except that it sees what it is going to put or delete. Listings
     are no part of it. A unit that only reads sends nothing.
 
-    Every key can be written once; a second put replaces the first, and patches that do not touch the same fields are
-    joined. Instances are stamped after the unit was written, and remain as they are if it is refused.
+    Every key can be written once; a put replaces what was put or created, and patches that do not touch the same fields
+    are joined. Instances are stamped after the unit was written, and remain as they are if it is refused.
 
     Args:
         store: where records are kept; borrowed.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from storycore.entities.declaration import Entity
 from storycore.entities.scrutiny import LAYOUT_FIELD
 from storycore.entities.soft_deletion import deleted_twin
 from storycore.entities.steps import Step, carried_out
-from storycore.entities.uniqueness import held_by, markers
+from storycore.entities.uniqueness import held_by, is_abandoned, marker_kind, markers, owner_key
 from storycore.errors import (
     ConditionFailed,
     Corrupt,
@@ -28,7 +28,7 @@ from storycore.errors import (
     VersionConflict,
 )
 from storycore.ports.conditions import Matches
-from storycore.ports.entities import EntityStore, Key, Position, Record, Segment, Written
+from storycore.ports.entities import Delete, EntityStore, Key, Position, Record, RecordPage, Segment, Written
 from storycore.ports.environment import Environment
 
 __all__ = ["UpgradeFailure", "UpgradeReport", "Upgrader"]
@@ -65,6 +65,7 @@ class UpgradeReport:
         lost: how many others kept writing faster; each was written by a program of its own time, so look again.
         failed: how many stay as they are because of an error.
         failures: the first 100 of these.
+        freed: unique values that were taken, though nobody held them; in a dry run those that would be freed.
         resume: hand it in to go on behind the last batch; ``None`` when all is done.
     """
 
@@ -74,6 +75,7 @@ class UpgradeReport:
     lost: int = 0
     failed: int = 0
     failures: Sequence[UpgradeFailure] = ()
+    freed: int = 0
     resume: str | None = None
 
 
@@ -82,19 +84,31 @@ class Upgrader:
 
     A record is outdated when another layout wrote it, of a former schema, say, or of one with other indexes; or when
     its index keys are not those that the declaration gives. It is written anew under its version, so a writer who is
-    faster is never overwritten, and with its timestamps. Doing it twice changes nothing the second time.
+    faster is never overwritten, and with its timestamps. Unique values that nobody holds are freed, for a program that
+    does not know of them may have removed their holders. Doing it twice changes nothing the second time.
 
     Args:
         store: where the records are.
         env: the pauses of contended writes.
         entities: the declarations.
+        raw: the same store without what makes records whole; ``None``: there is nothing of the kind.
     """
 
-    def __init__(self, store: EntityStore, env: Environment, entities: Iterable[Entity[Any]]) -> None:
+    def __init__(
+        self,
+        store: EntityStore,
+        env: Environment,
+        entities: Iterable[Entity[Any]],
+        *,
+        raw: EntityStore | None = None,
+    ) -> None:
         self._store = store
+        self._raw = store if raw is None else raw
         self._env = env
         self._planners: dict[str, Callable[[Record], Step[None] | None]] = {}
+        self._marker_kinds: set[str] = set()
         for entity in entities:
+            self._marker_kinds.add(marker_kind(entity.kind))
             self._planners[entity.kind] = _Living(entity)
             if entity.soft_delete is not None:
                 self._planners[deleted_twin(entity).kind] = _Deleted(entity)
@@ -123,11 +137,11 @@ class Upgrader:
         """
         _check(batch, per_second)
         after = None if resume is None else _position(resume)
-        walk = _Walk(self._store, self._planners, dry_run=dry_run)
+        walk = _Walk(self._store, self._planners, self._marker_kinds, raw=self._raw, dry_run=dry_run)
         loop = asyncio.get_running_loop()
         while True:
             begun, done = loop.time(), walk.rewritten
-            page = await self._store.scan(Segment(), after=after, limit=batch)
+            page = await self._page(walk, after, batch)
             await walk.take(page.records)
             after = page.next
             report = walk.report(None if after is None else _resume(after))
@@ -138,18 +152,35 @@ class Upgrader:
             if per_second is not None:
                 await asyncio.sleep((walk.rewritten - done) / per_second - (loop.time() - begun))
 
+    async def _page(self, walk: _Walk, after: Position | None, limit: int) -> RecordPage:
+        """The next records; where a body is lost, each is made whole by itself, so that only that one fails."""
+        try:
+            return await self._store.scan(Segment(), after=after, limit=limit)
+        except Corrupt:
+            page = await self._raw.scan(Segment(), after=after, limit=limit)
+        whole = [await walk.whole(record) for record in page.records]
+        return replace(page, records=[record for record in whole if record is not None])
+
 
 class _Walk:
     """One pass over the store, batch by batch."""
 
     def __init__(
-        self, store: EntityStore, planners: Mapping[str, Callable[[Record], Step[None] | None]], *, dry_run: bool
+        self,
+        store: EntityStore,
+        planners: Mapping[str, Callable[[Record], Step[None] | None]],
+        marker_kinds: Collection[str],
+        *,
+        raw: EntityStore,
+        dry_run: bool,
     ) -> None:
         self._store = store
+        self._raw = raw
         self._planners = planners
+        self._marker_kinds = marker_kinds
         self._dry_run = dry_run
         self._failures: list[UpgradeFailure] = []
-        self.checked = self.outdated = self.rewritten = self.lost = self.failed = 0
+        self.checked = self.outdated = self.rewritten = self.lost = self.failed = self.freed = 0
 
     def report(self, resume: str | None) -> UpgradeReport:
         """Everything up to now."""
@@ -160,11 +191,13 @@ class _Walk:
             lost=self.lost,
             failed=self.failed,
             failures=tuple(self._failures),
+            freed=self.freed,
             resume=resume,
         )
 
     async def take(self, records: Sequence[Record]) -> None:
         """Rewrite what is outdated of one batch; what others have changed meanwhile is read again."""
+        await self._free([record for record in records if record.kind in self._marker_kinds])
         own = [record for record in records if record.kind in self._planners]
         self.checked += len(own)
         steps = self._planned(own)
@@ -179,6 +212,28 @@ class _Walk:
             again = [record for record in found if record is not None and record.kind in self._planners]
             steps = self._planned(again)
         self.lost += len(steps)
+
+    async def whole(self, record: Record) -> Record | None:
+        """What lies under a bare record's key, with its body; ``None`` where that is lost, which is a failure."""
+        if record.kind not in self._planners:
+            return record
+        try:
+            [found] = await self._store.get([record.key], consistent=True)
+        except Corrupt as exc:
+            self.checked += 1
+            self._fail(record.kind, record.key, exc)
+            return None
+        return found
+
+    async def _free(self, taken: Sequence[Record]) -> None:
+        """Remove markers of values that nobody holds; one that was written anew meanwhile stays."""
+        owners = await self._raw.get([owner_key(marker) for marker in taken], consistent=True) if taken else []
+        abandoned = [marker for marker, owner in zip(taken, owners, strict=True) if is_abandoned(marker, owner)]
+        if abandoned and not self._dry_run:
+            deletes = [Delete(key=marker.key, when=Matches(marker.version)) for marker in abandoned]
+            self.freed += sum(isinstance(outcome, Written) for outcome in await write_all(self._store, deletes))
+        else:
+            self.freed += len(abandoned)
 
     def _planned(self, records: Sequence[Record]) -> dict[Key, tuple[str, Step[None]]]:
         """The steps of those that are outdated, each with the kind of its record."""
