@@ -139,7 +139,7 @@ async def test_the_aws_profile_fails_with_one_error_that_names_the_cure() -> Non
     with pytest.raises(AdapterNotFound, match=r"pip install 'storycore\[aws\]'") as caught:
         async with storycore.open("aws"):
             pass
-    assert all(name in caught.value.message for name in ("redis", "pinecone", "s3", "bedrock"))
+    assert all(name in caught.value.message for name in ("pinecone", "s3", "bedrock"))
 
 
 @pytest.mark.parametrize("name", ["locl", "memry"])

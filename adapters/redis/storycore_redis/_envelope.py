@@ -1,0 +1,42 @@
+"""How a value stands on the server: when it ends on storycore's clock, in 17 characters, then the bytes.
+
+The server's own expiry only takes away what nobody asks for any more.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+__all__ = ["HEADER_BYTES", "header", "is_live", "milliseconds", "opened", "stamp"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+HEADER_BYTES = 17
+"""A ``1`` for this layout, and sixteen digits of microseconds since 1970."""
+
+
+def stamp(moment: datetime) -> int:
+    """A moment in microseconds since 1970."""
+    since = moment - _EPOCH
+    return since.days * 86_400_000_000 + since.seconds * 1_000_000 + since.microseconds
+
+
+def header(until: int) -> bytes:
+    """The beginning of a value that lives until then; headers compare like their moments."""
+    return b"1%016d" % until
+
+
+def is_live(head: bytes, now: bytes) -> bool:
+    """Whether a value with this beginning lives; ``now`` is the header of the present."""
+    return len(head) >= HEADER_BYTES and now < head[:HEADER_BYTES] < b"2" and head[1:HEADER_BYTES].isdigit()
+
+
+def opened(data: bytes | None, now: bytes) -> bytes | None:
+    """The value, or ``None`` when there is none, it has ended, or the bytes are not ours."""
+    return data[HEADER_BYTES:] if data is not None and is_live(data, now) else None
+
+
+def milliseconds(duration: timedelta) -> int:
+    """A duration for the server, rounded up."""
+    return -(-duration // _MILLISECOND)
