@@ -244,6 +244,10 @@ class Caching:
             memory_bytes=self._memory.size_bytes,
             memory_evictions=self._memory.evictions,
             pending_invalidations=len(self._tiers.shared.outbox),
+            breaker=self._tiers.shared.guard.state,
+            outages=self._tiers.shared.guard.opened,
+            shared_bytes_read=self._tiers.shared.bytes_read,
+            shared_bytes_written=self._tiers.shared.bytes_written,
         )
 
     async def close(self) -> None:

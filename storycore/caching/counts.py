@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 
+from storycore.caching.guard import BreakerState
+
 __all__ = ["CacheStats", "RegionStats", "total_of"]
 
 
@@ -74,6 +76,9 @@ class CacheStats:
         memory_entries, memory_bytes: what the memory tier holds now.
         memory_evictions: entries that the memory tier gave up for space.
         pending_invalidations: invalidations that the shared tier has not yet confirmed.
+        breaker: whether the shared tier is used, or let alone after failures.
+        outages: how often it began to be let alone.
+        shared_bytes_read, shared_bytes_written: of values, with what lies around them.
     """
 
     regions: Mapping[str, RegionStats]
@@ -82,6 +87,10 @@ class CacheStats:
     memory_bytes: int
     memory_evictions: int
     pending_invalidations: int
+    breaker: BreakerState = BreakerState.CLOSED
+    outages: int = 0
+    shared_bytes_read: int = 0
+    shared_bytes_written: int = 0
 
     @property
     def hit_rate(self) -> float:
@@ -97,6 +106,12 @@ class CacheStats:
                 "entries": self.memory_entries,
                 "bytes": self.memory_bytes,
                 "evictions": self.memory_evictions,
+            },
+            "shared": {
+                "breaker": str(self.breaker),
+                "outages": self.outages,
+                "bytes_read": self.shared_bytes_read,
+                "bytes_written": self.shared_bytes_written,
             },
             "pending_invalidations": self.pending_invalidations,
         }

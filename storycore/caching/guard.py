@@ -1,9 +1,9 @@
 """The guard of the shared tier: a call may take so long and no longer, and a tier that keeps failing is let alone.
 
-The breaker is *closed* while the tier works. After several failures in a row it is *open*: calls fail at once, so that
-an outage costs the application nothing. After a pause, which grows, it is *half-open*: one call is let through, and its
-outcome decides. That one call is a repeated invalidation if any is pending, for the tiers ask the outbox before they
-read.
+The breaker is *closed* while the tier works. When more than a fifth of the calls fail for a while it is *open*: calls
+fail at once, so that an outage costs the application nothing. After a pause, which grows, it is *half-open*: one call
+is let through, and its outcome decides. That one call is a repeated invalidation if any is pending, for the tiers ask
+the outbox before they read.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ __all__ = ["BreakerState", "Guard"]
 
 R = TypeVar("R")
 
-_FAILURES: Final = 5
+_FAILURES: Final = 5.0
 """In a row, until the breaker opens."""
+_AMENDS: Final = 0.25
+"""What part of a failure a success makes up for."""
 _FIRST_PAUSE: Final = timedelta(milliseconds=500)
 _LONGEST_PAUSE: Final = timedelta(seconds=10)
 _FIRST_CALL_SECONDS: Final = 5.0
@@ -51,7 +53,7 @@ class Guard:
         self._clock = clock
         self._seconds = seconds
         self._was_called = False
-        self._failures = 0
+        self._failures = 0.0
         self._pause = _FIRST_PAUSE
         self._open_until: datetime | None = None
         self._is_probing = False
@@ -115,9 +117,11 @@ class Guard:
             self._pause = min(self._pause * 2, _LONGEST_PAUSE)
 
     def _succeed(self) -> None:
-        self._failures = 0
-        if self._is_probing or self._open_until is None:
+        if self._open_until is None:
+            self._failures = max(self._failures - _AMENDS, 0.0)
+        elif self._is_probing:
             self._open_until = None
+            self._failures = 0.0
             self._pause = _FIRST_PAUSE
 
 

@@ -66,8 +66,8 @@ class SharedTier:
     ) -> None:
         self.guard = guard
         self.outbox = Outbox(port, guard, env, prefix)
-        self.payload_bytes_read = 0
-        self.payload_bytes_written = 0
+        self.bytes_read = 0
+        self.bytes_written = 0
         self._port = port
         self._env = env
         self._prefix = prefix
@@ -88,7 +88,7 @@ class SharedTier:
         except Exception:  # whatever the tier raises, reading goes on with the loader
             _count_fault(slots)
             return [None] * len(slots)
-        self.payload_bytes_read += sum(len(data) for data in sealed if data is not None)
+        self.bytes_read += sum(len(data) for data in sealed if data is not None)
         return [self._unseal(slot, data, versions) for slot, data in zip(slots, sealed, strict=True)]
 
     async def claim(self, slots: Sequence[Slot[T]], *, refresh: bool = False) -> list[Claim[T]]:
@@ -237,7 +237,7 @@ class SharedTier:
 
     def _seal(self, slot: Slot[T], entry: Entry[T], versions: Sequence[int]) -> bytes:
         sealed = seal(slot, entry, versions, self._secrets[0])
-        self.payload_bytes_written += len(sealed)
+        self.bytes_written += len(sealed)
         return sealed
 
     async def _acquire(self, slots: Sequence[Slot[T]], *, refresh: bool) -> list[Acquired]:
