@@ -230,8 +230,11 @@ class SyncObject:
 
     def __iter__(self) -> Iterator[Any]:
         walk = aiter(self._find())
-        while (item := self._session.run(_next(walk))) is not _END:
-            yield self._settle(item)
+        try:
+            while (item := self._session.run(_next(walk))) is not _END:
+                yield self._settle(item)
+        finally:
+            self._leave(walk)
 
     def __enter__(self) -> Any:
         found = self._find()
@@ -248,6 +251,12 @@ class SyncObject:
 
     def __repr__(self) -> str:
         return f"<sync {self._find()!r}>"
+
+    def _leave(self, walk: Any) -> None:  # an async iterator of anything
+        """Let a walk that is left early do at once what it does at its end, where this thread can wait for it."""
+        if hasattr(walk, "aclose") and not self._session.is_served_here:
+            with contextlib.suppress(Unavailable, InvalidArgument):  # the store was closed, or a loop runs here
+                self._session.run(walk.aclose())
 
     def _entry(self, name: str, key: object) -> Any:
         return getattr(self._find(), name)[key]

@@ -644,3 +644,6 @@ def test_a_sync_store_tells_changes(tmp_path: Path) -> None:
                 stream.commit()
                 break
         assert told == ["a", "b"]
+        notes.save(Note(id="c"))
+        again = store.changes(kinds=[NOTE], group="g", wait=False)
+        assert [change.instance.id for change in again] == ["c"]
