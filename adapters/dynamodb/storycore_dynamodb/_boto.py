@@ -96,21 +96,26 @@ class BotoTransport:
         config = self._config
         if self._session is None:
             self._session = _session(config)
-        return self._session.client(
-            service,
-            endpoint_url=config.endpoint_url,
-            aws_access_key_id=_revealed(config.access_key_id),
-            aws_secret_access_key=_revealed(config.secret_access_key),
-            aws_session_token=_revealed(config.session_token),
-            config=Config(
-                retries={"total_max_attempts": 1},
-                tcp_keepalive=True,
-                max_pool_connections=config.connections,
-                connect_timeout=config.connect_timeout_seconds,
-                read_timeout=config.read_timeout_seconds,
-                parameter_validation=False,
-            ),
-        )
+        try:
+            return self._session.client(
+                service,
+                endpoint_url=config.endpoint_url,
+                aws_access_key_id=_revealed(config.access_key_id),
+                aws_secret_access_key=_revealed(config.secret_access_key),
+                aws_session_token=_revealed(config.session_token),
+                config=Config(
+                    retries={"total_max_attempts": 1},
+                    tcp_keepalive=True,
+                    max_pool_connections=config.connections,
+                    connect_timeout=config.connect_timeout_seconds,
+                    read_timeout=config.read_timeout_seconds,
+                    parameter_validation=False,
+                ),
+            )
+        except vendor.BotoCoreError:
+            raise
+        except ValueError as exc:  # botocore's word for an endpoint that it cannot read
+            raise Refused("InvalidEndpoint", "there can be no such endpoint") from exc
 
     def _close_clients(self) -> None:
         for client in self._clients.values():
@@ -146,10 +151,14 @@ def _failure(exc: Exception) -> Refused | Lost:
             answer=answer,
             retry_after_seconds=_seconds(headers.get("retry-after")),
         )
+    if isinstance(exc, vendor.ProfileNotFound):
+        return Refused("ProfileNotFound", "there is no such profile")
     if isinstance(exc, _CREDENTIALS):
         return Refused("NoCredentials", type(exc).__name__)
     if isinstance(exc, vendor.NoRegionError):
         return Refused("NoRegion", "no region is set")
+    if isinstance(exc, vendor.InvalidRegionError):
+        return Refused("InvalidRegion", "there can be no such region")
     if isinstance(exc, _NOT_SENT):
         return Lost(type(exc).__name__, effect=Effect.NONE)
     return Lost(type(exc).__name__, effect=Effect.UNKNOWN, timed_out=isinstance(exc, vendor.ReadTimeoutError))

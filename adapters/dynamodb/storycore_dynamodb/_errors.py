@@ -71,6 +71,21 @@ _TABLE: Mapping[str, tuple[type[StorycoreError], Treatment, str]] = MappingProxy
             "give access_key_id and secret_access_key, a profile_name, or the machine a role",
         ),
         "Closed": (Unavailable, Treatment.FINAL, "open the store again"),
+        "ProfileNotFound": (
+            AccessDenied,
+            Treatment.FINAL,
+            "give a profile_name that stands in the AWS configuration files",
+        ),
+        "InvalidRegion": (
+            ConfigError,
+            Treatment.FINAL,
+            "give region as the name of an AWS region, for example eu-central-1",
+        ),
+        "InvalidEndpoint": (
+            ConfigError,
+            Treatment.FINAL,
+            "give endpoint_url as http:// or https://, a host and a port",
+        ),
         "NoRegion": (ConfigError, Treatment.FINAL, "give region in the profile, or set AWS_REGION"),
         "ResourceNotFoundException": (NotProvisioned, Treatment.FINAL, "run `storycore init` or ensure()"),
         "TableNotFoundException": (NotProvisioned, Treatment.FINAL, "run `storycore init` or ensure()"),
@@ -86,6 +101,11 @@ _TABLE: Mapping[str, tuple[type[StorycoreError], Treatment, str]] = MappingProxy
         "TransactionConflict": (Unavailable, Treatment.AGAIN, "try again: other transactions are in the way"),
         "TransactionInProgressException": (Unavailable, Treatment.AGAIN, "try again: the first attempt still runs"),
         "ReplicatedWriteConflictException": (Unavailable, Treatment.AGAIN, "try again: another region writes the item"),
+        "ContinuousBackupsUnavailableException": (
+            Unavailable,
+            Treatment.AGAIN,
+            "call ensure() again in a minute: AWS still prepares the backups of the new table",
+        ),
         "InternalServerError": (Unavailable, Treatment.DOUBTFUL, "try again"),
         "InternalFailure": (Unavailable, Treatment.DOUBTFUL, "try again"),
         "ServiceUnavailable": (Unavailable, Treatment.DOUBTFUL, "try again"),

@@ -27,6 +27,7 @@ from storycore.ports.entities import (
 from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import AdapterInfo, Health, Lifecycle, Provision
 from storycore.ports.records import settled
+from storycore.profiles.redaction import redacted_url
 from storycore_dynamodb._atomic import AtomicWriter
 from storycore_dynamodb._boto import BotoTransport
 from storycore_dynamodb._calls import Calls
@@ -214,5 +215,6 @@ class DynamodbEntityStore(Lifecycle):
 
 
 def _place(config: DynamodbConfig) -> str:
-    where = ", ".join(part for part in (config.region, config.endpoint_url) if part is not None)
+    endpoint = None if config.endpoint_url is None else redacted_url(config.endpoint_url)
+    where = ", ".join(part for part in (config.region, endpoint) if part is not None)
     return f"{config.table} ({where})" if where else config.table

@@ -84,10 +84,32 @@ async def test_missing_credentials_are_named_with_their_cure() -> None:
     with pytest.raises(AccessDenied, match="secret_access_key"):
         await open_entities(DynamodbConfig(table="none", region="us-east-1", **where), Environment()).open()
     unknown = DynamodbConfig(table="none", region="us-east-1", profile_name="nobody", **where)
-    with pytest.raises(AccessDenied, match="profile_name"):
+    with pytest.raises(AccessDenied, match="profile_name that"):
         await open_entities(unknown, Environment()).open()
     with pytest.raises(ConfigError, match="region"):
         await open_entities(DynamodbConfig(table="none", **KEYS), Environment()).open()
+
+
+@pytest.mark.parametrize(
+    ("settings", "cure"),
+    [
+        ({"endpoint_url": "127.0.0.1:8000"}, "endpoint_url as http"),
+        ({"endpoint_url": "not a url"}, "endpoint_url as http"),
+        ({"region": "mars central"}, "name of an AWS region"),
+    ],
+)
+async def test_a_place_that_cannot_be_is_a_matter_of_configuration(settings: dict[str, str], cure: str) -> None:
+    """Nothing can be sent there, today or later, by whatever operation connects."""
+    config = DynamodbConfig(**{"table": "none", "region": "us-east-1", **KEYS, **settings})
+    for connect in (open_entities(config, Environment()).open, open_entities(config, Environment()).ensure):
+        with pytest.raises(ConfigError, match=cure):
+            await connect()
+
+
+def test_the_place_that_is_shown_has_no_password() -> None:
+    """What stands in an address for a proxy in between is nobody's to read."""
+    config = DynamodbConfig(table="none", endpoint_url="http://ada:secret@127.0.0.1:9")
+    assert "secret" not in str(open_entities(config, Environment()).info)
 
 
 def test_half_of_the_credentials_are_refused() -> None:
