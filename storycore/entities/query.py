@@ -151,9 +151,13 @@ class Query(Pages[R], Generic[R]):
 
     async def pages(self, *, after: Cursor | None = None) -> AsyncIterator[Page[R]]:
         """The pages behind ``after``, up to the limit."""
+        async for page in self._pages(after, _ITERATION_PAGE):
+            yield page
+
+    async def _pages(self, after: Cursor | None, length: int) -> AsyncIterator[Page[R]]:
         left, cursor = self._asked.limit, after
         while True:
-            page = await self._walk.page(_ITERATION_PAGE if left is None else min(left, LONGEST_PAGE), cursor)
+            page = await self._walk.page(length if left is None else min(left, LONGEST_PAGE), cursor)
             yield page
             left = None if left is None else left - len(page)
             if page.cursor is None or left == 0:
@@ -181,9 +185,10 @@ class Query(Pages[R], Generic[R]):
 
     async def count(self) -> int:
         """How many there are. Reads them all, without bodies where no filter needs them; a counter costs less."""
-        counted: Query[Any] = self if self._asked.where is not None else self.records(bodies=False)
+        needs_bodies = self._asked.where is not None
+        counted: Query[Any] = self if needs_bodies else self.records(bodies=False)
         total = 0
-        async for page in counted.pages():
+        async for page in counted._pages(None, _ITERATION_PAGE if needs_bodies else LONGEST_PAGE):
             total += len(page)
         return total
 
