@@ -21,7 +21,8 @@ CLOCK = ManualClock()
 
 
 def held(key: str, size: int = 100, tags: tuple[str, ...] = (), seconds: float = 60) -> Held:
-    return Held(key, key.encode(), False, 0, CLOCK.now() + timedelta(seconds=seconds), tags, size)
+    until = (CLOCK.now() + timedelta(seconds=seconds)).timestamp()
+    return Held(until, key=key, kept=key.encode(), stored_at=0, size_bytes=size, tags=tags)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True, database=None)

@@ -5,17 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from enum import Enum
+from typing import Any, Final, TypeVar
 
 from storycore.caching.entries import Entry, Slot
 from storycore.caching.envelope import moment
 from storycore.caching.fences import Fences, Ticket
-from storycore.caching.memory_tier import Held, MemoryTier
-from storycore.caching.policies import Answer, Tier
+from storycore.caching.memory_tier import EMPTY, Held, MemoryTier
+from storycore.caching.policies import Answer, Policy, Tier
 
-__all__ = ["NearTier"]
+__all__ = ["MISSED", "Missed", "NearTier"]
 
 T = TypeVar("T")
+
+
+class Missed(Enum):
+    """The answer of a tier that has no copy, which is no value of any region."""
+
+    MISSED = "missed"
+
+
+MISSED: Final = Missed.MISSED
 
 
 class NearTier:
@@ -25,11 +35,13 @@ class NearTier:
         memory: where they are.
         longest: how long a copy may live at most, counted from the read that brought it; ``None``: as long as the
             value is fresh.
+        bridged: how long at most while the shared tier is out of reach.
     """
 
-    def __init__(self, memory: MemoryTier, *, longest: timedelta | None) -> None:
+    def __init__(self, memory: MemoryTier, *, longest: timedelta | None, bridged: timedelta = timedelta(0)) -> None:
         self.memory = memory
-        self._longest = longest
+        self.longest = longest
+        self._bridged = bridged
         self._fences = Fences()
 
     def look(self, slot: Slot[T]) -> Answer[T] | None:
@@ -37,22 +49,58 @@ class NearTier:
         held = self.memory.get(slot.key)
         if held is None:
             return None
-        value = None if held.absent else slot.policy.codec.give(held.kept)
-        return Answer(value, Tier.MEMORY, held.stored_at, held.absent)
+        kept = held.kept
+        if kept is not EMPTY:
+            return Answer(slot.policy.codec.give(kept), Tier.MEMORY, int(held.stored_at))
+        return Answer(None, Tier.MEMORY, int(held.stored_at), True) if self.memory.holds(held) else None
+
+    def value(self, key: str, policy: Policy[T]) -> T | Missed | None:
+        """The copy for one caller, counted as a hit; ``MISSED`` when there is none."""
+        held = self.memory.get(key)
+        if held is None:
+            return MISSED
+        kept, counts = held.kept, policy.counts
+        if kept is not EMPTY:
+            counts.memory_hits += 1
+            return policy.codec.give(kept)
+        if not self.memory.holds(held):
+            return MISSED
+        counts.memory_hits += 1
+        counts.absent_hits += 1
+        return None
 
     def tickets(self, slots: Sequence[Slot[Any]]) -> AbstractContextManager[list[Ticket]]:
         """The permission to ``remember`` what is read inside the block."""
         return self._fences.tickets(slots)
 
-    def remember(self, slot: Slot[T], ticket: Ticket, entry: Entry[T], since: datetime) -> None:
-        """Keep a copy of what was read at ``since`` or later, unless an invalidation came between."""
+    def remember(
+        self, slot: Slot[T], ticket: Ticket, entry: Entry[T], since: datetime, *, is_refreshed: bool = False
+    ) -> None:
+        """Keep a copy of what was read at ``since`` or later, unless an invalidation came between.
+
+        The copy ends when the value is due to be loaded again, so that the next reader sees to that; with
+        ``is_refreshed`` somebody does already, and it ends with the value.
+        """
+        until = moment(entry.fresh_until if is_refreshed else entry.refresh_from)
+        self._keep(slot, ticket, entry, until if self.longest is None else min(until, since + self.longest))
+
+    def bridge(self, slot: Slot[T], ticket: Ticket, entry: Entry[T], since: datetime) -> None:
+        """Keep a copy for the short time for which that is safe while the shared tier is out of reach."""
+        longest = self._bridged if self.longest is None else min(self._bridged, self.longest)
+        self._keep(slot, ticket, entry, min(moment(entry.fresh_until), since + longest))
+
+    def _keep(self, slot: Slot[T], ticket: Ticket, entry: Entry[T], until: datetime) -> None:
         if not entry.is_kept:
             return
-        until = moment(entry.fresh_until)
-        if self._longest is not None:
-            until = min(until, since + self._longest)
         size = len(slot.key) + len(entry.payload)
-        held = Held(slot.key, entry.kept, entry.absent, entry.stored_at, until, slot.tags, size)
+        held = Held(
+            until.timestamp(),
+            key=slot.key,
+            kept=EMPTY if entry.absent else entry.kept,
+            stored_at=entry.stored_at,
+            size_bytes=size,
+            tags=slot.tags,
+        )
         self._fences.pass_through(ticket, lambda: self.memory.put(held))
 
     def forget(self, keys: Sequence[str]) -> None:
