@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NewType
 
 import pytest
 import pytest_asyncio
@@ -207,3 +207,34 @@ async def test_modify_changes_by_what_is_stored(notes: Repository[Note]) -> None
     with pytest.raises(NotFound):
         await notes.modify("n2", lambda current: {"text": ""})
     assert note.text == "a"
+
+
+UpToTwo = NewType("UpToTwo", Annotated[int, Field(le=2)])
+
+
+class Bounded(BaseModel):
+    id: str
+    listed: Literal[0, 1, 2] = 2
+    named: UpToTwo = UpToTwo(2)
+    torn: Annotated[int, Field(le=2)] | Annotated[int, Field(ge=20)] = 2
+    even: int = Field(default=2, multiple_of=2)
+
+
+BOUNDED = entity(
+    Bounded,
+    kind="bounded",
+    key=Key(pk=("bounded", part.id), sk=("bounded",)),
+    counters=("listed", "named", "torn", "even"),
+)
+
+
+@pytest.mark.parametrize("counter", sorted(BOUNDED.counters))
+async def test_counting_never_makes_an_instance_that_cannot_be_read(
+    harness: Harness, store: EntityStore, counter: str
+) -> None:
+    """However the bound is written: a sum that the model would refuse is refused before it is stored."""
+    bounded = Repository(BOUNDED, store, harness.env, cursor_key=b"k" * 16)
+    await bounded.create(Bounded(id="a"))
+    with pytest.raises(InvalidArgument, match="invalid"):
+        await bounded.count("a", {counter: 1})
+    assert await bounded.get("a") == Bounded(id="a")

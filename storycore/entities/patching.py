@@ -240,10 +240,10 @@ def _dumped(entity: Entity[M], now: datetime) -> dict[str, FieldValue]:
 
 def _is_unchecked_sum(model: type[BaseModel], name: str, amount: object) -> bool:
     """Whether adding ``amount`` cannot make the field, and so the instance, invalid."""
-    if not _has_no_validator(model, name):
-        return False
     info = model.model_fields[name]
-    kinds = (int, Decimal) if plain_types(info.annotation) == {Decimal} else int
+    if info.annotation not in (int, Decimal) or not _has_no_validator(model, name):
+        return False
+    kinds = (int, Decimal) if info.annotation is Decimal else int
     if isinstance(amount, bool) or not isinstance(amount, kinds):
         return False
     return all(isinstance(bound, _LOWER_BOUNDS) and amount >= 0 for bound in info.metadata)
