@@ -341,7 +341,7 @@ WRONG: dict[str, Callable[[Any], object]] = {
     "upsert a mapping": lambda notes: notes.upsert({"note_id": "x"}),
     "save one": lambda notes: notes.save_batch(Note(note_id="x")),
     "get many by one": lambda notes: notes.get_many("n1"),
-    "get many by a mapping": lambda notes: notes.get_many({"note_id": "n1"}),
+    "get many by an instance": lambda notes: notes.get_many(Note(note_id="n1")),
     "delete many by one": lambda notes: notes.delete_batch("n1"),
     "delete many by nothing": lambda notes: notes.delete_batch(None),
     "set a list": lambda notes: notes.patch("n1", set=["text"]),

@@ -49,6 +49,6 @@ def addresses_of(entity: Entity[M], keys: Iterable[KeyLike]) -> list[Key]:
     Raises:
         InvalidArgument: one key is given where several are expected; otherwise as ``address_of``.
     """
-    if isinstance(keys, str | bytes | Mapping | BaseModel | Key) or not isinstance(keys, Iterable):
+    if isinstance(keys, str | bytes | BaseModel | Key) or not isinstance(keys, Iterable):
         raise InvalidArgument(f"Several keys of a {entity.kind} are a list of them, not a {type(keys).__name__}.")
     return [address_of(entity, key, {}) for key in keys]
