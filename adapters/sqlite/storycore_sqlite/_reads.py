@@ -19,13 +19,13 @@ from storycore.ports.entities import (
     Segment,
 )
 from storycore.ports.environment import Clock
-from storycore_sqlite._rows import change_of, micros, record_of
+from storycore_sqlite._rows import Row, change_of, micros, record_of
 from storycore_sqlite._sql import CHANGE_COLUMNS, LIVE, RECORD_COLUMNS
 
 __all__ = ["explain_query", "find", "find_all", "read_changes", "read_query", "read_segment", "snapshot"]
 
 _PAGE_BYTES = 8 * 1024 * 1024
-"""A page ends early when its bodies are larger than this, so that no page fills the memory."""
+"""A page ends early when its bodies and fields are larger than this, so that no page fills the memory."""
 
 _MOST_DIGITS = 19
 """Of a place in the feed, which SQLite keeps in 64 bits."""
@@ -100,7 +100,7 @@ def read_changes(connection: sqlite3.Connection, after: FeedPosition | None, lim
         if start < trimmed:
             raise FeedGap(f"Changes behind {after!r} are no longer kept; start again from a full scan.")
         sql = f"SELECT {CHANGE_COLUMNS} FROM storycore_feed WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
-        rows = connection.execute(sql, (start, limit)).fetchall()
+        rows = _until_full(connection.execute(sql, (start, limit)))
     changes = tuple(change_of(row, position=FeedPosition(f"{feed}.{row[0]}")) for row in rows)
     return ChangePage(changes, FeedPosition(f"{feed}.{rows[-1][0] if rows else start}"))
 
@@ -151,6 +151,24 @@ def _order(slot: int | None, *, reverse: bool) -> str:
     return ", ".join(f"{column} DESC" if reverse else column for column in columns)
 
 
+def _until_full(cursor: sqlite3.Cursor) -> list[Row]:
+    """The cursor's rows, or as many as a page holds."""
+    rows: list[Row] = []
+    size = 0
+    with closing(cursor):
+        for row in cursor:
+            rows.append(row)
+            size += _size(row)
+            if size > _PAGE_BYTES:
+                break
+    return rows
+
+
+def _size(row: Row) -> int:
+    """What a row whose last columns are those of a record takes, near enough."""
+    return len(row[-1] or b"") + len(row[-2] or "")
+
+
 def _page(cursor: sqlite3.Cursor, limit: int, slot: int | None) -> RecordPage:
     records: list[Record] = []
     size = 0
@@ -160,7 +178,7 @@ def _page(cursor: sqlite3.Cursor, limit: int, slot: int | None) -> RecordPage:
                 return RecordPage(tuple(records), _position(records, slot))
             record = record_of(Key(row[0], row[1]), row[2:])
             records.append(record)
-            size += len(record.body)
+            size += _size(row)
     return RecordPage(tuple(records))
 
 

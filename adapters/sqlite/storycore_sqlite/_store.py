@@ -72,9 +72,7 @@ class SqliteStore(Lifecycle):
         """Read from the file; ``deep`` also has SQLite check the whole file."""
         began = time.perf_counter()
         try:
-            finding, size = await self._read(
-                lambda connection: (_probe(connection, deep=deep), self._file.size_bytes())
-            )
+            finding, size = await self._read(partial(self._examined, deep=deep))
         except StorycoreError as exc:
             return Health(ok=False, detail=exc.message)
         latency_ms = (time.perf_counter() - began) * 1000
@@ -141,8 +139,17 @@ class SqliteStore(Lifecycle):
         """Commit units, but not into a file that nobody will find again: SQLite would not notice."""
         if self._file.identity() == self._identity:
             return commit_together(connection, units)
-        text = f"The database {self._config.path} was removed or replaced while it was open; open the store again."
-        return [Outcome(error=Unavailable(text)) for _ in units]
+        return [Outcome(error=self._lost()) for _ in units]
+
+    def _examined(self, connection: sqlite3.Connection, *, deep: bool) -> tuple[str, int]:
+        if self._file.identity() != self._identity:
+            raise self._lost()
+        return _probe(connection, deep=deep), self._file.size_bytes()
+
+    def _lost(self) -> Unavailable:
+        return Unavailable(
+            f"The database {self._config.path} was removed or replaced while it was open; open the store again."
+        )
 
     async def _write(self, unit: Callable[[sqlite3.Connection], T]) -> T:
         """Run a unit in the writer's next transaction; returns after its commit."""

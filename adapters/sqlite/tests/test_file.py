@@ -251,6 +251,7 @@ async def test_a_file_that_was_taken_away_takes_no_more_writes(tmp_path: Path, i
             (tmp_path / "other.db").rename(path)
         with pytest.raises(Unavailable, match="removed or replaced"):
             await store.write([Put(key=HERE, kind="k")])
+        assert (await store.health()).ok is False
 
 
 async def test_entities_and_events_share_a_file(tmp_path: Path) -> None:

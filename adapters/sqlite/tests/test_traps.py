@@ -182,6 +182,27 @@ async def test_a_page_is_bounded_in_bytes(store: SqliteEntityStore) -> None:
     assert 8_000_000 < sum(len(record.body) for record in page.records) < 10_000_000
 
 
+async def test_a_page_of_large_fields_is_bounded_too(store: SqliteEntityStore) -> None:
+    """What a record holds in fields takes as much room as a body."""
+    await store.write([Put(key=Key("p", f"{i:03}"), kind="k", fields={"text": "x" * 300_000}) for i in range(40)])
+    page = await store.query(QueryPlan(pk="p", limit=1000))
+    assert 27 <= len(page.records) < 40
+    assert page.next is not None
+
+
+async def test_a_page_of_the_feed_is_bounded_in_bytes(store: SqliteEntityStore) -> None:
+    """Large changes come in several pages, and none is left out between them."""
+    for at in range(0, 60, 20):
+        await store.write([Put(key=Key("p", f"{at + i:03}"), kind="k", body=b"x" * 300_000) for i in range(20)])
+    told: list[str] = []
+    page = await store.changes(limit=1000)
+    assert 27 <= len(page.changes) < 40
+    while page.changes:
+        told += [change.key.sk for change in page.changes]
+        page = await store.changes(page.next, limit=1000)
+    assert told == [f"{i:03}" for i in range(60)]
+
+
 async def test_concurrent_processes_of_one_loop_see_each_other(config: SqliteConfig, env: Environment) -> None:
     """Two stores on one file, as two processes would have, interleave writes without error."""
     await open_entities(config, env).ensure()
