@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from storycore.analytics import Tracker
 from storycore.caching import Caching
 from storycore.caching.entities import CachedEntities
+from storycore.caching.following import Following
 from storycore.caching.functions import Runner
 from storycore.entities.catalog import Catalog
 from storycore.errors import ConfigError, StorycoreError, Unsupported
@@ -83,6 +84,8 @@ class Store(Catalog):
         self.blobs = cast(BlobStore, self.ports[PortName.BLOBS])
         self.embedder = cast(Embedder, self.ports[PortName.EMBEDDER])
         self.cache = self._caching()
+        self._cached: CachedEntities | None = None
+        self._following: Following | None = None
         spills: dict[str, int | None] = {}
         records = cast(EntityStore, self.ports[PortName.ENTITIES])
         self._spilling = SpillingEntities(records, self.blobs, env, spills)
@@ -96,6 +99,7 @@ class Store(Catalog):
         self.templates = story.templates
         self.contents = story.contents
         self._know(story.entities)
+        self._following = self._follower()
 
         self._search = Search(self.vectors, self.embedder, namespace=profile.namespace)
         self._pipeline = Pipeline(
@@ -128,6 +132,22 @@ class Store(Catalog):
     async def warm(self) -> int:
         """Read all templates into the cache, so that the first requests find them; returns how many."""
         return await self.templates.warm()
+
+    async def warm_records(
+        self, kinds: Sequence[str], *, plan: bool = False, progress: Callable[[int], None] | None = None
+    ) -> dict[str, int]:
+        """Read all entities of some kinds into the cache; how many there are of each.
+
+        Args:
+            plan: only count them.
+            progress: told how many are done.
+
+        Raises:
+            ConfigError: the profile does not cache entities.
+        """
+        if self._cached is None:
+            raise ConfigError("The profile does not cache entities; set caching.entities = true.", path="caching")
+        return await self._cached.warm(kinds, plan=plan, progress=progress)
 
     async def ingest(
         self,
@@ -274,19 +294,38 @@ class Store(Catalog):
         return config.model_copy(update={name: value for name, value in own.items() if getattr(config, name) is None})
 
     def _caching(self) -> Caching:
+        caching = self.profile.caching
         return Caching(
             cast(Cache, self.ports[PortName.CACHE]),
             self.env,
             namespace=self.profile.namespace,
-            l1_max_bytes=self.profile.caching.l1_max_bytes,
+            l1_max_bytes=caching.l1_max_bytes,
+            l1_ttl="auto" if caching.l1_ttl_seconds is None else caching.l1_ttl_seconds,
+            command_timeout=caching.command_timeout_ms / 1000 or None,
+            degraded_ttl=caching.degraded_ttl_seconds,
+            signing_keys=[
+                str(revealed(key, path="caching.signing_keys", plugins=self._plugins)) for key in caching.signing_keys
+            ],
             run=self._run,
+        )
+
+    def _follower(self) -> Following | None:
+        """What invalidates by the change feed, if the profile asks for it."""
+        if self._cached is None or not self.profile.caching.follow_changes:
+            return None
+        return Following(
+            cast(EntityStore, self.ports[PortName.ENTITIES]),
+            latest=lambda: self._feed.resolve("latest"),
+            forget=self._cached.forget,
+            forget_all=self.cache.clear,
         )
 
     def _entities(self) -> EntityStore:
         caching = self.profile.caching
         if not caching.entities:
             return self._spilling
-        return CachedEntities(self._spilling, self.cache, ttl=timedelta(seconds=caching.entity_ttl_seconds))
+        self._cached = CachedEntities(self._spilling, self.cache, ttl=timedelta(seconds=caching.entity_ttl_seconds))
+        return self._cached
 
     def _chunkers(self) -> dict[str, Any]:
         return {kind: chunker for given in self._plugins.hook.storycore_chunkers() for kind, chunker in given.items()}
@@ -306,6 +345,10 @@ class Store(Catalog):
             self._know(given)
         for need in self.profile.requires:
             self._check(need)
+        if self._following is not None:
+            settings = self.profile.port(PortName.ENTITIES)
+            self.ports[PortName.ENTITIES].capabilities.check("entities.changes", adapter=settings.adapter)
+            self._following.begin()
         self._plugins.hook.storycore_opened(store=self)
 
     async def close(self) -> None:
@@ -316,6 +359,7 @@ class Store(Catalog):
         failures: list[BaseException] = []
         for close in (
             self._tell_closing,
+            self._stop_following,
             self._feed.close,
             self.cache.close,
             *(port.close for port in reversed(self.ports.values())),
@@ -326,6 +370,10 @@ class Store(Catalog):
                 failures.append(exc)
         if failures:
             raise failures[0]
+
+    async def _stop_following(self) -> None:
+        if self._following is not None:
+            await self._following.close()
 
     async def _tell_closing(self) -> None:
         self._plugins.hook.storycore_closing(store=self)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +97,13 @@ def test_help_imports_no_command_and_nothing_heavy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_and_the_common_options(storycore: Storycore, name: str) -> None:
-    """All commands take --json, --profile and --dir."""
-    shown = storycore(name, "--help")
-    assert shown.status == 0
-    assert all(option in shown.out for option in ("--json", "--profile", "--dir"))
+    """All commands take --json, --profile and --dir; of a group, those in it."""
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    command = getattr(import_module(module), attribute)
+    for words in [(name, each) for each in command.commands] if isinstance(command, click.Group) else [(name,)]:
+        shown = storycore(*words, "--help")
+        assert shown.status == 0
+        assert all(option in shown.out for option in ("--json", "--profile", "--dir"))
 
 
 def test_the_version_is_told(storycore: Storycore) -> None:

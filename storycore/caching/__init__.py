@@ -8,6 +8,7 @@ from storycore.caching.counts import CacheStats, RegionStats
 from storycore.caching.entities import CachedEntities
 from storycore.caching.functions import CachedFunction, CachedSyncFunction
 from storycore.caching.guard import BreakerState
+from storycore.caching.inspection import Inspection
 from storycore.caching.policies import Fetched, Tier
 from storycore.caching.region import Region, RegionEntry
 
@@ -20,6 +21,7 @@ __all__ = [
     "Caching",
     "Codec",
     "Fetched",
+    "Inspection",
     "JsonCodec",
     "Region",
     "RegionEntry",

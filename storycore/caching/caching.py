@@ -12,6 +12,7 @@ from storycore.caching.counts import CacheStats, RegionStats, total_of
 from storycore.caching.envelope import secret_of
 from storycore.caching.functions import CachedDecorator, Runner
 from storycore.caching.guard import Guard
+from storycore.caching.inspection import Inspection, census, inspect
 from storycore.caching.memory_tier import MemoryTier
 from storycore.caching.near_tier import NearTier
 from storycore.caching.policies import Duration, Policy, duration
@@ -78,11 +79,13 @@ class Caching:
         self._env = env or Environment()
         self._prefix = f"{namespace}:"
         self._run = run
+        self._port = port
+        self._secrets = [secret_of(key) for key in signing_keys]
         self._memory = MemoryTier(self._env.clock, max_bytes=l1_max_bytes, max_entries=l1_max_entries)
         near = NearTier(self._memory, longest=_longest(l1_ttl, port), bridged=duration(degraded_ttl))
         limit = None if command_timeout is None else duration(command_timeout).total_seconds()
         guard = Guard(self._env.clock, seconds=limit)
-        shared = SharedTier(port, self._env, self._prefix, guard, secrets=[secret_of(key) for key in signing_keys])
+        shared = SharedTier(port, self._env, self._prefix, guard, secrets=self._secrets)
         tells = l1_ttl == "auto" and port.capabilities.has("cache.push")
         pushes = Pushes(port, near, self._env.clock) if tells else None
         self._tiers = Tiers(near, shared, self._env, pushes=pushes)
@@ -203,6 +206,33 @@ class Caching:
             )
 
         return CachedDecorator(template, ignore, declare, self._tiers, self._env, self._run)
+
+    async def invalidate_keys(self, *keys: str) -> bool:
+        """Remove values by their keys within the namespace; otherwise as ``Region.invalidate``."""
+        return await self._tiers.invalidate([bounded_key(self._prefix, key) for key in keys]) if keys else True
+
+    async def inspect(self, key: str) -> Inspection | None:
+        """What the shared tier holds under a key of the namespace; ``None`` when nothing.
+
+        Raises:
+            StorycoreError: the shared tier does not answer.
+        """
+        return await inspect(
+            self._port,
+            self._prefix,
+            key,
+            policies=self._policies,
+            secrets=self._secrets or [b""],
+            now=self._env.clock.now(),
+        )
+
+    async def census(self) -> dict[str, int]:
+        """How many values the shared tier holds, by what their keys begin with; it walks all keys of the namespace.
+
+        Raises:
+            StorycoreError: the shared tier does not answer.
+        """
+        return await census(self._port, self._prefix)
 
     async def invalidate_tags(self, *tags: str) -> bool:
         """Outdate every entry that carries one of the tags, and every load of such an entry that is under way.

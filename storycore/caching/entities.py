@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from storycore.caching.caching import Caching
@@ -28,6 +28,8 @@ from storycore.ports.entities import (
 
 __all__ = ["CachedEntities"]
 
+_WARM_PAGE = 100
+
 
 class CachedEntities(Forward[EntityStore]):
     """The same port, with records in the cache.
@@ -36,7 +38,7 @@ class CachedEntities(Forward[EntityStore]):
     goes through. A write invalidates its keys before it returns, also when it failed or was cancelled, for it may
     have happened. So a reader of this process never gets an older record than a returned write left; a reader of
     another process does for at most the cache's ``l1_ttl``, or, should a writer die between its write and the
-    invalidation, for ``ttl``.
+    invalidation, for ``ttl``, unless somebody who follows the change feed calls ``forget``.
 
     Args:
         inner: the store, behind its checks.
@@ -63,11 +65,39 @@ class CachedEntities(Forward[EntityStore]):
         try:
             return await self.inner.write(writes, atomic=atomic, token=token)
         finally:
-            await self._records.invalidate_many(
-                _parameters(write.key)
-                for write in writes
-                if isinstance(write, Put | Patch | Delete) and isinstance(write.key, Key)
+            await self.forget(
+                write.key for write in writes if isinstance(write, Put | Patch | Delete) and isinstance(write.key, Key)
             )
+
+    async def forget(self, keys: Iterable[Key]) -> bool:
+        """Invalidate records, whoever has changed them; whether the shared tier confirmed it."""
+        return await self._records.invalidate_many(_parameters(key) for key in keys)
+
+    async def warm(
+        self, kinds: Collection[str], *, plan: bool = False, progress: Callable[[int], None] | None = None
+    ) -> dict[str, int]:
+        """Read all records of some kinds into the cache, by walking the store once.
+
+        Args:
+            plan: only count them.
+            progress: told how many are done.
+
+        Returns:
+            How many there are of each kind.
+        """
+        counts, after, has_more = dict.fromkeys(kinds, 0), None, True
+        while has_more:
+            page = await self.inner.scan(Segment(), after=after, limit=_WARM_PAGE)
+            found = [record for record in page.records if record.kind in counts]
+            for record in found:
+                counts[record.kind] += 1
+            if found and not plan:
+                await self.get([record.key for record in found], consistent=False)
+            if progress is not None:
+                progress(sum(counts.values()))
+            after = page.next
+            has_more = after is not None
+        return counts
 
     async def query(self, plan: QueryPlan) -> RecordPage:
         """Live records of one partition, in order."""

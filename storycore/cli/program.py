@@ -25,6 +25,7 @@ COMMANDS = {
     "upgrade": ("storycore.cli.upgrade:upgrade", "Bring stored records to the form that is declared now."),
     "health": ("storycore.cli.health:health", "Ask every port whether it can serve."),
     "stats": ("storycore.cli.stats:stats", "Show what is stored and how the cache does."),
+    "cache": ("storycore.cli.cache:cache", "Look into the shared cache, empty it, or fill it."),
     "doctor": ("storycore.cli.doctor:doctor", "Find what is wrong with the set-up, and say how to cure it."),
     "plugins": ("storycore.cli.plugins:plugins", "Show the installed adapters, and why one does not work."),
     "config": ("storycore.cli.config:config", "Show the settings in force; secrets are hidden."),

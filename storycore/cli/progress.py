@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from storycore.entities.upgrading import UpgradeReport
     from storycore.ingestion import Progress
 
-__all__ = ["ingestion_progress", "upgrade_progress"]
+__all__ = ["ingestion_progress", "upgrade_progress", "warming_progress"]
 
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -43,6 +43,12 @@ def upgrade_progress() -> Callable[[UpgradeReport], None]:
     return lambda now: lines.tell(
         f"{now.checked} records checked, {now.rewritten} rewritten; to go on from here: --resume {now.resume}"
     )
+
+
+def warming_progress() -> Callable[[int], None]:
+    """The function to be told how many records have been read."""
+    lines = _Lines()
+    return lambda done: lines.tell(f"{done} records read")
 
 
 class _Lines:

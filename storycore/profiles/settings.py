@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from storycore.ports.lifecycle import PortName
 from storycore.profiles.redaction import redacted, redacted_url
@@ -63,6 +63,15 @@ class CachingSettings(BaseModel):
         entities: whether reads of entities go through the cache.
         entity_ttl_seconds: how long a cached entity lives.
         l1_max_bytes: how much the memory tier may hold.
+        l1_ttl_seconds: how long a copy in memory lives at most; ``None``: 5 seconds where several processes may share
+            the cache and it does not tell changes, else as long as the value.
+        follow_changes: whether cached entities are also invalidated by the store's change feed, for the sake of
+            writers that die before they can do it, or know nothing of the cache.
+        command_timeout_ms: how long a call of the cache may hold up a caller, who then goes on without it; 0: as long
+            as it takes.
+        degraded_ttl_seconds: how long a copy in memory lives at most while the cache is let alone after failures.
+        signing_keys: secrets, or references to them; cached values are signed with the first, and read when signed
+            with any. Without any, damage is found, and forgery is not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,6 +79,17 @@ class CachingSettings(BaseModel):
     entities: bool = True
     entity_ttl_seconds: float = Field(default=600.0, gt=0, allow_inf_nan=False)
     l1_max_bytes: int = Field(default=64 * 1024 * 1024, ge=0)
+    l1_ttl_seconds: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    follow_changes: bool = False
+    command_timeout_ms: float = Field(default=250.0, ge=0, le=60_000, allow_inf_nan=False)
+    degraded_ttl_seconds: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    signing_keys: tuple[str, ...] = Field(default=(), repr=False)
+
+    @field_validator("signing_keys", mode="before")
+    @classmethod
+    def _listed(cls, given: object) -> object:
+        """A variable of the environment lists them with commas."""
+        return tuple(part.strip() for part in given.split(",") if part.strip()) if isinstance(given, str) else given
 
 
 class Profile(BaseModel):
