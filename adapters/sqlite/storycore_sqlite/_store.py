@@ -109,15 +109,20 @@ class SqliteStore(Lifecycle):
         self._opened = False
         if self._process.pid == self._owner:
             self._inline.close()
-            self._readers.end()  # before anything is waited for: a cancelled close leaves nothing behind
-            await self._writer.close()
-            await self._readers.close()
+            try:
+                await self._readers.close()
+            except BaseException:  # a cancelled close leaves nothing behind
+                self._writer.end()
+                raise
+            await self._writer.close()  # the last connection moves the log into the database
 
     async def _connect(self) -> None:
         self._process = this_process()
         self._owner = self._process.pid
         checkpoints = Checkpoints(self._config.path, self._config.busy_timeout_ms)
-        self._writer = Lane("storycore-sqlite writer", self._open_writer, self._commit, checkpoints.after_commit)
+        self._writer = Lane(
+            "storycore-sqlite writer", self._open_writer, self._commit, checkpoints.after_commit, checkpoints.at_end
+        )
         self._readers = Readers("storycore-sqlite reader", self._config.readers, self._file.reader)
         async with AsyncExitStack() as undo:
             await self._readers.start()

@@ -254,6 +254,16 @@ async def test_a_file_that_was_taken_away_takes_no_more_writes(tmp_path: Path, i
         assert (await store.health()).ok is False
 
 
+async def test_a_closed_file_is_whole_by_itself(tmp_path: Path) -> None:
+    """Nothing of it is left in a log: connections that close at the same moment would each leave that to the other."""
+    path = tmp_path / "x.db"
+    await store_at(path).ensure()
+    for _ in range(60):
+        async with store_at(path, readers=4) as store:
+            await store.write([Put(key=HERE, kind="k", body=b"x" * 10_000)])
+        assert list(tmp_path.iterdir()) == [path]
+
+
 async def test_entities_and_events_share_a_file(tmp_path: Path) -> None:
     """Both ports are provisioned by either, and write side by side."""
     path = tmp_path / "x.db"
