@@ -46,11 +46,6 @@ class Checkpoints:
                 self._changes = connection.total_changes
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
-    def at_end(self, connection: sqlite3.Connection) -> None:
-        """Leave no log behind. SQLite does that for the last connection, but not when two close at the same moment."""
-        with suppress(sqlite3.Error):
-            self._empty(connection)
-
     def _is_large(self) -> bool:
         try:
             return self._log.stat().st_size > self._largest_bytes
@@ -62,12 +57,9 @@ class Checkpoints:
         if self._commits < self._pause:
             return
         self._commits = 0
-        self._pause = 1 if self._empty(connection) else min(self._pause * 2, _LONGEST_PAUSE)
-
-    def _empty(self, connection: sqlite3.Connection) -> bool:
-        """Move the whole log into the database; ``False`` where a reader or writer stays in the way."""
         connection.execute(f"PRAGMA busy_timeout = {min(_SHORT_WAIT_MS, self._busy_timeout_ms)}")
         try:
-            return not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            is_blocked = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         finally:
             connection.execute(f"PRAGMA busy_timeout = {self._busy_timeout_ms}")
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE) if is_blocked else 1

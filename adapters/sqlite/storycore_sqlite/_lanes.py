@@ -37,22 +37,15 @@ class Lane:
         connect: opens the thread's connection; runs in the thread.
         execute: runs a batch of units; never raises.
         rest: called after each batch, when its callers have been told; the flag says whether nothing waits.
-        last: called before the connection is closed; never raises.
     """
 
     def __init__(
-        self,
-        name: str,
-        connect: Callable[[], sqlite3.Connection],
-        execute: Executor,
-        rest: Rest | None = None,
-        last: Callable[[sqlite3.Connection], None] | None = None,
+        self, name: str, connect: Callable[[], sqlite3.Connection], execute: Executor, rest: Rest | None = None
     ) -> None:
         self._name = name
         self._connect = connect
         self._execute = execute
         self._rest = rest
-        self._last = last
         self._queue: queue.SimpleQueue[list[_Task] | None] = queue.SimpleQueue()
         self._gathered: list[_Task] = []
         self._is_closing = False
@@ -118,8 +111,6 @@ class Lane:
                 if self._rest is not None:
                     self._rest(connection, self._queue.empty())
         finally:
-            if self._last is not None:
-                self._last(connection)
             connection.close()
             self._tell(settle, self._stopped, Outcome())
 

@@ -120,9 +120,7 @@ class SqliteStore(Lifecycle):
         self._process = this_process()
         self._owner = self._process.pid
         checkpoints = Checkpoints(self._config.path, self._config.busy_timeout_ms)
-        self._writer = Lane(
-            "storycore-sqlite writer", self._open_writer, self._commit, checkpoints.after_commit, checkpoints.at_end
-        )
+        self._writer = Lane("storycore-sqlite writer", self._open_writer, self._commit, checkpoints.after_commit)
         self._readers = Readers("storycore-sqlite reader", self._config.readers, self._file.reader)
         async with AsyncExitStack() as undo:
             await self._readers.start()

@@ -16,7 +16,7 @@ from storycore_sqlite._checkpoints import Checkpoints
 from storycore_sqlite.config import SqliteConfig
 from storycore_sqlite.entities import open_entities
 
-from storycore.ports.entities import Key, Put, QueryPlan
+from storycore.ports.entities import Key, Put
 from storycore.ports.environment import Environment
 
 STEP = "INSERT INTO t VALUES (zeroblob(20000))"
@@ -115,18 +115,3 @@ def _records_in_copy(folder: Path) -> int:
             return int(copy.execute("SELECT count(*) FROM storycore_items").fetchone()[0])
         except sqlite3.Error:
             return -1
-
-
-async def test_a_closed_store_is_one_file(tmp_path: Path) -> None:
-    """However its connections close, nothing is left in the log; so a copy of the file alone has everything."""
-    path = tmp_path / "x.db"
-    store = open_entities(SqliteConfig(path=path, readers=4), Environment())
-    await store.ensure()
-    for n in range(20):
-        async with store:
-            await store.write([Put(key=Key("p", f"{n:02}"), kind="k", body=b"x" * 1000)])
-        log = path.with_name("x.db-wal")
-        assert not log.exists() or log.stat().st_size == 0
-    copy = open_entities(SqliteConfig(path=Path(shutil.copy(path, tmp_path / "copy.db"))), Environment())
-    async with copy:
-        assert len((await copy.query(QueryPlan(pk="p"))).records) == 20
