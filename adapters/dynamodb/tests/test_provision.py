@@ -63,10 +63,10 @@ async def test_what_a_live_table_lacks_is_added(harness: Harness) -> None:
         await harness.make().open()
     planned = await harness.make().ensure(dry_run=True)
     assert [sentence.split()[0:3] for sentence in planned.actions] == [
-        ["Add", "the", "index"],
-        ["Add", "the", "index"],
-        ["Turn", "on", "the"],
-        ["Mark", "the", "table"],
+        ["add", "the", "index"],
+        ["add", "the", "index"],
+        ["turn", "on", "the"],
+        ["mark", "the", "table"],
     ]
     assert (await harness.make().ensure()).actions == planned.actions
     store: EntityStore = await harness.started()
