@@ -10,7 +10,7 @@ from typing import Any
 from storycore.errors import Effect, StorycoreError, Throttled, Unavailable
 from storycore.ports.environment import Environment
 from storycore_dynamodb._errors import ANSWERS, Treatment, translated, treatment
-from storycore_dynamodb._retries import Budget, Pace, pause_seconds
+from storycore_dynamodb._retries import Budget, Turns, pause_seconds
 from storycore_dynamodb._transport import Answer, Lost, Refused, Transport
 from storycore_dynamodb._usage import READS, Usage
 from storycore_dynamodb.config import DynamodbConfig
@@ -44,8 +44,8 @@ class Calls:
         self._config = config
         self._env = env
         self._budget = Budget()
-        self._pace = Pace(time.monotonic)
-        self._turns = asyncio.Lock()
+        self._turns = Turns(time.monotonic)
+        self._stream_turns = Turns(time.monotonic)
         self._place = f"The table {config.table!r}"
 
     async def send(self, operation: str, request: Mapping[str, Any], *, repeatable: bool | None = None) -> Answer:
@@ -63,20 +63,21 @@ class Calls:
         is_read = operation in READS
         may_repeat = is_read if repeatable is None else repeatable
         whole = self.completed(operation, request)
+        turns = self._stream_turns if operation in _STREAMS else self._turns
         effect = Effect.NONE
         attempt = 0
         while True:
             attempt += 1
-            if self._pace.is_limited:
-                await self._wait_for_turn()
+            await turns.wait()
             try:
                 answer = await self.transport.call(operation, whole)
             except (Refused, Lost) as failure:
                 if isinstance(failure, Refused) and failure.code in ANSWERS:
-                    self._succeeded()
+                    self._succeeded(turns)
                     failure.effect = effect
                     raise
-                how = self._noted(failure)
+                if (how := treatment(failure)) is Treatment.SLOWER:
+                    turns.pace.throttled()
                 if how is Treatment.DOUBTFUL and not is_read:
                     effect = Effect.UNKNOWN
                 if how is Treatment.FINAL or (how is Treatment.DOUBTFUL and not may_repeat):
@@ -85,7 +86,7 @@ class Calls:
                     raise self._given_up(failure, effect) from failure
                 await self.pause(attempt, asked=getattr(failure, "retry_after_seconds", None))
             else:
-                self._succeeded()
+                self._succeeded(turns)
                 self.usage.count(operation, answer)
                 return answer
 
@@ -109,7 +110,7 @@ class Calls:
         Raises:
             Throttled: that was too often.
         """
-        self._pace.throttled()
+        self._turns.pace.throttled()
         if attempt >= self._config.max_attempts or not self._budget.take(silent=False):
             raise Throttled(f"{self._place} leaves requests unprocessed; try again later, or raise its limits.")
         await self.pause(attempt)
@@ -122,21 +123,9 @@ class Calls:
         """The error after so many lost races that going on would be rude."""
         return Unavailable(f"{self._place}: {what} lost every race against other writers; try again later.")
 
-    async def _wait_for_turn(self) -> None:
-        """Wait in the order in which requests came, at the pace of the moment; who is cancelled leaves the queue."""
-        async with self._turns:
-            while (wait := self._pace.turn()) > 0:  # noqa: ASYNC110 - what is waited for is time
-                await asyncio.sleep(wait)
-
-    def _noted(self, failure: Refused | Lost) -> Treatment:
-        how = treatment(failure)
-        if how is Treatment.SLOWER:
-            self._pace.throttled()
-        return how
-
-    def _succeeded(self) -> None:
+    def _succeeded(self, turns: Turns) -> None:
         self._budget.succeeded()
-        self._pace.succeeded()
+        turns.pace.succeeded()
 
     def _affords(self, attempt: int, failure: Refused | Lost) -> bool:
         return attempt < self._config.max_attempts and self._budget.take(silent=isinstance(failure, Lost))

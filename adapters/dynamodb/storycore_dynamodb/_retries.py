@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 
-__all__ = ["Budget", "Pace", "pause_seconds"]
+__all__ = ["Budget", "Pace", "Turns", "pause_seconds"]
 
 _LONGEST_PAUSE_SECONDS = 5.0
 
@@ -123,3 +124,22 @@ class Pace:
             self._measured = rate * _SMOOTHING + self._measured * (1 - _SMOOTHING)
             self._sent = 0
             self._bucket = bucket
+
+
+class Turns:
+    """A queue before requests that share a limit of the service, open while nothing was throttled.
+
+    Args:
+        now: seconds on a clock that never goes back.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.pace = Pace(now)
+        self._order = asyncio.Lock()
+
+    async def wait(self) -> None:
+        """Wait in the order in which requests came, at the pace of the moment; who is cancelled leaves the queue."""
+        if self.pace.is_limited:
+            async with self._order:
+                while (wait := self.pace.turn()) > 0:  # noqa: ASYNC110 - what is waited for is time
+                    await asyncio.sleep(wait)

@@ -276,3 +276,17 @@ async def test_requests_that_were_given_up_keep_nobody_waiting(store: EntityStor
     await asyncio.gather(*waiting, return_exceptions=True)
     async with asyncio.timeout(2):
         assert await fields_of(store) == {"n": 1}
+
+
+@pytest.mark.parametrize(
+    ("operation", "code"),
+    [("GetRecords", "ProvisionedThroughputExceededException"), ("DescribeStream", "LimitExceededException")],
+)
+async def test_a_throttled_feed_keeps_no_reads_waiting(
+    store: EntityStore, transport: FaultyTransport, operation: str, code: str
+) -> None:
+    """A stream has limits of its own, which many readers reach; the table knows nothing of it."""
+    transport.expect(operation, refused(code))
+    await store.changes()
+    async with asyncio.timeout(2):
+        assert await asyncio.gather(*(store.get([ROOT]) for _ in range(100))) == [[None]] * 100
