@@ -12,9 +12,11 @@ from storycore.testing.entities import EntityStoreSuite
 
 _ADDRESS = os.environ.get("STORYCORE_DYNAMODB_LOCAL", "")
 
+if not _ADDRESS:
+    pytest.skip("asked for by: scripts/check dynamodb --local", allow_module_level=True)
+
 
 @pytest.mark.dynamodb_local
-@pytest.mark.skipif(not _ADDRESS, reason="asked for by: scripts/check dynamodb --local")
 class TestDynamodbLocalEntities(EntityStoreSuite):
     """The EntityStore contract on AWS DynamoDB Local."""
 
