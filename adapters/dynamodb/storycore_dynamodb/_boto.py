@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +36,7 @@ _CREDENTIALS = (
     vendor.UnauthorizedSSOTokenError,
     vendor.SSOTokenLoadError,
 )
-_NOT_SENT = (vendor.EndpointConnectionError, vendor.ConnectTimeoutError, vendor.ProxyConnectionError, vendor.SSLError)
+_NOT_SENT = (vendor.EndpointConnectionError, vendor.ConnectTimeoutError, vendor.ProxyConnectionError)
 
 
 class BotoTransport:
@@ -159,9 +160,15 @@ def _failure(exc: Exception) -> Refused | Lost:
         return Refused("NoRegion", "no region is set")
     if isinstance(exc, vendor.InvalidRegionError):
         return Refused("InvalidRegion", "there can be no such region")
-    if isinstance(exc, _NOT_SENT):
+    if isinstance(exc, _NOT_SENT) or _is_distrust(exc):
         return Lost(type(exc).__name__, effect=Effect.NONE)
     return Lost(type(exc).__name__, effect=Effect.UNKNOWN, timed_out=isinstance(exc, vendor.ReadTimeoutError))
+
+
+def _is_distrust(exc: Exception) -> bool:
+    """Whether the service's certificate was refused; other failures of TLS may come when the request was done."""
+    within = exc.kwargs.get("error") if isinstance(exc, vendor.SSLError) else None
+    return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in getattr(within, "args", ()))
 
 
 def _seconds(header: object) -> float | None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import threading
 import warnings
 from pathlib import Path
 
 import pytest
+from botocore import exceptions as vendor
 from botocore.client import BaseClient
 from pydantic import ValidationError
-from storycore_dynamodb._boto import BotoTransport
+from storycore_dynamodb._boto import BotoTransport, _failure
 from storycore_dynamodb._calls import Calls
+from storycore_dynamodb._transport import Lost
 from storycore_dynamodb.config import DynamodbConfig
 from storycore_dynamodb.entities import open_entities
+from urllib3.exceptions import SSLError
 
 from storycore.errors import AccessDenied, ConfigError, Effect, Unavailable
 from storycore.ports.entities import EntityStore, Key, Put
@@ -104,6 +108,21 @@ async def test_a_place_that_cannot_be_is_a_matter_of_configuration(settings: dic
     for connect in (open_entities(config, Environment()).open, open_entities(config, Environment()).ensure):
         with pytest.raises(ConfigError, match=cure):
             await connect()
+
+
+@pytest.mark.parametrize(
+    ("error", "effect"),
+    [
+        (ssl.SSLCertVerificationError(1, "certificate verify failed"), Effect.NONE),
+        (ssl.SSLError(1, "decryption failed or bad record mac"), Effect.UNKNOWN),
+        (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), Effect.UNKNOWN),
+    ],
+)
+def test_a_failure_of_encryption_may_come_after_the_request(error: ssl.SSLError, effect: Effect) -> None:
+    """Only a certificate that is not trusted is found out before anything is sent; a write is not repeated blindly."""
+    failure = _failure(vendor.SSLError(endpoint_url="https://127.0.0.1:9", error=SSLError(error)))
+    assert isinstance(failure, Lost)
+    assert failure.effect is effect
 
 
 def test_the_place_that_is_shown_has_no_password() -> None:
