@@ -17,6 +17,8 @@ from storycore_redis.config import RedisConfig
 __all__ = ["ClusterLink"]
 
 _SCAN_STEP: Final = 1000
+_AT_ONCE: Final = 32
+"""How many commands are under way; each has a connection for itself."""
 _CODES: Final[tuple[tuple[type[exceptions.RedisError], str], ...]] = (
     (exceptions.NoScriptError, "NOSCRIPT"),
     (exceptions.OutOfMemoryError, "OOM"),
@@ -37,6 +39,7 @@ class ClusterLink:
         self._config = config
         self._deadline = config.deadline_ms / 1000 or None
         self._client: RedisCluster | None = None
+        self._places = asyncio.Semaphore(_AT_ONCE)
 
     async def open(self) -> None:
         """Learn where which keys are."""
@@ -52,7 +55,7 @@ class ClusterLink:
             ssl_keyfile=str(config.tls_key_file) if config.tls_key_file else None,
             ssl_check_hostname=config.tls_check_hostname,
             socket_connect_timeout=config.connect_timeout_ms / 1000,
-            max_connections=config.max_in_flight,
+            max_connections=_AT_ONCE,
         )
         try:
             await self._in_time(self._client.initialize(), config.connect_timeout_ms / 1000)
@@ -68,7 +71,8 @@ class ClusterLink:
 
     async def call(self, command: Command) -> Any:  # as the server answers
         """The answer to one command of one key, or of none by any node."""
-        return await self._in_time(self._opened().execute_command(*command), self._deadline)
+        async with self._places:
+            return await self._in_time(self._opened().execute_command(*command), self._deadline)
 
     async def calls(self, commands: Sequence[Command]) -> list[Any]:  # as the server answers
         """The answers to several at once."""

@@ -15,16 +15,15 @@ import threading
 __all__ = ["main"]
 
 
-def main(program: str, folder: str) -> int:
+def main(folder: str, *command: str) -> int:
     """Run the server until the end of standard input, which comes however the parent ends.
 
     Args:
-        program: the server.
         folder: holds its configuration; removed at the end, for a parent that cannot do it any more.
+        command: the server and its arguments.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches both: the parent decides
-    config = os.path.join(folder, "server.conf")  # noqa: PTH118 - pathlib would double the time to start
-    server = subprocess.Popen([program, config], stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
     is_over = threading.Event()
     threading.Thread(target=_end_with_the_parent, args=(server, is_over), daemon=True).start()
     code = server.wait()
@@ -41,4 +40,4 @@ def _end_with_the_parent(server: subprocess.Popen[bytes], is_over: threading.Eve
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2]))
+    sys.exit(main(*sys.argv[1:]))

