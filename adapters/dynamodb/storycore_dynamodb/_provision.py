@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
-from storycore.errors import NotProvisioned, SchemaMismatch, StorycoreError, Unavailable
+from storycore.errors import InvalidArgument, NotProvisioned, SchemaMismatch, StorycoreError, Throttled, Unavailable
 from storycore.ports.entities import Key
 from storycore_dynamodb._calls import Calls
 from storycore_dynamodb._drift import differences
@@ -36,6 +36,9 @@ LAYOUT_KEY = Key(RESERVED_PK, "layout")
 _FIRST_PAUSE_SECONDS = 0.02
 _LONGEST_PAUSE_SECONDS = 5.0
 
+_MOST_RACES = 10
+"""How often a step is tried; the service makes one index at a time, and others may be making theirs."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Step:
@@ -43,6 +46,10 @@ class _Step:
 
     sentence: str
     make: Callable[[], Awaitable[object]]
+
+
+_Look: TypeAlias = Callable[[Definition, bool], Awaitable[Sequence[_Step]]]
+"""What is missing from a table, which with ``True`` is only planned."""
 
 
 class Provisioner:
@@ -57,7 +64,7 @@ class Provisioner:
         self._calls = calls
         self._config = config
         self._definition = table_definition(config)
-        self._looks = (self._slots, self._stream, self._expiry, self._backups, self._layout)
+        self._looks: Sequence[_Look] = (self._slots, self._stream, self._expiry, self._backups, self._layout)
 
     async def require_usable(self) -> int:
         """Raise unless the table can be opened; returns the version that was remembered last, or 0.
@@ -107,11 +114,26 @@ class Provisioner:
         elif not dry_run:
             table = await self._ready(table)
         self._require_keys(table)
-        for step in [step for look in self._looks for step in await look(table, is_planned)]:
+        missing = [(look, step) for look in self._looks for step in await look(table, is_planned)]
+        for look, step in missing:
             done.append(step.sentence)
             if not dry_run:
-                await step.make()
+                await self._make(step, look)
         return done
+
+    async def _make(self, step: _Step, look: _Look) -> None:
+        """Make what is missing, unless another machine, which provisions too, makes it first."""
+        for left in reversed(range(_MOST_RACES)):
+            try:
+                await step.make()
+            except (InvalidArgument, Throttled, Unavailable):
+                missing = await look(await self._ready(None), False)
+                if not any(each.sentence == step.sentence for each in missing):
+                    return
+                if not left:
+                    raise
+            else:
+                return
 
     async def differences(self) -> list[str]:
         """How the table differs from its definition in what ``ensure`` leaves as it is, one sentence each."""

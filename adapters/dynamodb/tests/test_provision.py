@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from storycore_dynamodb._transport import Answer, Request
 from storycore_dynamodb.config import DynamodbConfig
 from storycore_dynamodb.entities import DynamodbEntityStore
 
-from storycore.errors import NotProvisioned, SchemaMismatch, Unavailable
+from storycore.errors import InvalidArgument, NotProvisioned, SchemaMismatch, Unavailable
 from storycore.ports.entities import EntityStore
 from storycore.testing.harness import Harness
 
@@ -71,6 +72,28 @@ async def test_what_a_live_table_lacks_is_added(harness: Harness) -> None:
     assert (await harness.make().ensure()).actions == planned.actions
     store: EntityStore = await harness.started()
     await store.close()
+
+
+async def test_machines_that_provision_together_do_not_hinder_each_other(harness: Harness) -> None:
+    """What a table lacks is made by the first; the others find it made."""
+    config = DynamodbConfig.model_validate(harness.settings(time_to_live=True))
+    await harness.make(time_to_live=True).ensure()
+    for slot in ("slot3", "slot7"):
+        await sent(config, "UpdateTable", GlobalSecondaryIndexUpdates=[{"Delete": {"IndexName": slot}}])
+    await sent(config, "UpdateTable", StreamSpecification={"StreamEnabled": False})
+    makers = [harness.make(time_to_live=True) for _ in range(4)]
+    await asyncio.gather(*(maker.ensure() for maker in makers))
+    assert (await makers[0].ensure()).actions == ()
+
+
+async def test_a_step_that_stays_impossible_is_told(harness: Harness) -> None:
+    """It is tried again only while others may be at it."""
+    config = DynamodbConfig.model_validate(harness.settings(time_to_live=True, retry_base_ms=0))
+    transport = FaultyTransport(BotoTransport(config))
+    transport.expect("UpdateTimeToLive", *[refused("ValidationException")] * 20)
+    with pytest.raises(InvalidArgument):
+        await DynamodbEntityStore(config, harness.env, transport).ensure()
+    assert transport.sent.count("UpdateTimeToLive") < 20
 
 
 async def test_a_table_without_a_mark_is_marked_by_ensure(harness: Harness) -> None:
