@@ -21,7 +21,7 @@ def storycore_adapters() -> list[Adapter]:
             url_path="db",
             distribution="storycore-redis",
             summary="A cache on Redis or Valkey, for any number of machines; tells what others change.",
-            conformance={"namespace": "kit-{name}", "deadline_ms": 0},
+            conformance={"namespace": "kit-{name}", "deadline_ms": 0, "connect_timeout_ms": 20_000},
             server="storycore_redis.testing:server",
         )
     ]

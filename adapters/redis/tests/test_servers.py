@@ -6,12 +6,13 @@ import shutil
 import ssl
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from pydantic import ValidationError
 from redis import Redis
 from storycore_redis._link import SingleLink
@@ -19,10 +20,13 @@ from storycore_redis.config import RedisConfig
 from storycore_redis.testing import executable, server
 
 from storycore.errors import ConfigError, StorageFull, Unavailable, Unsupported
-from storycore.ports.cache import Acquired, CacheItem, Changed
+from storycore.ports.cache import Acquired, Cache, CacheItem, Changed
 from storycore.ports.lifecycle import PortName
-from storycore.testing.cache import CacheSuite
+from storycore.testing.cache_counters import CacheCounters
 from storycore.testing.cache_examples import LEASE, TTL, fill, item, lease_of
+from storycore.testing.cache_leases import CacheLeases
+from storycore.testing.cache_races import CacheRaces
+from storycore.testing.cache_values import CacheValues
 from storycore.testing.harness import Harness
 
 
@@ -165,15 +169,19 @@ def cluster() -> Iterator[Mapping[str, object]]:
         yield {**nodes[0], "cluster": True}
 
 
-class TestRedisCluster(CacheSuite):
-    """The Cache contract on two servers that share the keys."""
-
-    adapter = "redis"
+class TestRedisCluster(CacheValues, CacheLeases, CacheCounters, CacheRaces):
+    """What the Cache contract says of values, leases and counters, on two servers that share the keys."""
 
     @pytest.fixture
     def harness(self, tmp_path: Path, cluster: Mapping[str, object]) -> Harness:
         """A namespace on the cluster."""
         return harness_at(cluster, tmp_path)
+
+    @pytest_asyncio.fixture
+    async def store(self, harness: Harness) -> AsyncIterator[Cache]:
+        """An open cache on it."""
+        async with await harness.started() as store:
+            yield store
 
 
 async def test_a_cluster_that_is_taken_for_one_server_is_told(cluster: Mapping[str, object], tmp_path: Path) -> None:
