@@ -14,6 +14,7 @@ from storycore.errors import (
     Effect,
     InvalidArgument,
     NotProvisioned,
+    Retry,
     StorageFull,
     StorycoreError,
     Unavailable,
@@ -62,6 +63,9 @@ def translated(exc: Exception, path: Path) -> StorycoreError:
     if isinstance(exc, OSError):
         return Unavailable(f"The file {path} cannot be used: {exc.strerror or exc}.")
     primary = _primary_code(exc)
+    if getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY_SNAPSHOT:
+        text = "was written by another since the open transaction began to read; roll it back and begin it again"
+        return Unavailable(f"The database {path} {text}.", retry=Retry.NEVER)
     if primary in _TABLE:
         kind, text = _TABLE[primary]
         return kind(f"The database {path} {text}.")

@@ -16,7 +16,7 @@ from storycore_sqlite.entities import open_entities
 from storycore_sqlite.joined import on_connection
 
 from storycore.entities import Repository
-from storycore.errors import NotProvisioned, PartialFailure, SchemaMismatch, Unavailable, VersionConflict
+from storycore.errors import NotProvisioned, PartialFailure, Retry, SchemaMismatch, Unavailable, VersionConflict
 from storycore.layers.checks import checked
 from storycore.layers.checks.forward import Forward
 from storycore.plugins import Adapter
@@ -236,6 +236,23 @@ async def test_the_adapter_opens_an_applications_database_too(
         connection.execute("CREATE TABLE items (name TEXT)")
     with pytest.raises(SchemaMismatch, match="another program"):
         await open_entities(SqliteConfig(path=bare), Environment()).open()
+
+
+async def test_a_transaction_that_read_before_another_wrote_has_to_begin_again(
+    store: EntityStore, db: aiosqlite.Connection, path: Path
+) -> None:
+    """No waiting helps it to write: it would write over what it has not seen."""
+    await db.commit()
+    await db.execute("PRAGMA journal_mode = WAL")
+    await db.execute("BEGIN")
+    assert await store.get([HERE]) == [None]
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("CREATE TABLE another (n INTEGER)")
+    with pytest.raises(Unavailable, match="roll it back and begin it again") as refusal:
+        await store.write([Put(key=HERE, kind="k")])
+    assert refusal.value.retry is Retry.NEVER
+    await db.rollback()
+    assert len(await store.write([Put(key=HERE, kind="k")])) == 1
 
 
 async def test_a_newer_layout_is_refused_here_too(store: EntityStore, db: aiosqlite.Connection) -> None:
