@@ -293,7 +293,16 @@ async def test_the_machine_catches(fault: type[Faulty], tmp_path: Path) -> None:
         await asyncio.to_thread(run_state_machine_as_test, machine, settings=quickly)
 
 
-@pytest.mark.parametrize("test", sorted(set(CAUGHT_BY.values())))
+@pytest.mark.parametrize(
+    "fault", [FillsWithoutLooking, InvalidateKeepsLeases, PutKeepsLeases, ClearKeepsLeasesWithoutValue]
+)
+async def test_the_interleavings_catch(fault: type[Faulty], tmp_path: Path) -> None:
+    """A late fill is found at some point of a load."""
+    test = "test_an_invalidation_at_any_point_of_a_load_wins"
+    assert await verdict(CacheSuite, test, PortName.CACHE, adapter_of(fault), tmp_path) is not None
+
+
+@pytest.mark.parametrize("test", sorted({*CAUGHT_BY.values(), "test_an_invalidation_at_any_point_of_a_load_wins"}))
 async def test_a_faultless_cache_passes(test: str, tmp_path: Path) -> None:
     """What catches the faults does not fail on the harness that they are put into."""
     assert await verdict(CacheSuite, test, PortName.CACHE, adapter_of(Faulty), tmp_path) is None

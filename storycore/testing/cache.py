@@ -20,12 +20,14 @@ from storycore.plugins import Adapter
 from storycore.ports.cache import Cache
 from storycore.ports.lifecycle import PortName
 from storycore.testing.cache_counters import CacheCounters
+from storycore.testing.cache_interleavings import CacheInterleavings
 from storycore.testing.cache_leases import CacheLeases
 from storycore.testing.cache_limits import CacheLimits
 from storycore.testing.cache_machine import machine_for
 from storycore.testing.cache_processes import CacheProcesses
 from storycore.testing.cache_push import CachePush
 from storycore.testing.cache_races import CacheRaces
+from storycore.testing.cache_stacks import CacheStacks
 from storycore.testing.cache_values import CacheValues
 from storycore.testing.harness import Harness
 from storycore.testing.lifecycle import LifecycleSuite
@@ -35,7 +37,16 @@ __all__ = ["CacheSuite"]
 
 
 class CacheSuite(
-    LifecycleSuite, CacheValues, CacheLeases, CacheCounters, CacheLimits, CacheRaces, CacheProcesses, CachePush
+    LifecycleSuite,
+    CacheValues,
+    CacheLeases,
+    CacheCounters,
+    CacheLimits,
+    CacheRaces,
+    CacheInterleavings,
+    CacheStacks,
+    CacheProcesses,
+    CachePush,
 ):
     """Every sentence of the Cache port as a test."""
 
