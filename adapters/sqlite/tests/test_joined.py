@@ -243,7 +243,7 @@ async def test_a_transaction_that_read_before_another_wrote_has_to_begin_again(
 ) -> None:
     """No waiting helps it to write: it would write over what it has not seen."""
     await db.commit()
-    await db.execute("PRAGMA journal_mode = WAL")
+    await db.execute_fetchall("PRAGMA journal_mode = WAL")
     await db.execute("BEGIN")
     assert await store.get([HERE]) == [None]
     with closing(sqlite3.connect(path)) as other, other:
