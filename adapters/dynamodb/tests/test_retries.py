@@ -86,6 +86,7 @@ def test_a_turn_that_is_waited_for_is_not_taken() -> None:
         (Refused("ExpiredTokenException"), AccessDenied, Treatment.FINAL),
         (Refused("ThrottlingException"), Throttled, Treatment.SLOWER),
         (Refused("TransactionInProgressException"), Unavailable, Treatment.AGAIN),
+        (Refused("ContinuousBackupsUnavailableException"), Unavailable, Treatment.AGAIN),
         (Refused("InternalServerError"), Unavailable, Treatment.DOUBTFUL),
         (Refused("502"), Unavailable, Treatment.DOUBTFUL),
         (Refused("404"), Unavailable, Treatment.FINAL),
