@@ -317,6 +317,20 @@ async def test_half_open_serves_no_read_before_pending_invalidations_are_deliver
     assert await bench.read() == 1
 
 
+async def test_closing_tries_once_more_although_the_breaker_is_open(bench: Bench) -> None:
+    """What is pending is delivered if the tier is there again."""
+    await bench.read()
+    bench.port.hanging = frozenset({"get"})
+    for k in range(10, 10 + 2 * _FAILURES_TO_OPEN):
+        await bench.read(k)
+    assert bench.caching.stats().breaker is BreakerState.OPEN
+    bench.port.hanging = frozenset()
+    assert not await bench.region.invalidate(k=1), "the tier is let alone, which takes no time"
+    assert bench.caching.stats().pending_invalidations == 1
+    await bench.caching.close()
+    assert await bench.port.get([bench.region.key(k=1)]) == [None]
+
+
 @pytest.mark.parametrize("seed", range(6))
 async def test_under_faults_of_any_kind_no_read_fails_and_all_heals(seed: int) -> None:
     """Calls fail before or after their effect or are lost, at random; what this process invalidated stays away."""

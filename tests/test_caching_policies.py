@@ -150,6 +150,19 @@ async def test_a_refresh_that_fails_costs_nobody_anything(bench: Bench) -> None:
     assert bench.loads == 3
 
 
+async def test_a_refresh_that_failed_is_not_tried_again_at_every_read(bench: Bench) -> None:
+    """Also where no copy in memory stands before it: the source has its peace for a while."""
+    region = bench.process(l1_ttl=0).region("n:{k}", int, ttl=100, jitter=0, refresh_at=0.5)
+    await region.get_or_load(k=1, load=bench.load)
+    bench.clock.advance(60)
+    bench.error = Unavailable("The source is down.")
+    for _ in range(20):
+        assert await region.get_or_load(k=1, load=bench.load) == 0
+        await asyncio.sleep(0)
+    await settle(lambda: region.stats().load_errors == 1)
+    assert bench.loads == 2
+
+
 async def test_many_that_are_due_are_loaded_again_in_one_call(bench: Bench) -> None:
     """One background load of all that is due; what is not due is left alone."""
     region = bench.caching.region("n:{k}", int, ttl=100, jitter=0, refresh_at=0.5)

@@ -72,6 +72,11 @@ class Guard:
             return BreakerState.CLOSED
         return BreakerState.OPEN if self._clock.now() < self._open_until else BreakerState.HALF_OPEN
 
+    def relent(self) -> None:
+        """End the pause of an open breaker, so that the next call is let through."""
+        if self._open_until is not None:
+            self._open_until = self._clock.now()
+
     async def run(self, call: Callable[[], Awaitable[R]], *, in_time: bool = True) -> R:
         """The result of a call.
 

@@ -82,6 +82,7 @@ class Outbox:
         if self._flushing:
             await asyncio.wait(self._flushing)
         if self._sending.locked() or len(self):
+            self._guard.relent()
             await self.flush()
 
     async def _flush(self) -> bool:

@@ -16,6 +16,9 @@ from storycore.ports.environment import Environment
 
 __all__ = ["Refreshes"]
 
+_HOLD_OFF_SECONDS = 1.0
+"""How long a key is left alone after its refresh has failed."""
+
 T = TypeVar("T")
 
 
@@ -94,9 +97,10 @@ class Refreshes:
 
     def _end(self, task: asyncio.Task[None], keys: Sequence[str]) -> None:
         self._tasks.discard(task)
-        self._keys.difference_update(keys)
-        if not task.cancelled():
-            task.exception()
+        if task.cancelled() or task.exception() is None:
+            self._keys.difference_update(keys)
+        else:
+            asyncio.get_running_loop().call_later(_HOLD_OFF_SECONDS, self._keys.difference_update, keys)
 
 
 def _is_ours(claim: Claim[T], seen: Answer[T]) -> bool:
