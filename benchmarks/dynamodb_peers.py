@@ -88,7 +88,16 @@ def put_of(n: int) -> Put:
 
 
 async def storycore(url: str, tasks: int, stack: AsyncExitStack) -> Side:
-    """The port as an application uses it: the adapter behind its checks."""
+    """The port as an application uses it: the adapter behind its checks, over its own transport."""
+    return await _storycore("storycore", {"transport": "lean"}, url, tasks, stack)
+
+
+async def storycore_boto3(url: str, tasks: int, stack: AsyncExitStack) -> Side:
+    """The same over boto3."""
+    return await _storycore("over boto3", {"transport": "boto3"}, url, tasks, stack)
+
+
+async def _storycore(name: str, settings: Mapping[str, object], url: str, tasks: int, stack: AsyncExitStack) -> Side:
     config = DynamodbConfig.model_validate(
         {
             "table": "storycore",
@@ -99,6 +108,7 @@ async def storycore(url: str, tasks: int, stack: AsyncExitStack) -> Side:
             "connections": min(tasks, 32),
             "stream": False,
             "time_to_live": False,
+            **settings,
         }
     )
     store: EntityStore = checked(PortName.ENTITIES, open_entities(config, Environment()))
@@ -115,7 +125,7 @@ async def storycore(url: str, tasks: int, stack: AsyncExitStack) -> Side:
     async def query(n: int) -> object:
         return await store.query(QueryPlan(pk=puts[0].index_keys[1].pk, slot=1, limit=PAGE))
 
-    return Side("storycore", get, put, query)
+    return Side(name, get, put, query)
 
 
 async def boto3(url: str, tasks: int, stack: AsyncExitStack) -> Side:
@@ -280,6 +290,7 @@ async def pydynox(url: str, tasks: int, stack: AsyncExitStack) -> Side:
 
 OPENERS: Mapping[str, Opener] = {
     "storycore": storycore,
+    "over boto3": storycore_boto3,
     "boto3": boto3,
     "aiobotocore": aiobotocore,
     "aiodynamo": aiodynamo,

@@ -14,6 +14,7 @@ import boto3
 from botocore import exceptions as vendor
 from botocore import xform_name
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.loaders import Loader, create_loader
 from botocore.session import Session
 
@@ -50,6 +51,7 @@ class BotoTransport:
         self._config = config
         self._lock = threading.Lock()
         self._threads: ThreadPoolExecutor | None = None
+        self._core: Any = None
         self._session: Any = None
         self._clients: dict[str, Any] = {}  # boto3 builds its clients' types at run time
 
@@ -57,14 +59,14 @@ class BotoTransport:
         """Build the client in a thread; nothing is sent yet."""
         self._threads = ThreadPoolExecutor(self._config.connections, "storycore-dynamodb")
         try:
-            return await self._run(partial(self._client, "dynamodb"))
+            return await self.run(partial(self._client, "dynamodb"))
         except BaseException:
             await self.close()
             raise
 
     async def call(self, operation: str, request: Request) -> Answer:
         """Send one request in a thread."""
-        return await self._run(partial(self._send, operation, request))
+        return await self.run(partial(self._send, operation, request))
 
     async def close(self) -> None:
         """Close the idle connections; those in use close when their answers are in."""
@@ -73,7 +75,8 @@ class BotoTransport:
             threads.submit(self._close_clients)
             threads.shutdown(wait=False)
 
-    async def _run(self, work: Callable[[], T]) -> T:
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do something with botocore in a thread; what fails there fails in the transport's words."""
         if self._threads is None:
             raise Refused("Closed", "the connection is closed")
         try:
@@ -90,13 +93,13 @@ class BotoTransport:
         if service not in self._clients:
             with self._lock:
                 if service not in self._clients:
-                    self._clients[service] = self._new_client(service)
+                    self._clients[service] = self.new_client(service)
         return self._clients[service]
 
-    def _new_client(self, service: str) -> Any:
+    def new_client(self, service: str) -> Any:
+        """A client like those that send the requests, for the caller to close; its making blocks."""
         config = self._config
-        if self._session is None:
-            self._session = _session(config)
+        self._require_session()
         try:
             return self._session.client(
                 service,
@@ -118,6 +121,27 @@ class BotoTransport:
         except ValueError as exc:  # botocore's word for an endpoint that it cannot read
             raise Refused("InvalidEndpoint", "there can be no such endpoint") from exc
 
+    def core(self) -> Any:
+        """botocore's session, on which all clients rest; its making blocks."""
+        self._require_session()
+        return self._core
+
+    def credentials(self) -> Any:
+        """What the clients sign with, in one of botocore's classes; ``None``: nothing was found. The search blocks."""
+        config = self._config
+        if config.access_key_id is None:
+            return self.core().get_credentials()
+        return Credentials(*map(_revealed, (config.access_key_id, config.secret_access_key, config.session_token)))
+
+    def _require_session(self) -> None:
+        if self._session is None:
+            config, core = self._config, Session()
+            core.register_component("data_loader", _loader())
+            self._session = boto3.Session(
+                botocore_session=core, profile_name=config.profile_name, region_name=config.region
+            )
+            self._core = core
+
     def _close_clients(self) -> None:
         for client in self._clients.values():
             client.close()
@@ -128,12 +152,6 @@ class BotoTransport:
 def _loader() -> Loader:
     """The descriptions of the services; reading them takes 50 ms, so a process does it once."""
     return create_loader()
-
-
-def _session(config: DynamodbConfig) -> boto3.Session:
-    core = Session()
-    core.register_component("data_loader", _loader())
-    return boto3.Session(botocore_session=core, profile_name=config.profile_name, region_name=config.region)
 
 
 def _revealed(secret: Any) -> str | None:

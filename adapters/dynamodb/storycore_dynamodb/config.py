@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
@@ -21,7 +21,8 @@ class DynamodbConfig(BaseModel):
         access_key_id: with ``secret_access_key``, instead of boto3's own search for credentials.
         secret_access_key: belongs to ``access_key_id``.
         session_token: of temporary credentials.
-        connections: how many requests may be under way at once; each has a thread and a connection.
+        transport: how requests of data are sent: ``"boto3"``, or ``"lean"``, which needs a fraction of its CPU time.
+        connections: how many requests may be under way at once; each has a connection, and over boto3 a thread.
         connect_timeout_seconds: how long to wait for a connection.
         read_timeout_seconds: how long to wait for an answer.
         max_attempts: how often a request is sent at most, the first time counted.
@@ -47,6 +48,7 @@ class DynamodbConfig(BaseModel):
     access_key_id: SecretStr | None = None
     secret_access_key: SecretStr | None = None
     session_token: SecretStr | None = None
+    transport: Literal["boto3", "lean"] = "boto3"
     connections: int = Field(default=32, ge=1, le=256)
     connect_timeout_seconds: float = Field(default=2.0, gt=0, le=60)
     read_timeout_seconds: float = Field(default=5.0, gt=0, le=60)
