@@ -15,7 +15,7 @@ import hiredis
 
 __all__ = ["Busy", "Command", "Connection", "Late", "Limits", "Lost", "Refused", "Unanswered"]
 
-Command: TypeAlias = Sequence[str | bytes | int]
+Command: TypeAlias = tuple[str | bytes | int, ...]
 """A command's name and arguments."""
 
 _NOTHING: Final = object()
@@ -92,6 +92,9 @@ class Connection(asyncio.Protocol):
         limit = limits.deadline if limits.deadline is not None else limits.stall
         self._limits = limits
         self._tick = min(limit, limits.stall) / _TICKS
+        if self._timer is not None:  # it goes by the limits from before
+            self._timer.cancel()
+            self._timer = self._loop.call_later(self._tick, self._look_at_the_time)
 
     def send(self, command: Command) -> asyncio.Future[Any]:
         """Ask; the future gives the answer, or raises ``Refused``, ``Late``, ``Lost`` or ``Busy``."""
@@ -101,7 +104,7 @@ class Connection(asyncio.Protocol):
         elif len(self._waiting) >= self._limits.in_flight:
             future.set_exception(Busy(f"{len(self._waiting)} commands are in flight", was_sent=False))
         else:
-            packed = hiredis.pack_command(cast(Any, tuple(command)))  # its types leave out sequences
+            packed = hiredis.pack_command(cast(Any, command))  # its types leave out tuples of any length
             if not self._outgoing:
                 self._loop.call_soon(self._flush)
             self._outgoing.append(packed)

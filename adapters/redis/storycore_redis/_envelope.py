@@ -29,12 +29,18 @@ def header(until: int) -> bytes:
 
 def is_live(head: bytes, now: bytes) -> bool:
     """Whether a value with this beginning lives; ``now`` is the header of the present."""
-    return len(head) >= HEADER_BYTES and now < head[:HEADER_BYTES] < b"2" and head[1:HEADER_BYTES].isdigit()
+    head = head[:HEADER_BYTES]
+    return now < head < b"2" and len(head) == HEADER_BYTES and head.isdigit()
 
 
 def opened(data: bytes | None, now: bytes) -> bytes | None:
     """The value, or ``None`` when there is none, it has ended, or the bytes are not ours."""
-    return data[HEADER_BYTES:] if data is not None and is_live(data, now) else None
+    if data is None:
+        return None
+    head = data[:HEADER_BYTES]  # as is_live() says, without the call: every hit comes by here
+    if now < head < b"2" and len(head) == HEADER_BYTES and head.isdigit():
+        return data[HEADER_BYTES:]
+    return None
 
 
 def milliseconds(duration: timedelta) -> int:

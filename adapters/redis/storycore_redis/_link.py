@@ -118,9 +118,14 @@ class SingleLink:
 
     async def get(self, names: Sequence[str]) -> list[bytes | None]:
         """The values, in one command."""
+        if not names:
+            return []
+        connection = self._connection
+        if connection is None or connection.is_lost:
+            connection = await self._reconnected()
         if len(names) == 1:
-            return [await self.call(("GET", names[0]))]
-        found: list[bytes | None] = await self.call(("MGET", *names)) if names else []
+            return [await connection.send(("GET", names[0]))]
+        found: list[bytes | None] = await connection.send(("MGET", *names))
         return found
 
     async def run(self, script: Script, keys: Sequence[Sequence[str]], args: Sequence[Command]) -> list[Any]:
