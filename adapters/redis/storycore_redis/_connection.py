@@ -163,9 +163,12 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, reply: Any) -> None:  # whatever the protocol can carry
         future = self._waiting.popleft()[1]
+        is_refused = isinstance(reply, Refused)
+        if is_refused and str(reply).startswith("READONLY"):  # it was the primary: ask anew who is
+            self._loop.call_soon(self.abort)
         if future.done():  # cancelled, or late
             return
-        if isinstance(reply, Refused):
+        if is_refused:
             future.set_exception(reply)
         else:
             future.set_result(reply)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import ssl
 import subprocess
@@ -80,6 +81,22 @@ async def test_a_full_server_that_may_not_evict_takes_no_writes(tmp_path: Path) 
             assert await store.invalidate([f"k{i}" for i in range(30)]) == 30
             await store.native(SingleLink).call(("CONFIG", "SET", "maxmemory", "0"))
             await store.put([item("new")])
+
+
+async def test_a_primary_that_became_a_replica_is_left(tmp_path: Path) -> None:
+    """It refuses writes; the next call connects again, and asks the sentinels, where there are any, for the primary."""
+    with server() as place, Redis(port=int(str(place["port"])), password=str(place["password"])) as admin:
+        async with await harness_at(place, tmp_path).started() as store:
+            told: list[Changed | None] = []
+            await store.listen(told.append)
+            admin.replicaof("127.0.0.1", 1)
+            with pytest.raises(Unavailable, match="primary"):
+                await store.put([item("k")])
+            admin.replicaof("NO", "ONE")
+            await asyncio.sleep(0.01)
+            assert told == [None]
+            await store.put([item("k")])
+            assert await store.get(["k"]) == [b"v"]
 
 
 async def test_a_unix_socket_leads_to_the_server(tmp_path: Path) -> None:
