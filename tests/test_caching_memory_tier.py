@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import threading
+import weakref
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -11,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storycore.caching.memory_tier import Held, MemoryTier
+from storycore.caching.ghosts import Ghosts
+from storycore.caching.memory_tier import EMPTY, Held, MemoryTier
 from storycore.caching.records import RecordCodec
 from storycore.ports.conditions import Version
 from storycore.ports.entities import Key, Record
@@ -28,30 +31,93 @@ def held(key: str, size: int = 100, tags: tuple[str, ...] = (), seconds: float =
 @settings(max_examples=40, deadline=None, derandomize=True, database=None)
 @given(
     steps=st.lists(
-        st.tuples(st.sampled_from(["puts", "get", "remove", "tag"]), st.integers(0, 30), st.integers(0, 3000)),
+        st.tuples(
+            st.sampled_from(["puts", "puts", "get", "get", "remove", "tag", "pass", "clear"]),
+            st.integers(0, 30),
+            st.integers(0, 3000),
+        ),
         max_size=120,
     )
 )
 def test_the_bounds_always_hold(steps: list[tuple[str, int, int]]) -> None:
-    """Whatever happens, bytes and entries stay within bounds, and only what was put and not removed is found."""
+    """Bytes and entries stay within bounds; only what was put, lives and was not removed is found, whatever happens."""
     tier, model = MemoryTier(CLOCK, max_bytes=6000, max_entries=12), {}
     for step, number, size in steps:
         key = f"k{number}"
         if step == "puts":
-            model[key] = held(key, size, tags=(f"t{number % 3}",))
+            model[key] = held(key, size, tags=(f"t{number % 3}",) if number % 5 else (), seconds=1 + size % 7)
             tier.put(model[key])
         elif step == "get":
             assert tier.get(key) in (None, model.get(key))
         elif step == "remove":
             tier.remove([key])
             model.pop(key, None)
-        else:
+        elif step == "tag":
             tier.remove_tagged([f"t{number % 3}"])
             model = {k: v for k, v in model.items() if f"t{number % 3}" not in v.tags}
+        elif step == "pass":
+            CLOCK.advance(number / 10)
+            model = {k: v for k, v in model.items() if v > CLOCK.now().timestamp()}
+        else:
+            tier.clear(f"k{number % 3}")
+            model = {k: v for k, v in model.items() if not k.startswith(f"k{number % 3}")}
         assert tier.size_bytes <= 6000
         assert len(tier) <= 12
-    alive = [key for key in (f"k{i}" for i in range(31)) if tier.get(key) is not None]
-    assert (len(alive), set(alive) <= set(model)) == (len(tier), True)
+    found = {key: tier.get(key) for key in (f"k{i}" for i in range(31))}
+    alive = {key: entry for key, entry in found.items() if entry is not None}
+    assert (len(alive), alive.keys() <= model.keys()) == (len(tier), True)
+    assert all(entry is model[key] and entry.kept == key.encode() for key, entry in alive.items())
+
+
+class Value:
+    """Something that can be watched."""
+
+
+def test_what_was_removed_is_not_held_on_to() -> None:
+    """Values that were replaced, evicted or invalidated are free at once; their places are cleared up later."""
+    tier, values = MemoryTier(CLOCK, max_bytes=10**6, max_entries=3), [Value() for _ in range(6)]
+    watched = [weakref.ref(value) for value in values]
+    for key, value in zip("aabcde", values, strict=True):
+        entry = held(key)
+        entry.kept = value
+        tier.put(entry)
+    tier.remove(["e"])
+    del entry, value, values
+    gc.collect()
+    assert [ref() is not None for ref in watched].count(True) == len(tier) == 2
+
+
+def test_who_finds_an_entry_empty_can_tell_whether_it_left() -> None:
+    """An entry looks alike when there is nothing and when it is gone; the tier knows which it is."""
+    tier, entry = MemoryTier(CLOCK, max_bytes=10**6, max_entries=3), held("a")
+    entry.kept = EMPTY
+    tier.put(entry)
+    assert tier.holds(entry)
+    tier.put(held("a"))
+    assert (tier.holds(entry), entry.kept) == (False, EMPTY)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@given(st.integers(0, 5000), st.integers(0, 3), st.booleans())
+def test_an_entry_keeps_its_two_counts_apart(size: int, reads: int, tagged: bool) -> None:
+    """Its size never falls short, and counting reads does not change it."""
+    entry = held("a", size, tags=("t",) if tagged else ())
+    before = entry.size_bytes
+    entry.reads = reads
+    assert (entry.reads, entry.size_bytes, entry.size_bytes >= size + 200) == (reads, before, True)
+    assert entry.tags == (("t",) if tagged else ())
+
+
+def test_ghosts_are_remembered_once() -> None:
+    """A key is taken once; of as many as there is room for most are known, and strangers are not."""
+    ghosts = Ghosts()
+    ghosts.make_room(1000)
+    for number in range(1000):
+        ghosts.add(f"k{number}")
+    assert not any(ghosts.take(f"s{number}") for number in range(1000))
+    known = [f"k{number}" for number in range(1000) if ghosts.take(f"k{number}")]
+    assert len(known) > 500
+    assert not any(map(ghosts.take, known))
 
 
 def test_what_is_read_again_outlives_a_scan() -> None:
@@ -123,15 +189,20 @@ def test_removed_entries_do_not_pile_up_in_the_queues() -> None:
 
 
 def test_threads_may_use_it_at_once() -> None:
-    """After any mixture of calls from several threads the books balance."""
+    """During calls from several threads the bounds hold, no key has another value, and in the end the books balance."""
     tier = MemoryTier(CLOCK, max_bytes=20_000, max_entries=40)
+    wrong: list[object] = []
 
     def work(seed: int) -> None:
         luck = random.Random(seed)
         for _ in range(2000):
             key = f"k{luck.randrange(80)}"
+            if tier.size_bytes > 20_000 or len(tier) > 40:
+                wrong.append(tier.size_bytes)
             if luck.random() < 0.5:
-                tier.get(key)
+                found = tier.get(key)
+                if found is not None and (found.key != key or found.kept not in (key.encode(), EMPTY)):
+                    wrong.append(found)
             elif luck.random() < 0.8:
                 tier.put(held(key, luck.randrange(500), tags=("t",)))
             else:
@@ -143,7 +214,7 @@ def test_threads_may_use_it_at_once() -> None:
     for thread in threads:
         thread.join()
     tier.clear()
-    assert (len(tier), tier.size_bytes, tier._tagged) == (0, 0, {})
+    assert (wrong, len(tier), tier.size_bytes, tier._tagged) == ([], 0, 0, {})
 
 
 _NUMBERS = (

@@ -11,6 +11,7 @@ from storycore.caching.guard import BreakerState
 from storycore.caching.inspection import Inspection
 from storycore.caching.policies import Fetched, Tier
 from storycore.caching.region import Region, RegionEntry
+from storycore.caching.signatures import NoKey
 
 __all__ = [
     "BreakerState",
@@ -23,6 +24,7 @@ __all__ = [
     "Fetched",
     "Inspection",
     "JsonCodec",
+    "NoKey",
     "Region",
     "RegionEntry",
     "RegionStats",

@@ -76,7 +76,7 @@ class JsonCodec(Generic[T]):
     Args:
         kind: a model, a dataclass, ``list[Story]``, ``Story | None``, ...
         share: hand the same object to all callers of the memory tier, which is faster; safe when nobody changes it.
-            ``None``: share exactly the types that cannot be changed.
+            ``None``: share exactly the types that cannot be changed. ``shares`` tells which it is.
 
     Raises:
         ConfigError: pydantic cannot describe the type.
@@ -92,7 +92,7 @@ class JsonCodec(Generic[T]):
             ) from exc
         self.schema = _schema_hash(self._adapter, kind)
         self.allows_none = self._accepts_none()
-        self._share = is_immutable(kind) if share is None else share
+        self.shares = is_immutable(kind) if share is None else share
 
     def encode(self, value: T) -> bytes:
         """The value as JSON bytes."""
@@ -111,11 +111,11 @@ class JsonCodec(Generic[T]):
 
     def keep(self, payload: bytes, value: T) -> object:
         """The value where it may be shared, else its bytes."""
-        return value if self._share else payload
+        return value if self.shares else payload
 
     def give(self, kept: Any) -> T:
         """The shared value, or a fresh one."""
-        return kept if self._share else self.decode(kept)
+        return kept if self.shares else self.decode(kept)
 
     def _accepts_none(self) -> bool:
         try:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import functools
 import inspect
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, overload
 
@@ -16,7 +15,8 @@ from storycore.caching.entries import Slot, entry_of
 from storycore.caching.own_threads import in_own_thread
 from storycore.caching.policies import Answer
 from storycore.caching.region import Region
-from storycore.caching.signatures import KeyedSignature, return_type
+from storycore.caching.shortcuts import call_of, function_shortcut
+from storycore.caching.signatures import KeyedSignature, hints_of, is_method, return_type
 from storycore.caching.tiers import Tiers
 from storycore.errors import ConfigError, InvalidArgument
 from storycore.ports.environment import Environment
@@ -34,7 +34,7 @@ class Runner(Protocol):
 
 
 class _Cached(Generic[P, R]):
-    """What both faces share: the function, its region, and the key of each call."""
+    """What both faces share: the function, its region, the key of each call, and the shortcut to a hit."""
 
     def __init__(self, function: Callable[P, Any], signature: KeyedSignature, region: Region[R], tiers: Tiers) -> None:
         wrapper: Any = self  # update_wrapper is typed for functions, and works for any object
@@ -44,14 +44,26 @@ class _Cached(Generic[P, R]):
         self._region = region
         self._tiers = tiers
         self._bound: tuple[Any, ...] = ()
+        self._shortcut = function_shortcut(function, signature, region.shelf(), self._missed)
 
     def __get__(self, instance: object, owner: type | None = None) -> Self:
         """The method of one object."""
         if instance is None:
             return self
-        method = copy.copy(self)
-        method._bound = (instance,)
+        method = object.__new__(type(self))
+        method.__dict__ = {**self.__dict__, "_bound": (instance,)}
         return method
+
+    def standing_alone(self) -> Self:
+        """For a function that is no method: the shortcut itself, which can be asked what this object can."""
+        shortcut: Any = self._shortcut
+        if shortcut is None or is_method(self._function):
+            return self
+        for name in ("key", "stats", "invalidate", "invalidate_async"):
+            if hasattr(self, name):
+                setattr(shortcut, name, getattr(self, name))
+        alone: Self = shortcut
+        return alone
 
     def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """The key under which this call's result is kept."""
@@ -61,24 +73,46 @@ class _Cached(Generic[P, R]):
         """The counts of this function as they are now."""
         return self._region.stats()
 
-    def _slot(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Slot[R]:
+    def _slot(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Slot[R]:
         return self._region.slot(self._signature.parameters((*self._bound, *args), kwargs))
+
+    def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """The result by the shortcut, where there is one."""
+        if self._shortcut is not None:
+            return self._shortcut(*self._bound, *args, **kwargs)
+        return self._slowly((*self._bound, *args), kwargs)
+
+    def _missed(
+        self, positional: Sequence[Any], named: Mapping[str, Any], rest: Sequence[Any], more: Mapping[str, Any]
+    ) -> Any:
+        return self._slowly(*call_of(self._signature, positional, named, rest, more))
+
+    def _slowly(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """The result by the long way; the object of a method is the first argument."""
+        raise NotImplementedError
 
 
 class CachedFunction(_Cached[P, R]):
-    """An async function behind both tiers."""
+    """An async function behind both tiers.
 
-    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    What the decorator returns for a function that is no method has these attributes, and is a function itself, so
+    that a hit costs less.
+    """
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """The cached result, or the function's own, of which there is one call for all who ask at the same time."""
-        slot = self._slot(args, kwargs)
-        answer = await self._tiers.fetch(slot, lambda: self._function(*self._bound, *args, **kwargs))
-        return answer.value  # type: ignore[return-value]  # None only where the function returned it
+        result: Coroutine[Any, Any, R] = self._call(args, kwargs)
+        return result
 
     async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Remove this call's result everywhere; whether the shared tier confirmed it (see ``Region.invalidate``)."""
         slot = self._slot(args, kwargs)
         slot.policy.counts.invalidations += 1
         return await self._tiers.invalidate([slot.key])
+
+    async def _slowly(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> R:
+        slot = self._region.slot(self._signature.parameters(args, kwargs))
+        return _value(await self._tiers.fetch(slot, lambda: self._function(*args, **kwargs)))
 
 
 class CachedSyncFunction(_Cached[P, R]):
@@ -98,15 +132,19 @@ class CachedSyncFunction(_Cached[P, R]):
         env: Environment,
         run: Runner | None,
     ) -> None:
-        super().__init__(function, signature, region, tiers)
         self._env = env
         self._run = run
         self._locks = _KeyLocks()
+        super().__init__(function, signature, region, tiers)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The cached result, or the function's own."""
-        slot = self._slot(args, kwargs)
-        call = functools.partial(self._function, *self._bound, *args, **kwargs)
+        result: R = self._call(args, kwargs)
+        return result
+
+    def _slowly(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> R:
+        slot = self._region.slot(self._signature.parameters(args, kwargs))
+        call = functools.partial(self._function, *args, **kwargs)
         if self._run is None or _on_event_loop():
             return self._from_memory(slot, call)
         found = self._tiers.near.look(slot)
@@ -200,11 +238,12 @@ class CachedDecorator:
             raise ConfigError(
                 f"{function.__qualname__}() is a generator; cache a function that returns a list instead."
             )
-        signature = KeyedSignature(function, self._template, self._ignore)
-        region = self._declare(signature.template, return_type(function))
+        hints = hints_of(function)
+        signature = KeyedSignature(function, self._template, self._ignore, hints)
+        region = self._declare(signature.template, return_type(function, hints))
         if inspect.iscoroutinefunction(function):
-            return CachedFunction(function, signature, region, self._tiers)
-        return CachedSyncFunction(function, signature, region, self._tiers, self._env, self._run)
+            return CachedFunction(function, signature, region, self._tiers).standing_alone()
+        return CachedSyncFunction(function, signature, region, self._tiers, self._env, self._run).standing_alone()
 
 
 class _KeyLocks:

@@ -31,9 +31,9 @@ MOST_READS: Final = 3
 
 _BLOCK_BYTES = 64
 _BLOCKS = 2
-_ENTRY_BYTES = 240
-"""What an entry costs beside its key's and its payload's characters: 150 bytes for this record, its times and its
-places in dict and queue, and the heads of both objects; measured by ``benchmarks/caching.py``."""
+_ENTRY_BYTES = 272
+"""What an entry costs beside its key's and its payload's characters: in a full tier 187 bytes for this record and its
+places in dict, queue and among the ghosts, as ``benchmarks/caching.py`` measures; the rest are two objects' heads."""
 _SMALL_SHARE = 10
 
 

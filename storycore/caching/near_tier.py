@@ -5,27 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from enum import Enum
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from storycore.caching.entries import Entry, Slot
 from storycore.caching.envelope import moment
 from storycore.caching.fences import Fences, Ticket
 from storycore.caching.memory_tier import EMPTY, Held, MemoryTier
-from storycore.caching.policies import Answer, Policy, Tier
+from storycore.caching.policies import Answer, Tier
 
-__all__ = ["MISSED", "Missed", "NearTier"]
+__all__ = ["NearTier"]
 
 T = TypeVar("T")
-
-
-class Missed(Enum):
-    """The answer of a tier that has no copy, which is no value of any region."""
-
-    MISSED = "missed"
-
-
-MISSED: Final = Missed.MISSED
 
 
 class NearTier:
@@ -53,21 +43,6 @@ class NearTier:
         if kept is not EMPTY:
             return Answer(slot.policy.codec.give(kept), Tier.MEMORY, int(held.stored_at))
         return Answer(None, Tier.MEMORY, int(held.stored_at), True) if self.memory.holds(held) else None
-
-    def value(self, key: str, policy: Policy[T]) -> T | Missed | None:
-        """The copy for one caller, counted as a hit; ``MISSED`` when there is none."""
-        held = self.memory.get(key)
-        if held is None:
-            return MISSED
-        kept, counts = held.kept, policy.counts
-        if kept is not EMPTY:
-            counts.memory_hits += 1
-            return policy.codec.give(kept)
-        if not self.memory.holds(held):
-            return MISSED
-        counts.memory_hits += 1
-        counts.absent_hits += 1
-        return None
 
     def tickets(self, slots: Sequence[Slot[Any]]) -> AbstractContextManager[list[Ticket]]:
         """The permission to ``remember`` what is read inside the block."""

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic, TypeVar
 
+from storycore.caching.compiled import compiled_key
 from storycore.caching.counts import RegionStats
 from storycore.caching.entries import Slot
 from storycore.caching.envelope import micros
 from storycore.caching.own_threads import called
 from storycore.caching.policies import Fetched, Policy, Tier
+from storycore.caching.shortcuts import MISSING, Missing, Shelf, region_shortcut
 from storycore.caching.templates import Template, bounded_key
 from storycore.caching.tiers import Tiers
 from storycore.errors import ConfigError
+from storycore.ports.cache import MAX_KEY_BYTES
 from storycore.ports.environment import Environment
 
 __all__ = ["Region", "RegionEntry"]
@@ -67,6 +70,8 @@ class Region(Generic[T]):
         self._template = template
         self._tags = tags
         self._policy = policy
+        self._compiled_key = compiled_key(template, prefix)
+        self._shortcut = region_shortcut(template, self.shelf())
         for tag in tags:
             unknown = set(tag.parameters) - set(template.parameters)
             if unknown:
@@ -88,12 +93,20 @@ class Region(Generic[T]):
         Raises:
             InvalidArgument: a parameter is missing, unknown, or cannot stand in a key.
         """
-        return bounded_key(self._prefix, self._template.key(parameters))
+        return self._key(parameters)
 
     def slot(self, parameters: Mapping[str, object]) -> Slot[T]:
         """The place of the entry for these parameters."""
-        key = bounded_key(self._prefix, self._template.key(parameters))
-        return Slot(key, tuple(bounded_key(self._prefix, tag.plain(parameters)) for tag in self._tags), self._policy)
+        return Slot(
+            self._key(parameters),
+            tuple(bounded_key(self._prefix, tag.plain(parameters)) for tag in self._tags),
+            self._policy,
+        )
+
+    def shelf(self) -> Shelf:
+        """Where the region's copies in memory are."""
+        give = None if getattr(self._policy.codec, "shares", False) else self._policy.codec.give
+        return Shelf(memory=self._tiers.near.memory, prefix=self._prefix, counts=self._policy.counts, give=give)
 
     async def get_or_load(
         self,
@@ -113,6 +126,9 @@ class Region(Generic[T]):
             DeadlineExceeded: the load took longer than the region's hard timeout.
             InvalidArgument: a parameter is missing, unknown, or cannot stand in a key.
         """
+        near = self._in_memory(parameters)
+        if near is not MISSING:
+            return near
         answer = await self._tiers.fetch(self.slot(parameters), lambda: called(load, parameters))
         return answer.value
 
@@ -173,3 +189,18 @@ class Region(Generic[T]):
     def stats(self) -> RegionStats:
         """The region's counts as they are now."""
         return self._policy.counts.snapshot()
+
+    def _key(self, parameters: Mapping[str, object]) -> str:
+        try:
+            key = self._compiled_key(**parameters)
+        except Exception:  # whatever it is, the template says it better
+            key = ""
+        return key if 0 < len(key) <= MAX_KEY_BYTES // 4 else bounded_key(self._prefix, self._template.key(parameters))
+
+    def _in_memory(self, parameters: Mapping[str, object]) -> T | Missing | None:
+        """The value of a hit in memory, counted; parameters that do not fit hit nothing."""
+        try:
+            value: T | Missing | None = self._shortcut(**parameters)
+        except TypeError:
+            return MISSING
+        return value

@@ -30,6 +30,9 @@ class Template:
         text: between two placeholders there is at least one character that is neither a letter nor a digit; such
             characters are escaped in the values, so that no two sets of values give the same key.
 
+    ``literals`` stand before, between and behind the ``paths`` of the placeholders. A text of letters and digits, but
+    not of digits alone, is its own text in a key; with ``keeps_identifiers`` so is every identifier.
+
     Raises:
         ConfigError: a placeholder is no name, or two placeholders are not kept apart.
     """
@@ -37,10 +40,12 @@ class Template:
     def __init__(self, text: str) -> None:
         self.text = text
         pieces = _PLACEHOLDER.split(text)
-        self._literals, self._paths = pieces[0::2], [tuple(path.split(".")) for path in pieces[1::2]]
+        self.literals: Sequence[str] = pieces[0::2]
+        self.paths: Sequence[tuple[str, ...]] = [tuple(path.split(".")) for path in pieces[1::2]]
         self._check(pieces[1::2])
-        self.parameters: tuple[str, ...] = tuple(dict.fromkeys(path[0] for path in self._paths))
-        separators = {c for literal in self._literals[1:-1] for c in literal if not c.isalnum()}
+        self.parameters: tuple[str, ...] = tuple(dict.fromkeys(path[0] for path in self.paths))
+        separators = {c for literal in self.literals[1:-1] for c in literal if not c.isalnum()}
+        self.keeps_identifiers = all(c.isascii() and c != "_" for c in separators)
         self._escaped = re.compile(f"[%\\x00-\\x1f\\ud800-\\udfff{re.escape(''.join(sorted(separators)))}]")
 
     def key(self, parameters: Mapping[str, object]) -> str:
@@ -53,23 +58,30 @@ class Template:
             raise InvalidArgument(
                 f"The key {self.text!r} takes {_listed(self.parameters)}, got {_listed(sorted(parameters))}."
             )
-        return self._join([self._typed(value) for value in self._values(parameters)])
+        return self._join([self.typed(value) for value in self._values(parameters)])
 
     def plain(self, parameters: Mapping[str, object]) -> str:
         """The text with the values as they are, for tags: callers write the same text by hand to invalidate."""
         return self._join([_text(value, self.text) for value in self._values(parameters)])
 
     def _values(self, parameters: Mapping[str, object]) -> list[object]:
-        return [_follow(parameters, path, self.text) for path in self._paths]
+        return [_follow(parameters, path, self.text) for path in self.paths]
 
     def _join(self, values: Sequence[str]) -> str:
-        return self._literals[0] + "".join(
-            value + literal for value, literal in zip(values, self._literals[1:], strict=True)
+        return self.literals[0] + "".join(
+            value + literal for value, literal in zip(values, self.literals[1:], strict=True)
         )
 
-    def _typed(self, value: object) -> str:
+    def typed(self, value: object) -> str:
+        """The text of one value in a key; values of different types that matter have different texts.
+
+        Raises:
+            InvalidArgument: its type has no text that could stand in a key.
+        """
+        if type(value) is int:
+            return str(value)
         if isinstance(value, enum.Enum):
-            return self._typed(value.value)
+            return self.typed(value.value)
         text = _text(value, self.text)
         if value is None or isinstance(value, bool | float):
             return f"%{type(value).__name__[0].lower()}{text}"
@@ -80,9 +92,9 @@ class Template:
         for name in names:
             if not _NAME.match(name):
                 raise ConfigError(f"The key template {self.text!r}: {{{name}}} is no parameter name.", path=self.text)
-        if any(char in literal for literal in self._literals for char in "{}%"):
+        if any(char in literal for literal in self.literals for char in "{}%"):
             raise ConfigError(f"The key template {self.text!r} has a lone brace or a '%'.", path=self.text)
-        if any(literal.isalnum() or not literal for literal in self._literals[1:-1]):
+        if any(literal.isalnum() or not literal for literal in self.literals[1:-1]):
             raise ConfigError(
                 f"The key template {self.text!r} does not keep two placeholders apart; put ':' between them.",
                 path=self.text,
