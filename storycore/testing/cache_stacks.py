@@ -52,7 +52,7 @@ class _Process:
         self.region: Region[int] = self.caching.region(
             "n:{k}", int, ttl=30, tags=("all",), max_stale=timedelta(seconds=5), refresh_at=0.5, lease=2
         )
-        self.floors = dict.fromkeys(_KEYS, 0)
+        self.floors: dict[int, int] = dict.fromkeys(_KEYS, 0)
 
 
 class _History:
@@ -64,7 +64,7 @@ class _History:
         self._luck = luck
         self._faults = Faults(PortName.CACHE)
         self._rate = rate
-        self._versions = dict.fromkeys(_KEYS, 0)
+        self._versions: dict[int, int] = dict.fromkeys(_KEYS, 0)
         self._processes = [_Process(port, env, self._faults) for port in ports]
 
     async def run(self) -> None:
