@@ -59,7 +59,7 @@ class LeanTransport:
     async def open(self) -> object:
         """Learn from botocore where and as whom to send; ``detour`` says why all goes through boto3, if it does."""
         client = await self._boto.open()
-        self._is_open = True
+        self._is_open, self.detour = True, None
         try:
             key = {"pk": {"S": "storycore"}, "sk": {"S": "storycore"}}
             await self._way("dynamodb", "GetItem", {"TableName": self._config.table, "Key": key})
