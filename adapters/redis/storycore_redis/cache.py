@@ -72,6 +72,9 @@ class RedisCache(Lifecycle):
             await self._link.open()
         except FAILURES as exc:
             raise translated(exc, self._config.place, writes=False) from exc
+        except BaseException:  # cancelled: the attempt goes on unless it is ended
+            await self._link.close()
+            raise
         self._owner = os.getpid()
         self._natives = (self._link,)
         self._opened = True

@@ -209,6 +209,23 @@ async def test_a_server_that_does_not_answer_is_given_up_while_connecting(harnes
     await made.close()
 
 
+async def test_an_open_that_is_cancelled_leaves_no_attempt_behind(harness, proxy) -> None:
+    """Nothing goes on in the background, and the store may be opened later."""
+    made = harness.make(host="127.0.0.1", port=proxy.port)
+    proxy.passing.clear()
+    before = len(asyncio.all_tasks())
+    opening = asyncio.create_task(made.open())
+    await asyncio.sleep(SOON)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    await proxy.cut()
+    assert len(asyncio.all_tasks()) <= before
+    proxy.passing.set()
+    async with made:
+        assert await made.get(["k"]) == [None]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 async def test_a_forked_child_is_refused_and_harms_nobody(store) -> None:
     """The child gets an error instead of the parent's answers, and its close does not close the parent's connection."""
