@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from importlib.metadata import version
+from urllib.parse import urlsplit
 
 from storycore.errors import StorycoreError, Unavailable
 from storycore.ports.capabilities import Capabilities, Durability, Guarantees, Support
@@ -27,7 +28,6 @@ from storycore.ports.entities import (
 from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import AdapterInfo, Health, Lifecycle, Provision
 from storycore.ports.records import settled
-from storycore.profiles.redaction import redacted_url
 from storycore_dynamodb._atomic import AtomicWriter
 from storycore_dynamodb._boto import BotoTransport
 from storycore_dynamodb._calls import Calls
@@ -220,9 +220,16 @@ class DynamodbEntityStore(Lifecycle):
 
 
 def _place(config: DynamodbConfig) -> str:
-    endpoint = None if config.endpoint_url is None else redacted_url(config.endpoint_url)
-    where = ", ".join(part for part in (config.region, endpoint) if part is not None)
+    where = ", ".join(part for part in (config.region, _address(config.endpoint_url)) if part is not None)
     return f"{config.table} ({where})" if where else config.table
+
+
+def _address(url: str | None) -> str | None:
+    """A URL without the name and the password that may stand in it."""
+    if url is None:
+        return None
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def _transport_of(config: DynamodbConfig) -> Transport:
