@@ -196,3 +196,31 @@ async def test_following_goes_on_whatever_the_feed_does(error: Exception, cleare
         await following.close()
         await following.close()
     assert (times, following.followed) == (cleared, 1)
+
+
+async def test_after_a_gap_everything_is_invalidated_even_if_the_feed_fails_just_then() -> None:
+    """Going on at the end without that would leave in the cache what changed unseen."""
+    failures = [Unavailable("down")]
+    cleared = asyncio.Event()
+
+    async def forget(keys: Iterable[Key]) -> None:
+        return None
+
+    async def forget_all() -> None:
+        cleared.set()
+
+    async with open_entities(MemoryConfig(), Environment()) as store:
+        feed: Any = Feed(store, [FeedGap("trimmed")])
+
+        async def latest() -> FeedPosition | None:
+            if failures and not feed.errors:
+                raise failures.pop()
+            return None
+
+        following = Following(feed, latest=latest, forget=forget, forget_all=forget_all)
+        following.begin()
+        await until(lambda: cleared.is_set() or not failures)
+        async with asyncio.timeout(1):
+            await cleared.wait()
+        await following.close()
+    assert failures == []

@@ -180,6 +180,7 @@ class HangingCache(MemoryCache):
         super().__init__(MemoryCacheConfig(), env)
         self.hanging: frozenset[str] = frozenset()
         self.go_on = asyncio.Event()
+        self.failing: set[str] = set()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -201,9 +202,16 @@ class HangingCache(MemoryCache):
         await self._wait("invalidate")
         return await super().invalidate(keys)
 
+    async def put(self, items: Any) -> None:
+        await self._wait("put")
+        await super().put(items)
+
     async def _wait(self, name: str) -> None:
         if name in self.hanging:
             await self.go_on.wait()
+        if name in self.failing:
+            self.failing.remove(name)
+            raise Unavailable("The connection was lost.")
 
 
 class Bench:
@@ -371,3 +379,35 @@ async def test_under_faults_of_any_kind_no_read_fails_and_all_heals(seed: int) -
 
 async def _refuse(keys: Sequence[str]) -> list[bytes | None]:
     raise AssertionError("the tier was asked while the breaker is open")
+
+
+async def test_a_delivery_that_fails_late_is_followed_by_another_without_any_reader(bench: Bench) -> None:
+    """The background goes on though it woke while a reader's delivery was under way, which then failed."""
+    await bench.read()
+    bench.port.hanging = frozenset({"invalidate"})
+    assert not await bench.region.invalidate(k=1)
+    bench.clock.advance(10)
+    await bench.read()
+    outbox = bench.caching._tiers.shared.outbox
+    assert outbox._sending.locked()
+    await asyncio.wait([outbox._drain] if outbox._drain else [], timeout=0.3)
+    bench.port.failing = {"invalidate"}
+    bench.port.go_on.set()
+    async with asyncio.timeout(2):
+        while bench.caching.stats().pending_invalidations or outbox._sending.locked():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_put_that_is_cancelled_leaves_no_older_value(bench: Bench) -> None:
+    """It may not have arrived; so the key is invalidated, as after one that failed."""
+    await bench.read()
+    bench.version = 1
+    bench.port.hanging = frozenset({"put"})
+    putting = asyncio.create_task(bench.region.put(1, k=1))
+    await asyncio.sleep(0)
+    putting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await putting
+    assert bench.caching.stats().pending_invalidations == 1
+    bench.clock.advance(10)
+    assert await bench.read() == 1

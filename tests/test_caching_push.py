@@ -300,3 +300,45 @@ async def _history(steps: list[tuple[str, int, int]]) -> None:
                 assert await region.get_or_load(k=k, load=load) == version
         for caching in bench.made:
             await caching.close()
+
+
+async def test_what_was_read_before_anybody_listened_is_kept_for_a_short_time_only(bench: Bench) -> None:
+    """Listening may begin between a read and its copy: nobody will be told of that value's next change."""
+    client, _, region = bench.process()
+    _, _, other = bench.process()
+    await other.get_or_load(k=1, load=bench.load)
+    answered = asyncio.Event()
+    get = client.inner.get
+
+    async def slow(keys: Sequence[str]) -> list[bytes | None]:
+        found = await get(keys)
+        await answered.wait()
+        return found
+
+    client.inner.get = slow  # type: ignore[method-assign]  # the answer is on its way while listening begins
+    reading = asyncio.create_task(region.get_or_load(k=1, load=bench.load))
+    while client.wire.listener is None:
+        await asyncio.sleep(0)
+    client.inner.get = get  # type: ignore[method-assign]  # as it was
+    bench.version = 1
+    answered.set()
+    assert await reading == 0
+    await other.invalidate(k=1)
+    bench.clock.advance(5)
+    assert await region.get_or_load(k=1, load=bench.load) == 1
+
+
+async def test_what_a_sync_function_keeps_in_memory_alone_lives_a_short_time(bench: Bench) -> None:
+    """Nobody is told of its changes, for it was never read from the cache."""
+    client, caching, region = bench.process()
+    await listening(bench, region, client)
+
+    @caching.cached("alone:{k}", ttl=600)
+    def alone(k: int) -> int:
+        return bench.version
+
+    assert alone(1) == 0
+    bench.version = 1
+    assert alone(1) == 0
+    bench.clock.advance(5)
+    assert alone(1) == 1

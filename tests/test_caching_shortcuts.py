@@ -353,3 +353,58 @@ def test_a_value_that_leaves_is_never_taken_for_nothing() -> None:
     for reader in readers:
         reader.join()
     assert wrong == []
+
+
+@dataclass
+class Person:
+    name: str
+
+
+async def test_an_argument_that_was_not_given_is_no_value_of_its_own(port: Cache) -> None:
+    """A call without it is refused, whatever other calls have left in memory."""
+    caching = Caching(port, ENV)
+
+    @caching.cached("plain:{word}", ttl=60)
+    async def plain(word: str) -> str:
+        return word
+
+    @caching.cached("named:{person.name}", ttl=60)
+    async def named(person: Person) -> str:
+        return person.name
+
+    assert (await plain("missing"), await named(Person("MISSING"))) == ("missing", "MISSING")
+    assert (await plain("missing"), await named(Person("MISSING"))) == ("missing", "MISSING")
+    forgetful: Any
+    for forgetful in (plain, named):
+        with pytest.raises(InvalidArgument):
+            await forgetful()
+    await caching.close()
+
+
+@pytest.mark.parametrize("text", ["a:{__debug__}", "a:{x.y}:{__debug__.real}"])
+async def test_a_name_that_python_reserves_is_a_parameter_like_any_other(port: Cache, text: str) -> None:
+    """No source is generated with it, for Python would refuse it."""
+    template = Template(text)
+    assert not is_compilable(template.parameters)
+    caching = Caching(port, ENV)
+    caching.region(text, int, ttl=60)
+    await caching.close()
+
+
+@pytest.mark.parametrize("text", ["\ud800", "\ud800" * 300])
+async def test_half_of_a_surrogate_pair_is_invalidated_like_any_text(port: Cache, text: str) -> None:
+    """In a tag or key it does not stay pending forever, before which nothing is served from the shared tier."""
+    caching, version = Caching(port, ENV), 0
+    region = caching.region("tagged:{k}", int, ttl=600, tags=("t:{k}",))
+
+    async def load(k: str) -> int:
+        return version
+
+    for version in range(2):
+        assert await region.get_or_load(k=text, load=load) == version
+        caching.clear_l1()
+        assert await region.get_or_load(k=text, load=load) == version
+        assert await caching.invalidate_tags(f"t:{text}")
+        assert await caching.invalidate_keys(text)
+    assert (caching.stats().total.shared_hits, caching.stats().pending_invalidations) == (2, 0)
+    await caching.close()

@@ -20,7 +20,10 @@ OURS = "_storycore_"
 
 def is_compilable(names: Iterable[str]) -> bool:
     """Whether all names can stand in generated code and none is one of ours."""
-    return all(name.isidentifier() and not keyword.iskeyword(name) and not name.startswith(OURS) for name in names)
+    return all(
+        name.isidentifier() and not keyword.iskeyword(name) and name != "__debug__" and not name.startswith(OURS)
+        for name in names
+    )
 
 
 def key_source(template: Template, prefix: str, kinds: Mapping[str, object]) -> str | None:

@@ -13,13 +13,20 @@ __all__ = ["Fences", "Ticket"]
 
 
 class Ticket:
-    """The permission to put what was read into the memory tier; an invalidation takes it away."""
+    """The permission to put what was read into the memory tier; an invalidation takes it away.
 
-    __slots__ = ("alive", "key", "tags")
+    Args:
+        key: of the entry.
+        tags: of the entry.
+        is_told: whether others' changes of what is read under it are told.
+    """
 
-    def __init__(self, key: str, tags: Sequence[str]) -> None:
+    __slots__ = ("alive", "is_told", "key", "tags")
+
+    def __init__(self, key: str, tags: Sequence[str], *, is_told: bool) -> None:
         self.key = key
         self.tags = tags
+        self.is_told = is_told
         self.alive = True
 
 
@@ -35,9 +42,9 @@ class Fences:
         self._tickets: dict[str, set[Ticket]] = {}
 
     @contextmanager
-    def tickets(self, slots: Sequence[Slot[Any]]) -> Iterator[list[Ticket]]:
+    def tickets(self, slots: Sequence[Slot[Any]], *, are_told: bool) -> Iterator[list[Ticket]]:
         """A ticket for each entry while the block runs."""
-        tickets = [Ticket(slot.key, slot.tags) for slot in slots]
+        tickets = [Ticket(slot.key, slot.tags, is_told=are_told) for slot in slots]
         with self._lock:
             for ticket in tickets:
                 self._tickets.setdefault(ticket.key, set()).add(ticket)

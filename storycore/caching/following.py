@@ -43,6 +43,7 @@ class Following:
         self._forget_all = forget_all
         self._position: FeedPosition | None = None
         self._has_begun = False
+        self._has_missed = False
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -69,14 +70,13 @@ class Following:
         """Invalidate the next page; whether there was one."""
         try:
             if not self._has_begun:
-                self._position = await self._latest()
-                self._has_begun = True
+                await self._start()
             page = await self._store.changes(self._position, limit=_PAGE)
         except (FeedGap, InvalidArgument):
-            self._has_begun = False
-            await self._start_over()
+            self._has_begun, self._has_missed = False, True
             return False
         except Exception:  # whatever the store raises, what it writes later has to be followed
+            self._has_missed = self._has_missed or not self._has_begun
             return False
         if page.changes:
             await self._forget(list(dict.fromkeys(change.key for change in page.changes)))
@@ -84,11 +84,9 @@ class Following:
         self._position = page.next
         return bool(page.changes)
 
-    async def _start_over(self) -> None:
-        """Go on at the end; as nobody knows what was missed, everything is invalidated, in this order."""
-        try:
-            self._position = await self._latest()
-        except Exception:  # as above
-            return
-        await self._forget_all()
-        self._has_begun = True
+    async def _start(self) -> None:
+        """Go on at the end; where changes were missed, and nobody knows which, everything is invalidated after that."""
+        self._position = await self._latest()
+        if self._has_missed:
+            await self._forget_all()
+        self._has_begun, self._has_missed = True, False

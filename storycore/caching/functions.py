@@ -187,7 +187,7 @@ class CachedSyncFunction(_Cached[P, R]):
                 return _value(policy.count_hit(found))
             policy.counts.misses += 1
             policy.counts.loads += 1
-            with near.tickets([slot]) as (ticket,):
+            with near.tickets([slot], from_shared=False) as (ticket,):
                 now = self._env.clock.now()
                 value = call()
                 entry = entry_of(policy, value, now, self._env.random.random())

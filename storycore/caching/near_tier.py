@@ -26,11 +26,14 @@ class NearTier:
         longest: how long a copy may live at most, counted from the read that brought it; ``None``: as long as the
             value is fresh.
         bridged: how long at most while the shared tier is out of reach.
+
+    With ``hears``, others' changes of what is read from now on are told, and its copies live as long as the value.
     """
 
     def __init__(self, memory: MemoryTier, *, longest: timedelta | None, bridged: timedelta = timedelta(0)) -> None:
         self.memory = memory
         self.longest = longest
+        self.hears = False
         self._bridged = bridged
         self._fences = Fences()
 
@@ -44,9 +47,13 @@ class NearTier:
             return Answer(slot.policy.codec.give(kept), Tier.MEMORY, int(held.stored_at))
         return Answer(None, Tier.MEMORY, int(held.stored_at), True) if self.memory.holds(held) else None
 
-    def tickets(self, slots: Sequence[Slot[Any]]) -> AbstractContextManager[list[Ticket]]:
-        """The permission to ``remember`` what is read inside the block."""
-        return self._fences.tickets(slots)
+    def tickets(self, slots: Sequence[Slot[Any]], *, from_shared: bool = True) -> AbstractContextManager[list[Ticket]]:
+        """The permission to ``remember`` what is read inside the block.
+
+        Args:
+            from_shared: whether it is read from the shared tier or stored there.
+        """
+        return self._fences.tickets(slots, are_told=self.hears and from_shared)
 
     def remember(
         self, slot: Slot[T], ticket: Ticket, entry: Entry[T], since: datetime, *, is_refreshed: bool = False
@@ -57,7 +64,8 @@ class NearTier:
         ``is_refreshed`` somebody does already, and it ends with the value.
         """
         until = moment(entry.fresh_until if is_refreshed else entry.refresh_from)
-        self._keep(slot, ticket, entry, until if self.longest is None else min(until, since + self.longest))
+        longest = None if ticket.is_told else self.longest
+        self._keep(slot, ticket, entry, until if longest is None else min(until, since + longest))
 
     def bridge(self, slot: Slot[T], ticket: Ticket, entry: Entry[T], since: datetime) -> None:
         """Keep a copy for the short time for which that is safe while the shared tier is out of reach."""

@@ -113,7 +113,7 @@ class Outbox:
         return True
 
     async def _keep_trying(self) -> None:
-        while len(self):
+        while len(self) or self._sending.locked():  # what somebody is sending may come back
             await asyncio.sleep(self._pause.total_seconds())
             if not self._sending.locked() and len(self):
                 await self.flush()

@@ -19,9 +19,9 @@ _PAUSE = timedelta(seconds=1)
 class Pushes:
     """What the port tells, carried out on the memory tier; used from one event loop.
 
-    Until the port listens, and where it cannot, copies live no longer than the memory tier says; from then on as long
-    as their values, for whatever is read or stored is told of at its next change. When the port has lost sight of the
-    changes, everything in memory goes.
+    Until the port listens, and where it cannot, copies live no longer than the memory tier says. What is read or
+    stored from then on is told of at its next change, so that its copies live as long as their values; a read that
+    began before does not count. When the port has lost sight of the changes, everything in memory goes.
 
     Args:
         port: has the feature ``cache.push``.
@@ -63,7 +63,7 @@ class Pushes:
         except Exception:  # whatever the tier raises, copies keep their short lives, and it is tried again
             self._not_before = self._clock.now() + _PAUSE
             return
-        self._near.longest = None
+        self._near.hears = True
 
     def _hear(self, changed: Changed | None) -> None:
         if changed is None:

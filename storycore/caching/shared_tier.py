@@ -146,9 +146,9 @@ class SharedTier:
             versions = _of(slot, await self.guard.run(lambda: self._versions([slot])))
             item = CacheItem(slot.key, self._seal(slot, entry, versions), port_ttl(slot, entry))
             await self.guard.run(lambda: self._port.put([item]))
-        except Exception:  # the old value may still be there
+        except BaseException as exc:  # the old value may still be there, also after a cancelled call
             self.outbox.add(keys=[slot.key])
-            return False
+            return _pass_on(exc)
         return True
 
     async def invalidate(self, keys: Sequence[str]) -> bool:

@@ -32,7 +32,7 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 class Missing(Enum):
     """The type of ``MISSING``."""
 
-    MISSING = "missing"
+    MISSING = object()  # which has no text that could stand in a key
 
 
 MISSING: Final = Missing.MISSING
@@ -147,7 +147,8 @@ def _function_source(function: Callable[..., Any], signature: KeyedSignature, sh
     positional = "".join(f"{one.name}, " for one in signature.given if one.kind in _POSITIONAL)
     named = ", ".join(f"{one.name!r}: {one.name}" for one in signature.given if one.kind not in _POSITIONAL)
     required = [one.name for one in signature.given if one.default is inspect.Parameter.empty]
-    present = [f"{name} is not {OURS}missing" for name in required if name not in signature.kinds]
+    spelt = {path[0] for path in Template(signature.template).paths if len(path) == 1}  # and a missing one cannot be
+    present = [f"{name} is not {OURS}missing" for name in required if name not in spelt]
     is_async = inspect.iscoroutinefunction(function)
     return shelf.source(
         "async " if is_async else "",

@@ -19,6 +19,7 @@ __all__ = ["Template", "bounded_key"]
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*\Z")
 _WHOLE_NUMBER = re.compile(r"-?[0-9]+\Z")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _PLAIN = (bool, int, float, UUID, Decimal)
 _MOMENTS = (datetime, date, time)
 
@@ -102,11 +103,14 @@ class Template:
 
 
 def bounded_key(prefix: str, key: str) -> str:
-    """``prefix`` and ``key``; a key that would be longer than the port allows is replaced by its digest."""
+    """``prefix``, which is ASCII, and ``key``; one that the port refuses, too long or no text, becomes its digest."""
     whole = prefix + key
-    if len(whole) * 4 <= MAX_KEY_BYTES or len(whole.encode()) <= MAX_KEY_BYTES:
+    if whole.isascii() and len(whole) <= MAX_KEY_BYTES:
         return whole
-    return f"{prefix}%h{blake2b(key.encode(), digest_size=32).hexdigest()}"
+    data = key.encode(errors="surrogatepass")
+    if len(prefix) + len(data) <= MAX_KEY_BYTES and not _SURROGATE.search(key):
+        return whole
+    return f"{prefix}%h{blake2b(data, digest_size=32).hexdigest()}"
 
 
 def _follow(parameters: Mapping[str, object], path: Sequence[str], template: str) -> object:
