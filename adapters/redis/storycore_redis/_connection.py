@@ -44,7 +44,13 @@ class Busy(Unanswered):
 
 
 class Refused(Exception):
-    """The server's answer is an error; its text begins with the error's code."""
+    """The server's answer is an error; its text begins with the error's code.
+
+    What the server quotes of a command that it does not know, which may be the login, is left out.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text.partition(", with args beginning with")[0])
 
 
 @dataclass(frozen=True, slots=True)

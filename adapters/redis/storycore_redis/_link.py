@@ -19,6 +19,7 @@ __all__ = ["Link", "SingleLink", "is_forgotten"]
 _SHORTEST_PAUSE_SECONDS: Final = 0.05
 _LONGEST_PAUSE_SECONDS: Final = 2.0
 _SCAN_STEP: Final = 1000
+_MOST_AT_ONCE: Final = 1000
 
 
 class Link(Protocol):
@@ -73,6 +74,7 @@ class SingleLink:
         self._chance = chance
         self._heard = heard
         self._limits = Limits(config.deadline_ms / 1000 or None, config.stall_timeout_ms / 1000, config.max_in_flight)
+        self._at_once = min(_MOST_AT_ONCE, config.max_in_flight)
         self._tls: ssl.SSLContext | None = None
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[Connection] | None = None
@@ -110,11 +112,15 @@ class SingleLink:
         return await connection.send(command)
 
     async def calls(self, commands: Sequence[Command]) -> list[Any]:  # as the server answers
-        """The answers to several, in one write."""
+        """The answers to several, in one write for as many as may be in flight, and at most a thousand."""
         connection = self._connection
         if connection is None or connection.is_lost:
             connection = await self._reconnected()
-        return await asyncio.gather(*map(connection.send, commands), return_exceptions=True)
+        found: list[Any] = []
+        for start in range(0, len(commands), self._at_once):
+            some = commands[start : start + self._at_once]
+            found += await asyncio.gather(*map(connection.send, some), return_exceptions=True)
+        return found
 
     async def get(self, names: Sequence[str]) -> list[bytes | None]:
         """The values, in one command."""
@@ -151,8 +157,12 @@ class SingleLink:
 
     async def track(self) -> None:
         """Ask for pushes, from now on over every connection."""
-        self._tracking = True
-        await self.call(TRACKING_ON)
+        was_tracking, self._tracking = self._tracking, True
+        try:
+            await self.call(TRACKING_ON)
+        except Refused:  # nor would it be allowed on the next connection, which is wanted all the same
+            self._tracking = was_tracking
+            raise
         self._feel_the_pulse()
 
     async def _reconnected(self) -> Connection:

@@ -14,7 +14,7 @@ from storycore.ports.cache import Acquired, Cache, CacheItem, Fill, KeyPage, Lea
 from storycore.ports.capabilities import Capabilities, Guarantees, Support
 from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import AdapterInfo, Health, Lifecycle
-from storycore_redis._connection import Command
+from storycore_redis._connection import Command, Late
 from storycore_redis._envelope import HEADER_BYTES, header, is_live, milliseconds, opened, stamp
 from storycore_redis._errors import FAILURES, translated
 from storycore_redis._link import Link, SingleLink
@@ -127,6 +127,8 @@ class RedisCache(Lifecycle):
         for key, token, answer in zip(keys, tokens, answers, strict=True):
             if isinstance(answer, BaseException):
                 failures.append(answer)
+                if isinstance(answer, Late):  # it may be granted all the same
+                    got.append(Acquired(lease=Lease(key, token)))
             else:
                 data, granted = answer
                 value = None if data is None else data[HEADER_BYTES:]
@@ -215,7 +217,7 @@ class RedisCache(Lifecycle):
         end = self._telling.add(listener)
         try:
             await self._link.track()
-        except FAILURES as exc:
+        except BaseException as exc:  # cancelled: nobody could end it
             end()
             self._fail(exc, writes=False)
         return end

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+import traceback
 from collections.abc import Sequence
 
 import pytest
@@ -141,9 +142,12 @@ async def test_more_calls_than_may_be_in_flight_are_refused(harness, proxy) -> N
 
 async def test_an_acquisition_that_fails_in_part_leaves_no_lease(harness, proxy, store) -> None:
     """Leases that were granted beside a refusal are given back."""
-    async with await harness.started(host="127.0.0.1", port=proxy.port, max_in_flight=2) as far:
+    async with await harness.started(host="127.0.0.1", port=proxy.port, max_in_flight=3) as far:
+        counting = asyncio.create_task(far.bump(["c"]))  # takes one of three places
+        await asyncio.sleep(0)
         with pytest.raises(Throttled):
             await far.acquire(["a", "b", "c"], lease=LEASE)
+        await counting
         for key in ("a", "b", "c"):
             await lease_of(store, key)
 
@@ -323,3 +327,79 @@ async def native(store: Cache, command: Sequence[str | bytes]) -> object:
         return await store.native(SingleLink).call(command)
     except Refused as exc:
         raise AssertionError(str(exc)) from exc
+
+
+async def test_a_user_who_may_not_listen_can_still_connect_again(harness, store, proxy) -> None:
+    """What was refused is not asked for on the next connection, which would then never be made."""
+    link = store.inner._link
+    name = f"deaf-{harness.env.new_id()}"
+    await link.call(("ACL", "SETUSER", name, "on", "nopass", "~*", "&*", "+@all", "-client|tracking"))
+    try:
+        async with await harness.started(host="127.0.0.1", port=proxy.port, username=name, password="x") as far:
+            with pytest.raises(AccessDenied):
+                await far.listen(lambda changed: None)
+            await proxy.cut()
+            await asyncio.sleep(SOON)
+            assert await eventually(far, "k") is None
+    finally:
+        await link.call(("ACL", "DELUSER", name))
+
+
+async def test_listening_that_is_cancelled_leaves_no_listener(store, far, proxy) -> None:
+    """Nobody is told who does not know how to end it."""
+    told: list[Changed | None] = []
+    proxy.passing.clear()
+    listening = asyncio.create_task(far.listen(told.append))
+    await asyncio.sleep(SOON)
+    listening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await listening
+    proxy.passing.set()
+    await proxy.cut()
+    await asyncio.sleep(SOON)
+    assert told == []
+
+
+async def test_many_keys_are_invalidated_and_cleared_however_few_may_be_in_flight(harness) -> None:
+    """Invalidations that were pending come in one call, and a namespace has any number of keys."""
+    async with await harness.started(max_in_flight=1500) as store:
+        keys = [f"k{i}" for i in range(4000)]
+        for start in range(0, len(keys), 1000):
+            await store.put([item(key) for key in keys[start : start + 1000]])
+        assert await store.invalidate(keys[:2000]) == 2000
+        assert await store.clear() == 2000
+
+
+async def test_a_lease_whose_answer_came_too_late_is_given_back(harness, store, proxy) -> None:
+    """The deadline ends the call, and nobody has to wait for the lease's end."""
+    async with await harness.started(host="127.0.0.1", port=proxy.port, deadline_ms=20) as far:
+        await far.release([await lease_of(far, "q")])
+        proxy.passing.clear()
+        with pytest.raises(DeadlineExceeded):
+            await far.acquire(["k"], lease=LEASE)
+        proxy.passing.set()
+        await asyncio.sleep(SOON)
+        assert (await store.acquire(["k"], lease=LEASE))[0].lease is not None
+
+
+async def test_a_login_that_the_server_repeats_is_not_shown() -> None:
+    """A server that does not know HELLO quotes it, password and all."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        quoted = "with args beginning with: '3' 'AUTH' 'default' 'hunter2'"
+        writer.write(f"-ERR unknown command 'HELLO', {quoted}\r\n".encode())
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    config = RedisConfig.model_validate({"host": "127.0.0.1", "port": port, "password": "hunter2"})
+    store = open_cache(config, Environment())
+    with pytest.raises(StorycoreError) as caught:
+        await store.open()
+    shown = "".join(traceback.format_exception(caught.value))
+    server.close()
+    await server.wait_closed()
+    assert "unknown command" in shown
+    assert "hunter2" not in shown
