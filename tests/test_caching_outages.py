@@ -68,12 +68,47 @@ async def test_the_breaker_opens_after_failures_in_a_row_and_calls_nobody() -> N
     assert calls == _FAILURES_TO_OPEN + 1
 
 
+async def test_a_call_that_swallows_its_end_leaves_the_caller_uncancelled() -> None:
+    """What it makes of its cancellation is its outcome; the caller's next timeout is not confused by it."""
+    guard = Guard(ManualClock(), seconds=0.001)
+    await guard.run(works)
+
+    async def stubborn() -> int:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return 2
+        return 1
+
+    task = asyncio.current_task()
+    assert task is not None
+    assert (await guard.run(stubborn), task.cancelling()) == (2, 0)
+
+
 async def opened(clock: ManualClock) -> Guard:
     """A guard whose breaker has just opened."""
     guard = Guard(clock, seconds=None)
     for _ in range(_FAILURES_TO_OPEN):
         await outcome(guard, fails)
     return guard
+
+
+async def test_a_call_from_before_the_outage_does_not_decide() -> None:
+    """Only the one that was let through shows whether the tier works again."""
+    clock = ManualClock()
+    guard, going = Guard(clock, seconds=None), asyncio.Event()
+    early = asyncio.create_task(guard.run(going.wait))
+    await asyncio.sleep(0)
+    for _ in range(_FAILURES_TO_OPEN):
+        await outcome(guard, fails)
+    clock.advance(0.5)
+    probe = asyncio.create_task(guard.run(asyncio.Event().wait))
+    await asyncio.sleep(0)
+    going.set()
+    await early
+    assert guard.state is BreakerState.HALF_OPEN
+    probe.cancel()
+    await asyncio.gather(probe, return_exceptions=True)
 
 
 async def test_half_open_lets_one_call_through_whose_outcome_decides() -> None:

@@ -96,7 +96,7 @@ class Guard:
                 self._fail()
             raise
         else:
-            self._succeed()
+            self._succeed(is_probe=is_probe)
             return found
         finally:
             self._was_called = True
@@ -121,10 +121,10 @@ class Guard:
             self._open_until = self._clock.now() + self._pause
             self._pause = min(self._pause * 2, _LONGEST_PAUSE)
 
-    def _succeed(self) -> None:
+    def _succeed(self, *, is_probe: bool) -> None:
         if self._open_until is None:
             self._failures = max(self._failures - _AMENDS, 0.0)
-        elif self._is_probing:
+        elif is_probe:
             self._open_until = None
             self._failures = 0.0
             self._pause = _FIRST_PAUSE
@@ -146,7 +146,7 @@ async def _bounded(call: Callable[[], Awaitable[R]], seconds: float) -> R:
     try:
         return await call()
     except asyncio.CancelledError as exc:
-        if not timer.has_rung or task.uncancel() > timer.cancelling:
+        if not timer.has_rung or task.cancelling() - 1 > timer.cancelling:
             raise
         raise DeadlineExceeded(
             f"The cache did not answer within {seconds * 1000:g} ms; the value is read from its source.",
@@ -170,8 +170,10 @@ class _Timer:
         self._handle = self._loop.call_at(self._due, self._ring)
 
     def stop(self) -> None:
-        """Ring no more."""
+        """Ring no more, and take back the cancellation, whatever has become of it."""
         self._handle.cancel()
+        if self.has_rung:
+            self._task.uncancel()
 
     def _ring(self) -> None:
         if not self._is_extended and self._loop.time() - self._due > self._seconds / 2:
