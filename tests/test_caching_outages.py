@@ -301,6 +301,25 @@ async def test_a_lease_that_comes_too_late_is_given_back(bench: Bench) -> None:
     assert got.lease is not None
 
 
+@pytest.mark.parametrize("end", ["fault", "time", "cancellation"])
+async def test_a_fill_that_comes_to_nothing_gives_its_lease_back(bench: Bench, end: str) -> None:
+    """Else everybody would wait for the lease's end before he loads."""
+    if end == "fault":
+        bench.port.failing = {"fill"}
+    else:
+        bench.port.hanging = frozenset({"fill"})
+    reading = asyncio.create_task(bench.read())
+    if end == "cancellation":
+        while not bench.loads > 1:
+            await asyncio.sleep(0)
+        reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    (got,) = await bench.port.acquire([bench.region.key(k=1)], lease=timedelta(seconds=1))
+    assert got.lease is not None
+
+
 async def test_an_invalidation_that_hangs_is_delivered_later(bench: Bench) -> None:
     """It says so, nothing is served from the tier meanwhile, and a reader waits for the delivery only so long."""
     await bench.read()

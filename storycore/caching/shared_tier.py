@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -116,7 +116,10 @@ class SharedTier:
             return [Claim(is_fault=True)] * len(slots)
 
     async def fill(self, loaded: Sequence[Loaded[T]]) -> list[bool]:
-        """Store loaded values under their leases; whether each was accepted and no tag has moved since its claim."""
+        """Store loaded values under their leases; whether each was accepted and no tag has moved since its claim.
+
+        When it fails or is cancelled, the leases are given back in the background.
+        """
         if not loaded:
             return []
         fills = [
@@ -127,9 +130,10 @@ class SharedTier:
         slots = [one.slot for one in loaded]
         try:
             versions, accepted = await self.guard.run(lambda: self._fill(slots, fills))
-        except Exception:  # whatever the tier raises, the value was loaded and is handed out
+        except BaseException as exc:  # whatever the tier raises, the value was loaded and is handed out
+            self._later(self.release([one.claim for one in loaded]))
             _count_fault(slots)
-            return [False] * len(slots)
+            return [_pass_on(exc)] * len(slots)
         return [
             took and one.claim.versions == _of(one.slot, versions) for one, took in zip(loaded, accepted, strict=True)
         ]
@@ -256,10 +260,13 @@ class SharedTier:
             await self._salvage(asked)
             raise
         except DeadlineExceeded:
-            task = asyncio.create_task(self._salvage(asked), context=timeless())
-            self._salvages.add(task)
-            task.add_done_callback(self._salvages.discard)
+            self._later(self._salvage(asked))
             raise
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, context=timeless())
+        self._salvages.add(task)
+        task.add_done_callback(self._salvages.discard)
 
     async def _salvage(self, asked: Sequence[asyncio.Future[list[Acquired]]]) -> None:
         """Give back the leases that are still on their way to a caller who has gone."""
