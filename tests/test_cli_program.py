@@ -223,7 +223,7 @@ def test_closed_streams_are_no_obstacle(tmp_path: Path, form: str) -> None:
 
 def test_a_terminal_without_unicode_is_no_obstacle(tmp_path: Path) -> None:
     """Text is shown with what the encoding has; JSON is UTF-8 anyway; errors with odd names are told too."""
-    environ = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    environ = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "COLUMNS": "300"}
     folder = "dätä…🚂"
     text = process(["config", "--profile", "local", "--dir", folder], tmp_path, env=environ)
     assert (text.returncode, "?t?" in text.stdout) == (0, True)
