@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import dropwhile
@@ -33,6 +32,7 @@ from storycore.ports.entities import (
 from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import AdapterInfo, Health, Lifecycle
 from storycore.ports.records import demand, is_live, patched, put_record, refusal, settled, transaction_conflict
+from storycore.ports.write_digest import write_digest
 
 __all__ = ["MemoryEntityStore", "open_entities"]
 
@@ -47,7 +47,7 @@ def open_entities(config: MemoryConfig, env: Environment) -> MemoryEntityStore:
 
 @dataclass(frozen=True)
 class _Token:
-    writes: list[Write]
+    digest: bytes
     results: list[Written]
     until: datetime
 
@@ -174,12 +174,12 @@ class MemoryEntityStore(Lifecycle):
         return [self._apply(write) for write in writes]
 
     def _write_once(self, writes: list[Write], token: str) -> list[Written]:
-        now = self._env.clock.now()
+        now, digest = self._env.clock.now(), write_digest(writes)
         known = self._tokens.get(token)
         if known is None or known.until <= now:
-            known = _Token(deepcopy(writes), self._write_all(writes), now + _TOKEN_WINDOW)
+            known = _Token(digest, self._write_all(writes), now + _TOKEN_WINDOW)
             self._tokens[token] = known
-        if [_typed(write) for write in known.writes] != [_typed(write) for write in writes]:
+        if known.digest != digest:
             raise InvalidArgument(f"The token {token!r} was used with other writes; take a new token.")
         return [_copy_written(result) for result in known.results]
 
@@ -244,16 +244,6 @@ class MemoryEntityStore(Lifecycle):
         if feed != self._feed or not is_number or int(digits) > self._told:
             raise InvalidArgument(f"{position!r} is not a position of this feed; take one that changes() returned.")
         return int(digits)
-
-
-def _typed(write: Write) -> tuple[Write, dict[str, type]]:
-    """The write with the types of its values, so that ``1`` and ``True`` differ."""
-    values: Mapping[str, object] = {}
-    if isinstance(write, Put):
-        values = write.fields
-    if isinstance(write, Patch):
-        values = {**write.add, **write.set}
-    return write, {name: type(value) for name, value in values.items()}
 
 
 def _copy(record: Record) -> Record:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -184,6 +185,19 @@ class EntityBatches:
                 raise AssertionError(f"variant {number} was accepted: {others}")
         same: list[Write] = [put("a", fields={"g": 2, "f": 1}, body=b"b"), first[1]]
         assert results == await store.write(same, atomic=True, token="t")
+
+    async def test_a_token_takes_equal_values_for_the_same(self, store: EntityStore) -> None:
+        """A number may be written otherwise and an expiry told in another zone; the last of 38 digits counts."""
+        noon = datetime(2100, 1, 1, 12, tzinfo=UTC)
+        east = noon.astimezone(timezone(timedelta(hours=5)))
+        long = Decimal("1.2345678901234567890123456789012345678")
+        first = await store.write([put("a", fields={"d": Decimal("1.10")}, expires_at=noon)], atomic=True, token="t")
+        again = await store.write([put("a", fields={"d": Decimal("1.1")}, expires_at=east)], atomic=True, token="t")
+        assert [each.version for each in first] == [each.version for each in again]
+        await store.write([put("b", fields={"d": long})], atomic=True, token="u")
+        with pytest.raises(InvalidArgument):
+            other = Decimal("1.2345678901234567890123456789012345679")
+            await store.write([put("b", fields={"d": other})], atomic=True, token="u")
 
     async def test_a_token_remembers_what_was_handed_in(self, store: EntityStore) -> None:
         """Changing a mapping after the call does not change what its token stands for."""

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Final
 
 import orjson
 
 from storycore.errors import Corrupt, InvalidArgument, TooLarge
 from storycore.ports.conditions import Version
-from storycore.ports.entities import KEEP, FieldValue, Key, Patch, Put, Write, Written
+from storycore.ports.entities import Key, Patch, Put, Write, Written
 from storycore.ports.records import put_record
+from storycore.ports.write_digest import write_digest
 from storycore_dynamodb._wire import (
     RESERVED_PK,
     AttributeValue,
     Item,
     item_of,
     key_values,
-    micros,
     number,
     number_of,
     record_of,
@@ -42,13 +40,9 @@ class TokenState:
     token: str
     writes: Sequence[Write]
 
-    def digest(self) -> bytes:
-        """The same for the same writes, in whatever order their fields were given."""
-        return hashlib.sha256(orjson.dumps([_canonical(write) for write in self.writes])).digest()
-
     def require_same(self, item: Item) -> None:
         """Raise ``InvalidArgument`` when the token was used with other writes."""
-        if bytes(item["digest"]["B"]) != self.digest():
+        if bytes(item["digest"]["B"]) != write_digest(self.writes):
             raise InvalidArgument(f"The token {self.token!r} was used with other writes; take a new token.")
 
 
@@ -81,7 +75,7 @@ def token_items(state: TokenState, results: Sequence[Written], *, write_id: str,
     item: dict[str, AttributeValue] = {
         **key_values(token_key(state.token)),
         **life,
-        "digest": {"B": state.digest()},
+        "digest": {"B": write_digest(state.writes)},
         "results": {"B": first},
         "parts": number(len(rest)),
     }
@@ -132,31 +126,3 @@ def _unpacked(write: Write, version: int | None, created: bool, item: dict[str, 
     if "B64" in item.get("d", {}):
         item["d"] = {"B": base64.b64decode(item["d"]["B64"])}
     return Written(key=write.key, version=known, created=created, record=record_of(item))
-
-
-def _canonical(write: Write) -> list[object]:
-    parts: list[object] = [type(write).__name__, write.key.pk, write.key.sk, repr(write.when)]
-    if isinstance(write, Put):
-        expires_at = None if write.expires_at is None else micros(write.expires_at)
-        parts += [write.kind, expires_at, _keys(write.index_keys), _values(write.fields), write.body.hex()]
-    if isinstance(write, Patch):
-        parts += [_values(write.add), _values(write.set), sorted(write.unset)]
-        parts += [_values(write.include), _values(write.exclude)]
-        parts += [KEEP if write.body is KEEP else [write.body.hex()]]
-        parts += [KEEP if write.index_keys is KEEP else [_keys(write.index_keys)]]
-        parts += [write.expires_at if write.expires_at in (KEEP, None) else [micros(write.expires_at)]]
-    return parts
-
-
-def _keys(index_keys: Mapping[int, Key]) -> list[object]:
-    return [[slot, key.pk, key.sk] for slot, key in sorted(index_keys.items())]
-
-
-def _values(fields: Mapping[str, FieldValue]) -> list[object]:
-    return [[name, type(value).__name__, _plain(value)] for name, value in sorted(fields.items())]
-
-
-def _plain(value: FieldValue) -> object:
-    if isinstance(value, frozenset):
-        return sorted(value)
-    return value if isinstance(value, str | bool) else number(Decimal(str(value)))["N"]

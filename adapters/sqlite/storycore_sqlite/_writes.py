@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from storycore.errors import InvalidArgument, StorycoreError
 from storycore.ports.conditions import Version
 from storycore.ports.entities import KEEP, Action, Delete, FeedPosition, Patch, Put, Record, Write, Written
 from storycore.ports.records import demand, patched, put_record, refusal, transaction_conflict
+from storycore.ports.write_digest import write_digest
 from storycore_sqlite._rows import (
     change_of,
     index_columns,
@@ -87,7 +87,7 @@ def write_all(connection: sqlite3.Connection, writes: Sequence[Write], now: date
 
 def write_once(connection: sqlite3.Connection, writes: Sequence[Write], token: str, now: datetime) -> list[Written]:
     """``write_all``, unless the token's first call has done it within 10 minutes."""
-    digest = _digest(writes)
+    digest = write_digest(writes)
     known = connection.execute(
         "SELECT digest, results, until FROM storycore_tokens WHERE token = ?", (token,)
     ).fetchone()
@@ -185,26 +185,3 @@ def _told(connection: sqlite3.Connection, write: Write, version: Version) -> Rec
         return None
     row = connection.execute(f"SELECT {CHANGE_COLUMNS} FROM storycore_feed WHERE seq = ?", (version,)).fetchone()  # noqa: S608
     return change_of(row, position=FeedPosition("")).record
-
-
-def _digest(writes: Sequence[Write]) -> bytes:
-    """The same for the same writes, in whatever order their fields were given."""
-    return hashlib.sha256(orjson.dumps([_canonical(write) for write in writes])).digest()
-
-
-def _canonical(write: Write) -> list[object]:
-    parts: list[object] = [type(write).__name__, write.key.pk, write.key.sk, repr(write.when)]
-    if isinstance(write, Put):
-        parts += [write.kind, _time(write.expires_at), pack_index_keys(write.index_keys), pack_fields(write.fields)]
-        parts += [write.body.hex()]
-    if isinstance(write, Patch):
-        parts += [pack_fields(write.add), pack_fields(write.set), sorted(write.unset)]
-        parts += [pack_fields(write.include), pack_fields(write.exclude)]
-        parts += [KEEP if write.body is KEEP else [write.body.hex()]]
-        parts += [KEEP if write.index_keys is KEEP else [pack_index_keys(write.index_keys)]]
-        parts += [KEEP if write.expires_at is KEEP else [_time(write.expires_at)]]
-    return parts
-
-
-def _time(at: datetime | None) -> int | None:
-    return None if at is None else micros(at)
