@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from storycore.caching.caching import Caching
 from storycore.caching.policies import Duration
 from storycore.caching.records import RecordCodec
-from storycore.layers.checks.forward import Forward
+from storycore.layers.passing import PassingEntities
 from storycore.ports.entities import (
-    ChangePage,
     Delete,
     EntityStore,
-    FeedPosition,
     Key,
     Patch,
-    Position,
     Put,
-    QueryPlan,
     Record,
-    RecordPage,
     Segment,
     Write,
     Written,
@@ -31,7 +26,7 @@ __all__ = ["CachedEntities"]
 _WARM_PAGE = 100
 
 
-class CachedEntities(Forward[EntityStore]):
+class CachedEntities(PassingEntities):
     """The same port, with records in the cache.
 
     ``get(consistent=False)`` is served from the cache; a miss is read consistently from ``inner``. Everything else
@@ -98,26 +93,6 @@ class CachedEntities(Forward[EntityStore]):
             after = page.next
             has_more = after is not None
         return counts
-
-    async def query(self, plan: QueryPlan) -> RecordPage:
-        """Live records of one partition, in order."""
-        return await self.inner.query(plan)
-
-    async def scan(self, segment: Segment, *, after: Position | None = None, limit: int = 100) -> RecordPage:
-        """Live records of one segment."""
-        return await self.inner.scan(segment, after=after, limit=limit)
-
-    async def changes(self, after: FeedPosition | None = None, *, limit: int = 100) -> ChangePage:
-        """The change feed."""
-        return await self.inner.changes(after, limit=limit)
-
-    async def explain(self, plan: QueryPlan) -> Mapping[str, object]:
-        """The store's own account of a query."""
-        return await self.inner.explain(plan)
-
-    async def expire(self, now: datetime, *, budget: int = 1000) -> int:
-        """Physically remove expired records; the cache needs nothing, for it asks the clock at every hit."""
-        return await self.inner.expire(now, budget=budget)
 
     async def _one(self, pk: str, sk: str) -> Record | None:
         return (await self.inner.get([Key(pk, sk)]))[0]

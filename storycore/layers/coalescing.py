@@ -5,24 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import TypeAlias
 
 from storycore.errors import Unavailable
-from storycore.layers.checks.forward import Forward
 from storycore.layers.deadline import timeless
+from storycore.layers.passing import PassingEntities
 from storycore.ports.entities import (
-    ChangePage,
     EntityStore,
-    FeedPosition,
     Key,
-    Position,
-    QueryPlan,
     Record,
-    RecordPage,
-    Segment,
-    Write,
-    Written,
 )
 
 __all__ = ["CoalescedEntities"]
@@ -73,7 +64,7 @@ class _Batch:
                 waiter.set_exception(exc)
 
 
-class CoalescedEntities(Forward[EntityStore]):
+class CoalescedEntities(PassingEntities):
     """The same port; gets that are begun in one turn of the event loop become one get of ``inner``.
 
     Each key is read once, and each caller gets copies of its own. A caller that is cancelled disturbs nobody; the call
@@ -104,30 +95,6 @@ class CoalescedEntities(Forward[EntityStore]):
         if batch.asked == len(batch.keys):
             return [found[key] for key in keys]
         return [_copy(found[key]) for key in keys]
-
-    async def write(self, writes: Sequence[Write], *, atomic: bool = False, token: str | None = None) -> list[Written]:
-        """Apply writes."""
-        return await self.inner.write(writes, atomic=atomic, token=token)
-
-    async def query(self, plan: QueryPlan) -> RecordPage:
-        """Live records of one partition, in order."""
-        return await self.inner.query(plan)
-
-    async def scan(self, segment: Segment, *, after: Position | None = None, limit: int = 100) -> RecordPage:
-        """Live records of one segment."""
-        return await self.inner.scan(segment, after=after, limit=limit)
-
-    async def changes(self, after: FeedPosition | None = None, *, limit: int = 100) -> ChangePage:
-        """The change feed."""
-        return await self.inner.changes(after, limit=limit)
-
-    async def explain(self, plan: QueryPlan) -> Mapping[str, object]:
-        """The store's own account of a query."""
-        return await self.inner.explain(plan)
-
-    async def expire(self, now: datetime, *, budget: int = 1000) -> int:
-        """Physically remove expired records."""
-        return await self.inner.expire(now, budget=budget)
 
     async def close(self) -> None:
         """End the calls under way, whose callers hear that the store is closed, and release everything."""

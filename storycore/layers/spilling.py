@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from storycore.errors import ConditionFailed, Corrupt, FeedGap, InvalidArgument, NotFound, PartialFailure
-from storycore.layers.checks.forward import Forward
 from storycore.layers.checks.text import check_key
 from storycore.layers.checks.writes import check_writes
+from storycore.layers.passing import PassingEntities
 from storycore.layers.spill_sweep import SweepReport, sweep
 from storycore.layers.spilled_bodies import POINTER_FIELD, Pointer, SpilledBodies, in_parallel, without_pointer
 from storycore.ports.blobs import BlobStore
@@ -50,7 +50,7 @@ class _Spill:
     pointer: Pointer
 
 
-class SpillingEntities(Forward[EntityStore]):
+class SpillingEntities(PassingEntities):
     """The same port; bodies beyond a kind's threshold lie in the blob store, and the record points there.
 
     A write stores the bodies first, each under a new name, and then the records. So a record never points to what is
@@ -140,10 +140,6 @@ class SpillingEntities(Forward[EntityStore]):
             else:
                 raise each
         return ChangePage(told, page.next if len(told) == len(page.changes) else told[-1].position)
-
-    async def explain(self, plan: QueryPlan) -> Mapping[str, object]:
-        """The store's own account of a query."""
-        return await self.inner.explain(plan)
 
     async def expire(self, now: datetime, *, budget: int = 1000) -> int:
         """Physically remove expired records; their bodies are left to ``sweep``."""
