@@ -29,6 +29,7 @@ __all__ = [
     "PartialFailure",
     "PluginError",
     "Retry",
+    "SchemaConflict",
     "SchemaMismatch",
     "StaleRead",
     "StorageFull",
@@ -146,6 +147,20 @@ class TooLarge(InvalidArgument):
         self.limit = limit
         self.actual = actual
         self.breakdown = dict(breakdown or {})
+
+
+class SchemaConflict(InvalidArgument):
+    """A metadata field is written with another type than it has in its namespace; nothing was written.
+
+    Args:
+        field: the field's name.
+    """
+
+    code = "schema_conflict"
+
+    def __init__(self, message: str, *, field: str) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class Unsupported(InvalidArgument):

@@ -66,9 +66,9 @@ OPERATIONS: Mapping[PortName, Mapping[str, Operation]] = {
     ),
     PortName.VECTORS: _operations(
         PortName.VECTORS,
-        reads="query fetch list_ids scan stats",
+        reads="query search_text explain fetch list_ids scan stats",
         repeatable="optimize",
-        writes="upsert update delete",
+        writes="upsert update update_where delete",
     ),
     PortName.BLOBS: _operations(PortName.BLOBS, reads="get head entries presign", writes="put delete copy"),
     PortName.EVENTS: _operations(PortName.EVENTS, reads="read", repeatable="emit trim"),

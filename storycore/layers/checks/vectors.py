@@ -20,6 +20,9 @@ from storycore.ports.vectors import (
     Match,
     Metadata,
     Optimized,
+    QueryPlan,
+    TextQuery,
+    Updated,
     Upserted,
     Vector,
     VectorIndex,
@@ -73,14 +76,28 @@ class CheckedVectors(Forward[VectorIndex]):
         """Change an item in place."""
         place, of = as_namespace(namespace), f"item {as_id(id)!r}"
         vector = None if values is None else as_vector(values, self.spec.dimension, of=of)
-        added = as_metadata(set or {}, of=of)
-        removed = _keys(unset, of)
-        if both := sorted(removed & (set or {}).keys()):
-            raise InvalidArgument(f"The update of {of} sets and removes {', '.join(both)}; do one of the two.")
-        removed |= (set or {}).keys() - added.keys()
+        added, removed = _merge(set, unset, of)
         if added:
             await self._check_merged(id, added, removed, place)
         return await self.inner.update(id, values=vector, set=added or None, unset=sorted(removed), namespace=place)
+
+    async def update_where(
+        self,
+        where: Filter,
+        *,
+        set: Metadata | None = None,  # noqa: A002
+        unset: Sequence[str] = (),
+        namespace: str = DEFAULT_NAMESPACE,
+        dry_run: bool = False,
+    ) -> Updated:
+        """Merge into the metadata of all matching items."""
+        place, filter_ = as_namespace(namespace), as_filter(where)
+        if filter_ is None:
+            raise InvalidArgument("update_where() takes a filter that is not empty; say what the items have in common.")
+        added, removed = _merge(set, unset, "the matching items")
+        return await self.inner.update_where(
+            filter_, set=added or None, unset=sorted(removed), namespace=place, dry_run=dry_run
+        )
 
     async def delete(
         self,
@@ -89,17 +106,28 @@ class CheckedVectors(Forward[VectorIndex]):
         where: Filter | None = None,
         all: bool = False,  # noqa: A002
         namespace: str = DEFAULT_NAMESPACE,
+        dry_run: bool = False,
     ) -> Deleted:
         """Remove items by exactly one of ``ids``, ``where`` or ``all``."""
         place, filter_ = as_namespace(namespace), as_filter(where)
         if (ids is not None) + (filter_ is not None) + (all is True) != 1:
             raise InvalidArgument("delete() takes exactly one of ids, a filter that is not empty, or all=True.")
         chosen = None if ids is None else _ids(ids)
-        return await self.inner.delete(ids=chosen, where=filter_, all=all, namespace=place)
+        return await self.inner.delete(ids=chosen, where=filter_, all=all, namespace=place, dry_run=dry_run)
 
     async def query(self, queries: Sequence[VectorQuery]) -> list[list[Match]]:
         """Search; one list of matches per query, in order."""
         return await self.inner.query([self._query(query) for query in queries])
+
+    async def search_text(self, queries: Sequence[TextQuery]) -> list[list[Match]]:
+        """Search by words; one list of matches per query, in order."""
+        self.capabilities.demand("vectors.text", adapter=self.info.adapter)
+        return await self.inner.search_text([self._text_query(query) for query in queries])
+
+    async def explain(self, query: VectorQuery) -> QueryPlan:
+        """How a query would be answered now."""
+        self.capabilities.demand("vectors.explain", adapter=self.info.adapter)
+        return await self.inner.explain(self._query(query))
 
     async def fetch(self, ids: Sequence[str], *, namespace: str = DEFAULT_NAMESPACE) -> list[VectorItem | None]:
         """Items by id, in the order of ``ids``."""
@@ -143,8 +171,7 @@ class CheckedVectors(Forward[VectorIndex]):
             raise InvalidArgument("A query takes exactly one of values and id.")
         if query.exact:
             self.capabilities.demand("vectors.exact", adapter=self.info.adapter)
-        if query.at_least is not None:
-            self.capabilities.demand("vectors.at_least", adapter=self.info.adapter)
+        self._check_token(query.at_least)
         return replace(
             query,
             values=None if query.values is None else as_vector(query.values, self.spec.dimension, of="the query"),
@@ -153,7 +180,24 @@ class CheckedVectors(Forward[VectorIndex]):
             where=as_filter(query.where),
             min_score=_min_score(query.min_score),
             namespace=as_namespace(query.namespace),
+            wait=_wait(query.wait),
         )
+
+    def _text_query(self, query: TextQuery) -> TextQuery:
+        if not isinstance(query.text, str):
+            raise InvalidArgument(f"The text of a query is a str, not a {type(query.text).__name__}.")
+        self._check_token(query.at_least)
+        return replace(
+            query,
+            top_k=_within(query.top_k, MAX_TOP_K, "top_k"),
+            where=as_filter(query.where),
+            namespace=as_namespace(query.namespace),
+            wait=_wait(query.wait),
+        )
+
+    def _check_token(self, token: WriteToken | None) -> None:
+        if token is not None:
+            self.capabilities.demand("vectors.at_least", adapter=self.info.adapter)
 
     async def _check_merged(self, id_: str, added: Mapping[str, MetadataValue], removed: set[str], place: str) -> None:
         [stored] = await self.inner.fetch([id_], namespace=place)
@@ -174,6 +218,14 @@ def _keys(unset: Sequence[str], of: str) -> set[str]:
     return set(unset)
 
 
+def _merge(set_: Metadata | None, unset: Sequence[str], of: str) -> tuple[Mapping[str, MetadataValue], set[str]]:
+    """What an update adds and what it removes; a key that is set to an empty list is removed."""
+    added, removed = as_metadata(set_ or {}, of=of), _keys(unset, of)
+    if both := sorted(removed & (set_ or {}).keys()):
+        raise InvalidArgument(f"The update of {of} sets and removes {', '.join(both)}; do one of the two.")
+    return added, removed | ((set_ or {}).keys() - added.keys())
+
+
 def _after(after: str | None) -> str | None:
     return None if after is None else as_id(after, what="position after")
 
@@ -186,6 +238,12 @@ def _within(value: int, most: int, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
         raise InvalidArgument(f"{name} is a whole number from 1 to {most}, not {value!r}.")
     return value
+
+
+def _wait(seconds: float) -> float:
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
+        raise InvalidArgument(f"wait is a number of seconds, at least 0, not {seconds!r}.")
+    return float(seconds)
 
 
 def _min_score(score: float | None) -> float | None:
