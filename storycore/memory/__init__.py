@@ -12,7 +12,7 @@ __all__ = ["storycore_adapters"]
 
 @hookimpl
 def storycore_adapters() -> list[Adapter]:
-    """One adapter for all six ports."""
+    """One adapter for all seven ports."""
     return [
         Adapter(
             name="memory",
@@ -23,6 +23,7 @@ def storycore_adapters() -> list[Adapter]:
                 PortName.BLOBS: "storycore.memory.blobs:open_blobs",
                 PortName.EVENTS: "storycore.memory.events:open_events",
                 PortName.EMBEDDER: "storycore.memory.embedder:open_embedder",
+                PortName.RERANKER: "storycore.memory.reranker:open_reranker",
             },
             config={
                 PortName.ENTITIES: MemoryConfig,
@@ -31,6 +32,7 @@ def storycore_adapters() -> list[Adapter]:
                 PortName.BLOBS: MemoryConfig,
                 PortName.EVENTS: MemoryConfig,
                 PortName.EMBEDDER: MemoryEmbedderConfig,
+                PortName.RERANKER: MemoryConfig,
             },
             url_path="",
             distribution="storycore",

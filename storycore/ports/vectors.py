@@ -124,7 +124,10 @@ class VectorIndex(Port, Protocol):
         many items match now.
 
         Raises:
-            SchemaConflict: a field has another type in this namespace; nothing is written.
+            SchemaConflict: a field has another type in this namespace, whether or not anything matches; nothing is
+                written.
+            TooLarge: the merged metadata of an item has more than 40 960 bytes; nothing is written where
+                ``vectors.atomic`` is native.
         """
         ...
 

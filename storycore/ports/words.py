@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-__all__ = ["Word", "distinct_words", "words"]
+__all__ = ["Word", "distinct_words", "text_of", "word_texts", "words"]
 
 _RUN = re.compile("[0-9A-Za-z\u0080-\U0010ffff]+")
 _ALONE = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]")
@@ -44,9 +44,21 @@ def words(text: str) -> Iterator[Word]:
                 yield from _parts(run[0][start:end], run.start() + start)
 
 
+def word_texts(text: str) -> list[str]:
+    """The words of ``text`` in order, without their places."""
+    return _RUN.findall(text.lower()) if text.isascii() else [word.text for word in words(text)]
+
+
 def distinct_words(text: str) -> list[str]:
     """The words of ``text``, each once, in the order of their first place."""
-    return list(dict.fromkeys(word.text for word in words(text)))
+    return list(dict.fromkeys(word_texts(text)))
+
+
+def text_of(metadata: Mapping[str, object], fields: Sequence[str]) -> str:
+    """What ``search_text`` reads of an item: the texts in these fields of its metadata, in order, a line each."""
+    found = (metadata.get(field) for field in fields)
+    values = (value if isinstance(value, (list, tuple)) else (value,) for value in found)
+    return "\n".join(text for texts in values for text in texts if isinstance(text, str))
 
 
 def _spans(run: str) -> Iterator[tuple[int, int]]:

@@ -6,18 +6,15 @@ import math
 from array import array
 from collections.abc import Mapping, Sequence
 
-import orjson
-
-from storycore.errors import InvalidArgument, InvalidKey, TooLarge
+from storycore.errors import InvalidArgument, InvalidKey
 from storycore.ports.filters import MetadataValue
+from storycore.ports.metadata_size import check_size
 from storycore.ports.vectors import DEFAULT_NAMESPACE, Vector
 
-__all__ = ["MAX_ID", "MAX_INTEGER", "MAX_METADATA", "as_id", "as_metadata", "as_namespace", "as_vector", "check_size"]
+__all__ = ["MAX_ID", "MAX_INTEGER", "as_id", "as_metadata", "as_namespace", "as_vector"]
 
 MAX_ID = 512
 """Characters of an id or a namespace (Pinecone: record ids)."""
-MAX_METADATA = 40_960
-"""Bytes of an item's metadata as compact JSON (Pinecone: metadata per record)."""
 MAX_INTEGER = 2**53
 """Up to here every whole number is exact as a float64, which is how remote indexes keep numbers."""
 
@@ -101,27 +98,6 @@ def as_metadata(given: object, *, of: str) -> dict[str, MetadataValue]:
     kept = {key: value for key, value in plain.items() if value != []}
     check_size(kept, of=of)
     return kept
-
-
-def check_size(metadata: Mapping[str, MetadataValue], *, of: str) -> None:
-    """Raise ``TooLarge`` when the metadata has more than 40 960 bytes as compact JSON."""
-    size = _json_bytes(metadata, of)
-    if size > MAX_METADATA:
-        sizes = sorted(((_json_bytes({k: v}, of) - 2, k) for k, v in metadata.items()), reverse=True)
-        raise TooLarge(
-            f"The metadata of {of} has {size} bytes as JSON; the limit is {MAX_METADATA}. "
-            "Keep large texts in the entity or blob store and only their key here.",
-            limit=MAX_METADATA,
-            actual=size,
-            breakdown={key: bytes_ for bytes_, key in sizes},
-        )
-
-
-def _json_bytes(metadata: Mapping[str, MetadataValue], of: str) -> int:
-    try:
-        return len(orjson.dumps(metadata))
-    except (TypeError, ValueError) as exc:
-        raise InvalidArgument(f"The metadata of {of} holds a text that is not valid Unicode.") from exc
 
 
 def _key(key: object, of: str) -> str:

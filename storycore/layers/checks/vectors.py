@@ -10,8 +10,9 @@ from dataclasses import replace
 from storycore.errors import InvalidArgument
 from storycore.filters import as_filter
 from storycore.layers.checks.forward import Forward
-from storycore.layers.checks.vector_values import as_id, as_metadata, as_namespace, as_vector, check_size
+from storycore.layers.checks.vector_values import as_id, as_metadata, as_namespace, as_vector
 from storycore.ports.filters import Filter, MetadataValue
+from storycore.ports.metadata_size import check_size
 from storycore.ports.vectors import (
     DEFAULT_NAMESPACE,
     Deleted,
