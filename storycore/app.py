@@ -39,6 +39,7 @@ from storycore.ports.events import EventSink
 from storycore.ports.filters import Filter
 from storycore.ports.lifecycle import Health, Port, PortName, Provision
 from storycore.ports.metering import Meter
+from storycore.ports.reranking import Reranker
 from storycore.ports.vectors import VectorIndex
 from storycore.profiles import Profile, resolve, revealed
 from storycore.search import Hit, Search
@@ -78,11 +79,12 @@ class Store(Catalog):
         self._run = run
         self._is_closed = False
 
-        self._configs = {port: self._config(port) for port in PortName}
-        self.ports = {port: self._port(port) for port in PortName}
+        self._configs = {port: self._config(port) for port in profile.ports}
+        self.ports = {port: self._port(port) for port in profile.ports}
         self.vectors = cast(VectorIndex, self.ports[PortName.VECTORS])
         self.blobs = cast(BlobStore, self.ports[PortName.BLOBS])
         self.embedder = cast(Embedder, self.ports[PortName.EMBEDDER])
+        self.reranker = cast("Reranker | None", self.ports.get(PortName.RERANKER))
         self.cache = self._caching()
         self._cached: CachedEntities | None = None
         self._following: Following | None = None
@@ -388,7 +390,8 @@ class Store(Catalog):
                 )
             ports = [PortName(name)]
         for port in ports:
-            self.ports[port].capabilities.check(need, adapter=self.profile.port(port).adapter)
+            settings = self.profile.port(port)
+            self.ports[port].capabilities.check(need, adapter=settings.adapter)
 
     async def _health(self, port: Deferred, deep: bool) -> Health:
         try:

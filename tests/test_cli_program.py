@@ -263,7 +263,7 @@ def test_plugins_shows_what_works_and_what_does_not(
     ran = storycore("plugins", "--json")
     found = {each["name"]: each for each in ran.json["plugins"]}
     assert ran.status == 0
-    assert found["memory"]["ports"] == ["entities", "cache", "vectors", "blobs", "events", "embedder"]
+    assert found["memory"]["ports"] == ["entities", "cache", "vectors", "blobs", "events", "embedder", "reranker"]
     assert "no such library" in found["acme_broken"]["problem"]
     assert "no such library" in storycore("plugins").out
 

@@ -19,6 +19,7 @@ FILES = {
     PortName.BLOBS: "blobs",
     PortName.EVENTS: "events",
     PortName.EMBEDDER: "embedder",
+    PortName.RERANKER: "reranker",
 }
 """Port to the names of its files behind ``test_kit_catches_faulty_``."""
 

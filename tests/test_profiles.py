@@ -161,6 +161,7 @@ def test_each_source_wins_over_the_one_below_it(tmp_path: Path) -> None:
         PortName.BLOBS: ("two", "storycore.toml [profile.dev]"),
         PortName.EVENTS: ("four", "code"),
         PortName.EMBEDDER: ("memory", "built-in profile 'memory'"),
+        PortName.RERANKER: ("memory", "built-in profile 'memory'"),
     }
     assert (profile.namespace, origin(profile, "namespace")) == ("base", "storycore.toml [profile.base]")
 
@@ -520,3 +521,21 @@ def test_a_profile_cannot_be_changed(tmp_path: Path) -> None:
     """What a store was opened with stays what it was."""
     with pytest.raises(ValueError, match="frozen"):
         loaded(tmp_path).namespace = "x"  # type: ignore[misc]  # the point of the test
+
+
+def test_a_profile_may_do_without_a_reranker(tmp_path: Path) -> None:
+    """Nothing is said of what is not there; asking for it names the cure."""
+    profile = loaded(tmp_path, "local")
+    assert (profile.reranker, PortName.RERANKER in profile.ports) == (None, False)
+    assert [line.path for line in describe(profile) if line.path.startswith("reranker")] == []
+    with pytest.raises(ConfigError, match='add reranker = "memory://"'):
+        profile.port(PortName.RERANKER)
+
+
+def test_a_reranker_is_set_like_any_other_port(tmp_path: Path) -> None:
+    """By URL, by table, by environment, with layers; a table without an adapter is refused."""
+    profile = loaded(tmp_path, "local", environ={"STORYCORE__RERANKER": "one://"})
+    assert (profile.port(PortName.RERANKER).adapter, profile.ports) == ("one", tuple(PortName))
+    assert profile.adapter_names()[-1] == "one"
+    with pytest.raises(ConfigError, match="reranker"):
+        loaded(tmp_path, "local", reranker={"layers": ["retry"]})

@@ -11,7 +11,6 @@ import click
 import pytest
 
 from storycore.plugins import Plugins
-from storycore.ports.lifecycle import PortName
 from storycore.profiles import load, resolve
 from storycore.profiles.files import read
 from storycore.profiles.loading import profile_names
@@ -56,7 +55,7 @@ def test_the_profiles_of_a_document_load(document: str, tmp_path: Path) -> None:
         path.write_text(block, encoding="utf-8")
         for name in set(profile_names(read(path))) & set(tomllib.loads(block).get("profile", {})):
             profile = load(name, environ={}, cwd=tmp_path)
-            for port in PortName:
+            for port in profile.ports:
                 if profile.port(port).adapter in plugins.names():
                     assert resolve(profile.port(port), plugins.adapter(profile.port(port).adapter), port, environ={})
 

@@ -31,7 +31,8 @@ _MARKS = {"{path}": "; set TMPDIR to choose the disk", "{name}": ""}
 def conformance(common: Common, port: str, adapter: str | None, url: str | None, steps: int | None) -> int:
     """Prove that an adapter keeps the contract of its port.
 
-    PORT is entities, cache, vectors, blobs, events or embeddings. Whatever the URL leads to is written to and cleared.
+    PORT is entities, cache, vectors, blobs, events, embeddings or reranker. Whatever the URL leads to is written to
+    and cleared.
     Without a URL, an adapter of a service is proved on the server that it brings.
     Exit status 0 only if every sentence of the contract held.
     """

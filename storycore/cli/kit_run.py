@@ -24,6 +24,7 @@ SUITES = {
     PortName.BLOBS: ("storycore.testing.blobs", "BlobStoreSuite"),
     PortName.EVENTS: ("storycore.testing.events", "EventSinkSuite"),
     PortName.EMBEDDER: ("storycore.testing.embeddings", "EmbedderSuite"),
+    PortName.RERANKER: ("storycore.testing.reranking", "RerankerSuite"),
 }
 """Port to the suite that proves it."""
 

@@ -92,7 +92,7 @@ def _adapters(profile: Profile) -> Iterator[Finding]:
 def _settings(profile: Profile) -> list[Finding]:
     plugins = Plugins()
     wrong: list[Finding] = []
-    for port in PortName:
+    for port in profile.ports:
         settings = profile.port(port)
         try:
             resolve(settings, plugins.adapter(settings.adapter), port, plugins=plugins)

@@ -46,7 +46,7 @@ def declared(profile: Profile, plugins: Plugins) -> Declared:
     """
     ports: dict[PortName, Infrastructure] = {}
     missing: dict[PortName, str] = {}
-    for port in PortName:
+    for port in profile.ports:
         try:
             adapter = plugins.adapter(profile.port(port).adapter)
         except AdapterNotFound as exc:

@@ -73,6 +73,7 @@ OPERATIONS: Mapping[PortName, Mapping[str, Operation]] = {
     PortName.BLOBS: _operations(PortName.BLOBS, reads="get head entries presign", writes="put delete copy"),
     PortName.EVENTS: _operations(PortName.EVENTS, reads="read", repeatable="emit trim"),
     PortName.EMBEDDER: _operations(PortName.EMBEDDER, reads="embed"),
+    PortName.RERANKER: _operations(PortName.RERANKER, reads="rerank"),
 }
 """Every operation of every port."""
 

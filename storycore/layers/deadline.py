@@ -14,7 +14,7 @@ from storycore.errors import DeadlineExceeded, Effect, InvalidArgument
 from storycore.layers.around import Operation
 from storycore.ports.lifecycle import PortName
 
-__all__ = ["Deadline", "Deadlines", "bounded", "remaining", "timeless"]
+__all__ = ["Deadline", "Deadlines", "bounded", "leaves_time", "remaining", "timeless"]
 
 T = TypeVar("T")
 
@@ -58,6 +58,12 @@ def remaining() -> float | None:
     """Seconds until the deadline of the running code, negative behind it; ``None`` where there is none."""
     moment = _MOMENT.get()
     return None if moment is None else moment - time.monotonic()
+
+
+def leaves_time(pause: float) -> bool:
+    """Whether the deadline of the running code is further off than ``pause`` seconds."""
+    left = remaining()
+    return left is None or pause < left
 
 
 def timeless() -> Context:

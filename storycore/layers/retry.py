@@ -9,9 +9,9 @@ from typing import ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from storycore.errors import Effect, Retry, StorycoreError, Throttled
+from storycore.errors import Effect, Retry, StaleRead, StorycoreError, Throttled
 from storycore.layers.around import Operation
-from storycore.layers.deadline import remaining
+from storycore.layers.deadline import leaves_time
 
 __all__ = ["RetrySettings", "Retrying"]
 
@@ -38,7 +38,8 @@ class Retrying:
     """Repeats an operation whose error says that a pause can help.
 
     A write whose effect is unknown is repeated only when the operation is repeatable; else the error is raised, so that
-    the caller reads back. Nor is there a pause that would last beyond the caller's deadline.
+    the caller reads back. How long a read that came too early is repeated, the read itself says. Nor is there a pause
+    that would last beyond the caller's deadline.
     """
 
     slot: ClassVar[int] = 40
@@ -56,7 +57,7 @@ class Retrying:
                 if not _worth_repeating(exc, operation):
                     raise
                 pause = self._pause(exc, attempt)
-                if not _leaves_time(pause):
+                if not leaves_time(pause):
                     raise
                 await asyncio.sleep(pause)
         return await proceed()
@@ -69,11 +70,6 @@ class Retrying:
 
 
 def _worth_repeating(exc: StorycoreError, operation: Operation) -> bool:
-    if exc.retry not in (Retry.BACKOFF, Retry.AFTER):
+    if exc.retry not in (Retry.BACKOFF, Retry.AFTER) or isinstance(exc, StaleRead):
         return False
     return exc.effect is Effect.NONE or operation.repeatable
-
-
-def _leaves_time(pause: float) -> bool:
-    left = remaining()
-    return left is None or pause < left

@@ -11,6 +11,7 @@ from storycore.layers.around import Around, Interceptor
 from storycore.layers.readonly import ReadOnly
 from storycore.layers.retry import Retrying, RetrySettings
 from storycore.layers.timeout import Timeout, TimeoutSettings
+from storycore.layers.waiting import Waiting
 from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import Port, PortName
 from storycore.suggestions import did_you_mean, nearest
@@ -56,6 +57,8 @@ def interceptor(use: str, options: Mapping[str, object], env: Environment, *, pa
 def stacked(port: PortName, inner: Port, interceptors: Sequence[Interceptor]) -> Port:
     """``inner`` with the interceptors around it, outermost first.
 
+    A vector index whose writes are seen late has ``Waiting`` among them, at its place.
+
     Raises:
         ConfigError: two are of one kind, or they are not in the order of their slots (a timeout, say, outside retry).
     """
@@ -68,4 +71,6 @@ def stacked(port: PortName, inner: Port, interceptors: Sequence[Interceptor]) ->
         raise ConfigError(
             f"The layers around {port} must stand in this order, outermost first: {wanted}.", path=f"{port}.layers"
         )
-    return Around(port, inner, interceptors) if interceptors else inner
+    if port is PortName.VECTORS and not inner.capabilities.guarantees.read_after_write:
+        ordered = sorted([*ordered, Waiting()], key=lambda layer: layer.slot)
+    return Around(port, inner, ordered) if ordered else inner

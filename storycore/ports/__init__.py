@@ -1,1 +1,1 @@
-"""The six ports: what an adapter implements, and the values that cross them. Nothing here imports a vendor."""
+"""The seven ports: what an adapter implements, and the values that cross them. Nothing here imports a vendor."""

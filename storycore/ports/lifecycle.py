@@ -16,7 +16,7 @@ N = TypeVar("N")
 
 
 class PortName(StrEnum):
-    """The six ports."""
+    """The seven ports."""
 
     ENTITIES = "entities"
     CACHE = "cache"
@@ -24,6 +24,12 @@ class PortName(StrEnum):
     BLOBS = "blobs"
     EVENTS = "events"
     EMBEDDER = "embedder"
+    RERANKER = "reranker"
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether a profile may do without it."""
+        return self is PortName.RERANKER
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,7 @@ class Provision:
 
 
 class Port(Protocol):
-    """The part that all six ports have in common.
+    """The part that all seven ports have in common.
 
     ``info`` and ``capabilities`` never raise and do no I/O; before ``open`` they give the static answer.
     """

@@ -30,7 +30,7 @@ def describe(profile: Profile) -> list[Setting]:
     """Every setting of a profile, secrets hidden, in the order of the ports."""
     lines: list[tuple[str, object]] = [("dir", str(profile.dir)), ("namespace", profile.namespace)]
     lines += [("cursor_key", profile.cursor_key)] if profile.cursor_key else []
-    for port in PortName:
+    for port in profile.ports:
         lines += _port(port, profile.port(port))
     lines += [("requires", list(profile.requires)), ("plugins", list(profile.plugins))]
     lines += [(f"caching.{name}", value) for name, value in profile.caching.model_dump().items()]

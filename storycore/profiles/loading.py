@@ -134,7 +134,7 @@ def _builtin(name: str, file: ProfileFile, seen: list[str], cwd: Path) -> Source
 
 def _fill_in(settings: Merged, environ: Mapping[str, str]) -> None:
     """Take customary variables for the options that only a built-in profile, or nobody, has given."""
-    for port in PortName:
+    for port in _stated(settings):
         table = settings.table(port)
         url = str(table.get("url", ""))
         said = set(table)
@@ -146,6 +146,11 @@ def _fill_in(settings: Merged, environ: Mapping[str, str]) -> None:
                 settings.origins[f"{port}.{option}"] = f"environment {variable}"
 
 
+def _stated(settings: Merged) -> list[PortName]:
+    """The ports that a profile must have, and the others where it says something of them."""
+    return [port for port in PortName if not port.is_optional or port in settings.values]
+
+
 def _adapter_of(table: Mapping[str, object], port: PortName) -> str:
     url = table.get("url")
     return scheme_of(str(url), path=port) if url else str(table.get("adapter", ""))
@@ -154,7 +159,7 @@ def _adapter_of(table: Mapping[str, object], port: PortName) -> str:
 def _built(name: str, settings: Merged) -> Profile:
     values = dict(settings.values)
     folder = cast(Path, values["dir"])
-    for port in PortName:
+    for port in _stated(settings):
         values[port] = _port_settings(port, settings.table(port), name, folder)
     try:
         return Profile.model_validate({"name": name, **values, "origins": settings.origins})

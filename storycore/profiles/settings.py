@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from storycore.errors import ConfigError
 from storycore.ports.lifecycle import PortName
 from storycore.profiles.redaction import redacted, redacted_url
 
@@ -119,16 +120,31 @@ class Profile(BaseModel):
     blobs: PortSettings
     events: PortSettings
     embedder: PortSettings
+    reranker: PortSettings | None = None
     requires: tuple[str, ...] = ()
     plugins: tuple[str, ...] = ()
     caching: CachingSettings = Field(default_factory=CachingSettings)
     origins: Mapping[str, str] = Field(default_factory=dict, repr=False)
 
+    @property
+    def ports(self) -> tuple[PortName, ...]:
+        """The ports that the profile has: all but those that are optional and not set."""
+        return tuple(name for name in PortName if getattr(self, name) is not None)
+
     def port(self, name: PortName) -> PortSettings:
-        """The settings of one port."""
-        settings: PortSettings = getattr(self, name)
+        """The settings of one port.
+
+        Raises:
+            ConfigError: the port is optional and the profile does without it.
+        """
+        settings: PortSettings | None = getattr(self, name)
+        if settings is None:
+            raise ConfigError(
+                f'The profile {self.name!r} has no {name}; add {name} = "memory://" (or another URL) to it.',
+                path=str(name),
+            )
         return settings
 
     def adapter_names(self) -> list[str]:
         """The adapters that the ports use, each once, in the order of the ports."""
-        return list(dict.fromkeys(self.port(name).adapter for name in PortName))
+        return list(dict.fromkeys(self.port(name).adapter for name in self.ports))

@@ -19,5 +19,6 @@ FAULTY_STORES: Mapping[PortName, int] = {
     PortName.BLOBS: 44,
     PortName.EVENTS: 31,
     PortName.EMBEDDER: 26,
+    PortName.RERANKER: 25,
 }
 """Port to the number of faulty stores that its suite catches, which is all that there are."""

@@ -19,6 +19,7 @@ _CHECKS = {
     PortName.BLOBS: ("storycore.layers.checks.blobs", "CheckedBlobs"),
     PortName.EVENTS: ("storycore.layers.checks.events", "CheckedEvents"),
     PortName.EMBEDDER: ("storycore.layers.checks.embedder", "CheckedEmbedder"),
+    PortName.RERANKER: ("storycore.layers.checks.reranker", "CheckedReranker"),
 }
 
 
