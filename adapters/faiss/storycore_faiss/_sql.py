@@ -10,13 +10,23 @@ from pathlib import Path
 
 from storycore.errors import AccessDenied, Corrupt, Effect, StorageFull, StorycoreError, Unavailable
 
-__all__ = ["APPLICATION", "LAYOUT", "SCHEMA", "connect", "reading", "translating", "writing"]
+__all__ = ["APPLICATION", "LAYOUT", "SCHEMA", "SECOND", "WORDS", "connect", "reading", "translating", "writing"]
 
 APPLICATION = 0x53746356
 """SQLite's application_id of these files."""
 
-LAYOUT = 1
+LAYOUT = 2
 """The version of the tables, kept as SQLite's user_version."""
+
+WORDS = "CREATE VIRTUAL TABLE words USING fts5(text, tokenize = 'ascii')"
+"""By slot, the words of the items that have words."""
+
+SECOND = (
+    "CREATE TABLE field(namespace TEXT NOT NULL, name TEXT NOT NULL, type TEXT NOT NULL, "
+    "PRIMARY KEY(namespace, name)) WITHOUT ROWID",
+    WORDS,
+)
+"""What layout 2 has beyond layout 1: the types of fields, and words."""
 
 SCHEMA = (
     "CREATE TABLE spec(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -27,6 +37,7 @@ SCHEMA = (
     "metadata BLOB NOT NULL, UNIQUE(namespace, id))",
     "CREATE TABLE gone(lsn INTEGER NOT NULL, slot INTEGER NOT NULL, namespace TEXT NOT NULL, "
     "PRIMARY KEY(lsn, slot)) WITHOUT ROWID",
+    *SECOND,
 )
 """``item`` holds what is live; a slot is never used twice, and an update takes a new one. ``gone`` names the slots that
 ended, by the write that ended them, so that another process can follow from any ``lsn`` not below ``floor``."""

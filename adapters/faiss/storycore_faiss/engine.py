@@ -14,17 +14,20 @@ from storycore.ports.vectors import (
     IndexSpec,
     Match,
     Optimized,
+    TextQuery,
     VectorItem,
     VectorPage,
     VectorQuery,
     VectorStats,
     WriteToken,
 )
+from storycore.ports.words import distinct_words
 from storycore_faiss._sql import writing
 from storycore_faiss.flat import Floats, use_one_thread
 from storycore_faiss.library import Library
 from storycore_faiss.planner import Plan
 from storycore_faiss.shelf import Shelf
+from storycore_faiss.texts import Texts
 from storycore_faiss.truth import State, Truth, metadata_of
 
 __all__ = ["Engine"]
@@ -71,13 +74,21 @@ class Engine:
 
         return self._library.current(sql, work)
 
-    def remove(self, sql: sqlite3.Connection, namespace: str, where: Filter) -> tuple[int, State]:
-        """End all matching items; gives how many there were."""
-        with writing(sql):
-            truth = Truth(sql, self._spec.dimension)
-            self._library.follow(truth)
-            shelf = self._library.shelf(namespace)
-            return truth.remove_slots([shelf.slot(row) for row in shelf.matching(where)])
+    def chosen(self, truth: Truth, namespace: str, where: Filter) -> list[int]:
+        """The slots of all matching items, as the transaction that holds ``truth`` sees them before it writes."""
+        self._library.follow(truth)
+        shelf = self._library.shelf(namespace)
+        return [shelf.slot(row) for row in shelf.matching(where)]
+
+    def count(self, sql: sqlite3.Connection, namespace: str, where: Filter | None) -> tuple[int, State]:
+        """How many items match, and how far the file is."""
+        return self._library.current(
+            sql, lambda truth: (len(self._library.shelf(namespace).matching(where)), truth.state())
+        )
+
+    def search_text(self, sql: sqlite3.Connection, queries: Sequence[TextQuery]) -> list[list[Match]]:
+        """Answer all queries on one unchanging state."""
+        return self._library.current(sql, lambda truth: [self._texts(sql, query) for query in queries])
 
     def stats(self, sql: sqlite3.Connection) -> VectorStats:
         """Counts, the size of the file, and what memory holds."""
@@ -111,13 +122,22 @@ class Engine:
             Match(
                 id=f.id,
                 score=f.score,
-                metadata=metadata_of(shelf.metadata(f.row)),
+                metadata=metadata_of(shelf.metadata(f.row)) if query.include_metadata else {},
                 namespace=query.namespace,
                 values=truth.values(shelf.slot(f.row)) if query.include_values else None,
             )
             for f in found
             if query.min_score is None or f.score >= query.min_score
         ]
+
+    def _texts(self, sql: sqlite3.Connection, query: TextQuery) -> list[Match]:
+        self._require_seen(query.at_least)
+        shelf = self._library.shelf(query.namespace)
+        matching = shelf.matching(query.where)
+        alone = len(matching) == sum(map(len, self._library.shelves.values()))
+        slots = None if alone else [shelf.slot(row) for row in matching]
+        found = Texts(sql).best(distinct_words(query.text), query.top_k, slots)
+        return [Match(f.id, f.score, metadata_of(f.metadata), query.namespace) for f in found]
 
     def _plan(self, query: VectorQuery) -> Plan:
         shelf = self._library.shelf(query.namespace)

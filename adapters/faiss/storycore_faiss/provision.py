@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
 
+import orjson
+
 from storycore.errors import Corrupt, NotProvisioned, SchemaMismatch
 from storycore.ports.vectors import IndexSpec
 from storycore_faiss._sql import APPLICATION, LAYOUT, SCHEMA, connect, writing
+from storycore_faiss.layouts import bring_up, changes, keep_text_fields
 
 __all__ = ["provision", "require_file", "verified"]
 
@@ -23,14 +26,14 @@ _PAUSE_SECONDS: Final = 0.01
 
 
 def provision(path: Path, spec: IndexSpec, *, durability: str, dry_run: bool) -> list[str]:
-    """Make what is missing; gives one sentence for each thing made, or with ``dry_run`` to be made."""
-    if not _patiently(lambda: _is_provisioned(path)):
-        if not dry_run:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=_OWNER_ALONE, exist_ok=True)
-            _patiently(lambda: _create(path, spec, durability))
-        return [f"create the vector index {path} ({spec.dimension} dimensions, {spec.metric})"]
-    return []
+    """Make what is missing, and bring up what was made for less; gives one sentence for each, also with ``dry_run``."""
+    if _patiently(lambda: _is_provisioned(path)):
+        return _patiently(lambda: _brought_up(path, spec, durability, dry_run=dry_run))
+    if not dry_run:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=_OWNER_ALONE, exist_ok=True)
+        _patiently(lambda: _create(path, spec, durability))
+    return [f"create the vector index {path} ({spec.dimension} dimensions, {spec.metric})"]
 
 
 def require_file(path: Path) -> None:
@@ -44,32 +47,54 @@ def verified(connection: sqlite3.Connection, path: Path, asked: IndexSpec) -> In
 
     Raises:
         NotProvisioned: the file has no tables yet.
-        SchemaMismatch: the file is another application's, has another layout, or was made for other vectors.
+        SchemaMismatch: the file is another application's, has another layout, was made for other vectors, keeps the
+            words of other fields, or has a field of another type than is declared.
     """
     application, layout = _pragma(connection, "application_id"), _pragma(connection, "user_version")
     if not application and not _pragma(connection, "schema_version"):
         raise _missing(path)
     if application != APPLICATION:
         raise SchemaMismatch(f"The file {path} belongs to another application; point the vector index elsewhere.")
+    if layout == 1:
+        raise SchemaMismatch(f"The vector index {path} has layout 1; bring it up with `storycore init` or ensure().")
     if layout != LAYOUT:
         raise SchemaMismatch(
             f"The vector index {path} has layout {layout}, this version of storycore-faiss reads layout {LAYOUT}; "
             "install the version that wrote it, or ingest again into a new file."
         )
-    return _fitting(_held(connection, path), asked, path)
+    _require_declared(connection, path, asked)
+    return _fitting(_held(connection, path, asked), asked, path)
 
 
-def _held(connection: sqlite3.Connection, path: Path) -> IndexSpec:
+def _held(connection: sqlite3.Connection, path: Path, asked: IndexSpec) -> IndexSpec:
+    """What the file was made for; what is declared is no part of it."""
     facts = dict(connection.execute("SELECT name, value FROM spec"))
     try:
-        return IndexSpec(int(facts["dimension"]), facts["metric"], facts.get("embedding"))
+        texts = tuple(orjson.loads(facts["text_fields"]))
+        return IndexSpec(int(facts["dimension"]), facts["metric"], facts.get("embedding"), asked.fields, texts)
     except (KeyError, ValueError) as exc:
         raise Corrupt(f"The vector index {path} has lost its specification; restore it from a backup.") from exc
 
 
+def _require_declared(connection: sqlite3.Connection, path: Path, asked: IndexSpec) -> None:
+    for namespace, name, kind in connection.execute("SELECT namespace, name, type FROM field"):
+        if (declared := asked.fields.get(name, kind)) != kind:
+            raise SchemaMismatch(
+                f"The field {name!r} is of type {kind} in namespace {namespace!r} of the vector index {path}, and "
+                f"declared as {declared}; declare it as it is, or delete all items of the namespace first."
+            )
+
+
 def _fitting(held: IndexSpec, asked: IndexSpec, path: Path) -> IndexSpec:
-    if held == replace(asked, embedding=asked.embedding or held.embedding):
+    wanted = replace(asked, embedding=asked.embedding or held.embedding)
+    if held == wanted:
         return held
+    if held == replace(wanted, text_fields=held.text_fields):
+        raise SchemaMismatch(
+            f"The vector index {path} keeps the words of {_listed(held.text_fields)}; asked for are those of "
+            f"{_listed(asked.text_fields)}. Set text_fields as it was, or keep the others with `storycore init` or "
+            "ensure()."
+        )
     raise SchemaMismatch(
         f"The vector index {path} was made for {_shown(held)}; asked for is {_shown(asked)}. "
         "Open it as it was made, or ingest again into a new file."
@@ -80,12 +105,31 @@ def _shown(spec: IndexSpec) -> str:
     return f"{spec.dimension} dimensions, metric {spec.metric}, model {spec.embedding or 'unnamed'}"
 
 
+def _listed(fields: Sequence[str]) -> str:
+    return ", ".join(map(repr, fields)) or "no fields"
+
+
 def _is_provisioned(path: Path) -> bool:
     if not path.exists():
         return False
     connection = connect(path, create=False, durability="full")
     try:
         return bool(_pragma(connection, "schema_version"))
+    finally:
+        connection.close()
+
+
+def _brought_up(path: Path, spec: IndexSpec, durability: str, *, dry_run: bool) -> list[str]:
+    """Nothing is done to another application's file, which ``open()`` will refuse."""
+    connection = connect(path, create=False, durability=durability)
+    try:
+        if _pragma(connection, "application_id") != APPLICATION:
+            return []
+        steps = changes(connection, spec.text_fields)
+        if steps and not dry_run:
+            with writing(connection):
+                bring_up(connection, spec.text_fields)
+        return [f"{step}, in the vector index {path}" for step in steps]
     finally:
         connection.close()
 
@@ -119,6 +163,7 @@ def _make_tables(connection: sqlite3.Connection, spec: IndexSpec) -> None:
         connection.execute(statement)
     facts = {"dimension": str(spec.dimension), "metric": spec.metric, "embedding": spec.embedding}
     connection.executemany("INSERT INTO spec VALUES (?, ?)", [(k, v) for k, v in facts.items() if v is not None])
+    keep_text_fields(connection, spec.text_fields)
     connection.execute(f"PRAGMA application_id={APPLICATION:d}")
     connection.execute(f"PRAGMA user_version={LAYOUT:d}")
 

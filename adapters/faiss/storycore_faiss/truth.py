@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import orjson
 
-from storycore.errors import Corrupt, NotFound
+from storycore.errors import Corrupt
+from storycore.ports.field_types import FieldType
 from storycore.ports.vectors import IdPage, Metadata, Vector, VectorItem, VectorPage
 
 __all__ = ["REMEMBERED", "Row", "State", "Tail", "Truth", "metadata_of", "vector_of"]
@@ -107,6 +108,10 @@ class Truth:
         [count] = self._sql.execute("SELECT count(*) FROM item").fetchone()
         return int(count)
 
+    def count_of(self, namespace: str, ids: Iterable[str]) -> int:
+        """How many items these ids name, each counted once."""
+        return sum(self.item(namespace, id_) is not None for id_ in dict.fromkeys(ids))
+
     def item(self, namespace: str, id_: str) -> VectorItem | None:
         """One item."""
         row = self._sql.execute(
@@ -118,6 +123,23 @@ class Truth:
         """The vector in a live slot."""
         [blob] = self._sql.execute("SELECT vector FROM item WHERE slot = ?", (slot,)).fetchone()
         return vector_of(blob, self._dimension)
+
+    def items_in(self, slots: Iterable[int]) -> Iterator[VectorItem]:
+        """The items in live slots."""
+        for slot in slots:
+            found = self._sql.execute("SELECT id, vector, metadata FROM item WHERE slot = ?", (slot,)).fetchone()
+            yield VectorItem(found[0], vector_of(found[1], self._dimension), metadata_of(found[2]))
+
+    def types(self, namespace: str) -> dict[str, FieldType]:
+        """The types that writes have fixed."""
+        return dict(self._sql.execute("SELECT name, type FROM field WHERE namespace = ?", (namespace,)))
+
+    def text_fields(self) -> tuple[str, ...]:
+        """The fields whose words are kept; ``Corrupt`` when the file does not say."""
+        row = self._sql.execute("SELECT value FROM spec WHERE name = 'text_fields'").fetchone()
+        if row is None:
+            raise Corrupt("The vector index has lost its specification; restore it from a backup.")
+        return tuple(orjson.loads(row[0]))
 
     def ids(self, namespace: str, *, prefix: str, after: str | None, limit: int) -> IdPage:
         """Ids in ascending order."""
@@ -137,63 +159,7 @@ class Truth:
         items = [VectorItem(id_, vector_of(blob, self._dimension), metadata_of(text)) for id_, blob, text in rows]
         return VectorPage(items[:limit], items[limit - 1].id if len(items) > limit else None)
 
-    def put(self, namespace: str, items: Sequence[VectorItem]) -> State:
-        """Write items with distinct ids; what they replace ends."""
-        if not items:
-            return self.state()
-        state = self._next(slots=len(items))
-        first = state.last_slot - len(items) + 1
-        self._end(state.lsn, "namespace = ? AND id = ?", [(namespace, item.id) for item in items])
-        self._sql.executemany(
-            "INSERT INTO item VALUES (?, ?, ?, ?, ?)",
-            [
-                (slot, namespace, item.id, item.values.tobytes(), orjson.dumps(item.metadata))
-                for slot, item in enumerate(items, first)
-            ],
-        )
-        return state
-
-    def change(self, namespace: str, id_: str, *, values: Vector | None, set_: Metadata, unset: Sequence[str]) -> State:
-        """Merge into an item; ``NotFound`` when there is none."""
-        stored = self.item(namespace, id_)
-        if stored is None:
-            raise NotFound(f"There is no item {id_!r} in namespace {namespace!r}.")
-        kept = {key: value for key, value in stored.metadata.items() if key not in unset}
-        changed = VectorItem(id_, stored.values if values is None else values, {**kept, **set_})
-        return self.put(namespace, [changed])
-
-    def remove_ids(self, namespace: str, ids: Iterable[str]) -> tuple[int, State]:
-        """End the items of these ids; gives how many there were."""
-        return self._remove("namespace = ? AND id = ?", [(namespace, id_) for id_ in dict.fromkeys(ids)])
-
-    def remove_slots(self, slots: Iterable[int]) -> tuple[int, State]:
-        """End the items in these slots; gives how many there were."""
-        return self._remove("slot = ?", [(slot,) for slot in slots])
-
-    def remove_all(self, namespace: str) -> tuple[int, State]:
-        """End every item of a namespace; gives how many there were."""
-        return self._remove("namespace = ?", [(namespace,)])
-
     def forget(self, lsn: int) -> None:
         """Drop the names of slots that ended up to this write; who is behind it will load everything anew."""
         self._sql.execute("DELETE FROM gone WHERE lsn <= ?", (lsn,))
         self._sql.execute("UPDATE state SET floor = max(floor, ?)", (lsn,))
-
-    def _remove(self, which: str, values: Sequence[tuple[object, ...]]) -> tuple[int, State]:
-        before = self.state()
-        count = self._end(before.lsn + 1, which, values)
-        return (count, self._next(slots=0)) if count else (0, before)
-
-    def _end(self, lsn: int, which: str, values: Sequence[tuple[object, ...]]) -> int:
-        self._sql.executemany(
-            f"INSERT INTO gone SELECT {lsn:d}, slot, namespace FROM item WHERE {which}",  # noqa: S608 - own constants
-            values,
-        )
-        return self._sql.executemany(f"DELETE FROM item WHERE {which}", values).rowcount  # noqa: S608 - own constants
-
-    def _next(self, *, slots: int) -> State:
-        self._sql.execute("UPDATE state SET lsn = lsn + 1, last_slot = last_slot + ?", (slots,))
-        state = self.state()
-        if state.lsn % REMEMBERED == 0:
-            self.forget(state.lsn - REMEMBERED)
-        return state

@@ -22,6 +22,8 @@ from storycore.ports.vectors import (
     Match,
     Metadata,
     Optimized,
+    TextQuery,
+    Updated,
     Upserted,
     Vector,
     VectorItem,
@@ -35,6 +37,7 @@ from storycore_faiss.config import FaissConfig
 from storycore_faiss.lanes import Lanes
 from storycore_faiss.provision import provision, require_file, verified
 from storycore_faiss.truth import State, Truth
+from storycore_faiss.writes import Writes
 
 if TYPE_CHECKING:
     from storycore_faiss.engine import Engine
@@ -48,6 +51,8 @@ _FEATURES: Final = {
     "vectors.atomic": Support.NATIVE,
     "vectors.exact": Support.NATIVE,
     "vectors.at_least": Support.NATIVE,
+    "vectors.field_types": Support.NATIVE,
+    "vectors.text": Support.NATIVE,
     "vectors.delete_count": Support.NATIVE,
     "vectors.explain": Support.NATIVE,
 }
@@ -68,7 +73,8 @@ def open_vectors(config: FaissConfig, env: Environment) -> FaissVectorIndex:
     """
     if config.dimension is None:
         raise ConfigError("A vector index needs a dimension: set it, or configure an embedder.", path="dimension")
-    return FaissVectorIndex(config, IndexSpec(config.dimension, config.metric, config.embedding))
+    spec = IndexSpec(config.dimension, config.metric, config.embedding, config.fields, config.text_fields)
+    return FaissVectorIndex(config, spec)
 
 
 class FaissVectorIndex(Lifecycle):
@@ -145,7 +151,7 @@ class FaissVectorIndex(Lifecycle):
     async def upsert(self, items: Sequence[VectorItem], *, namespace: str = DEFAULT_NAMESPACE) -> Upserted:
         """Replace or add whole items in one transaction; the last of equal ids wins."""
         latest = list({item.id: item for item in items}.values())
-        state = await self._write(lambda truth: truth.put(namespace, latest))
+        state = await self._write(lambda writes: writes.put(namespace, latest))
         return Upserted(len(latest), _token(state))
 
     async def update(
@@ -159,9 +165,30 @@ class FaissVectorIndex(Lifecycle):
     ) -> WriteToken:
         """Replace the vector, merge ``set`` into the metadata, remove the keys of ``unset``."""
         state = await self._write(
-            lambda truth: truth.change(namespace, id, values=values, set_=set or {}, unset=unset),
+            lambda writes: writes.change(namespace, id, values=values, set_=set or {}, unset=unset),
         )
         return _token(state)
+
+    async def update_where(
+        self,
+        where: Filter,
+        *,
+        set: Metadata | None = None,  # noqa: A002
+        unset: Sequence[str] = (),
+        namespace: str = DEFAULT_NAMESPACE,
+        dry_run: bool = False,
+    ) -> Updated:
+        """Merge ``set`` into the metadata of what matches, remove the keys of ``unset``, in one transaction."""
+        engine = self._running().engine
+        if dry_run:
+            count, state = await self._search(lambda engine, sql: engine.count(sql, namespace, where))
+            return Updated(count, _token(state))
+        count, state = await self._write(
+            lambda writes: writes.change_slots(
+                namespace, engine.chosen(writes.truth, namespace, where), set_=set or {}, unset=unset
+            )
+        )
+        return Updated(count, _token(state))
 
     async def delete(
         self,
@@ -170,20 +197,31 @@ class FaissVectorIndex(Lifecycle):
         where: Filter | None = None,
         all: bool = False,  # noqa: A002
         namespace: str = DEFAULT_NAMESPACE,
+        dry_run: bool = False,
     ) -> Deleted:
         """Remove items by ids, by filter, or all, in one transaction."""
-        if where is not None:
-            engine = self._running().engine
-            count, state = await self._write_raw(lambda sql: engine.remove(sql, namespace, where))
+        engine = self._running().engine
+        if dry_run and ids is not None:
+            count, state = await self._read(lambda truth: (truth.count_of(namespace, ids), truth.state()))
+        elif dry_run:
+            count, state = await self._search(lambda engine, sql: engine.count(sql, namespace, where))
+        elif where is not None:
+            count, state = await self._write(
+                lambda writes: writes.remove_slots(engine.chosen(writes.truth, namespace, where))
+            )
         elif ids is not None:
-            count, state = await self._write(lambda truth: truth.remove_ids(namespace, ids))
+            count, state = await self._write(lambda writes: writes.remove_ids(namespace, ids))
         else:
-            count, state = await self._write(lambda truth: truth.remove_all(namespace))
+            count, state = await self._write(lambda writes: writes.remove_all(namespace))
         return Deleted(count, _token(state))
 
     async def query(self, queries: Sequence[VectorQuery]) -> list[list[Match]]:
         """Search; all queries of one call see the same state."""
         return await self._search(lambda engine, sql: engine.query(sql, queries))
+
+    async def search_text(self, queries: Sequence[TextQuery]) -> list[list[Match]]:
+        """Search by words; all queries of one call see the same state."""
+        return await self._search(lambda engine, sql: engine.search_text(sql, queries))
 
     async def explain(self, query: VectorQuery) -> Plan:
         """How a query would be answered now: which way, over how many rows."""
@@ -220,10 +258,10 @@ class FaissVectorIndex(Lifecycle):
         """Drop dead rows from memory, and give free pages of the file back."""
         return await self._write_raw(self._running().engine.optimize)
 
-    async def _write(self, work: Callable[[Truth], T]) -> T:
+    async def _write(self, work: Callable[[Writes], T]) -> T:
         def transaction(sql: sqlite3.Connection) -> T:
             with writing(sql):
-                return work(Truth(sql, self._spec.dimension))
+                return work(Writes(sql, self._spec))
 
         return await self._write_raw(transaction)
 

@@ -1,0 +1,99 @@
+"""Texts: the words of the items, in an FTS5 table that is written in the same transactions as the items."""
+
+from __future__ import annotations
+
+import heapq
+import sqlite3
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from typing import NamedTuple
+
+import orjson
+
+from storycore.ports.words import word_texts
+
+__all__ = ["Found", "Texts", "tokens"]
+
+_LONGEST = 256
+"""Characters of a word that is kept as it is; FTS5 cuts words off at 32 768 bytes, and would take two for one."""
+_MARK = "\u2026"
+"""Begins what stands for a longer word; no word has it, and the ASCII tokenizer takes it for a letter."""
+_NEAR = 1 - 1e-9
+_DIGITS = 12
+
+
+class Found(NamedTuple):
+    """An item that has one of the words; ``metadata`` as JSON."""
+
+    id: str
+    score: float
+    metadata: bytes
+
+
+class Texts:
+    """The statements over one connection; the caller holds the transaction.
+
+    The table's rows have the slots of their items. An item whose text has no words has no row, so that SQLite's
+    ``bm25()`` counts what ``TextQuery`` counts, and k1, b and the least rarity are those of ``TextQuery``, too.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._sql = connection
+
+    def add(self, texts: Iterable[tuple[int, str]]) -> None:
+        """Keep the words of new slots."""
+        rows = ((slot, joined) for slot, text in texts if (joined := tokens(text)))
+        self._sql.executemany("INSERT INTO words(rowid, text) VALUES (?, ?)", rows)
+
+    def best(self, asked: Sequence[str], top_k: int, slots: Iterable[int] | None) -> list[Found]:
+        """The items that answer distinct words best: scores descending, equal ones by id.
+
+        Args:
+            asked: the words.
+            top_k: how many items at most.
+            slots: choose among these; ``None``: among all.
+        """
+        scored = self._scored(asked, slots) if asked else []
+        if not scored:
+            return []
+        least = heapq.nlargest(top_k, (score for _, score in scored))[-1] * _NEAR
+        near = {slot: _rounded(score) for slot, score in scored if score >= least}
+        found = [Found(id_, near[slot], metadata) for slot, id_, metadata in self._items(near)]
+        return sorted(found, key=lambda each: (-each.score, each.id))[:top_k]
+
+    def tidy(self) -> None:
+        """Merge what many small writes have left into one."""
+        self._sql.execute("INSERT INTO words(words) VALUES ('optimize')")
+
+    def _scored(self, asked: Sequence[str], slots: Iterable[int] | None) -> list[tuple[int, float]]:
+        """Every item that has one of the words, with its score.
+
+        The plus sign keeps SQLite from looking up slot by slot, which would count all words anew for each.
+        """
+        statement = "SELECT rowid, -bm25(words) FROM words WHERE words MATCH ?"
+        wanted = " OR ".join(f'"{_token(word)}"' for word in asked)
+        if slots is None:
+            return self._sql.execute(statement, (wanted,)).fetchall()
+        chosen = orjson.dumps(list(slots)).decode()
+        statement += " AND +rowid IN (SELECT value FROM json_each(?))"
+        return self._sql.execute(statement, (wanted, chosen)).fetchall()
+
+    def _items(self, slots: Iterable[int]) -> list[tuple[int, str, bytes]]:
+        chosen = orjson.dumps(list(slots)).decode()
+        return self._sql.execute(
+            "SELECT slot, id, metadata FROM item WHERE slot IN (SELECT value FROM json_each(?))", (chosen,)
+        ).fetchall()
+
+
+def tokens(text: str) -> str:
+    """The words of a text as the table keeps them; FTS5's ASCII tokenizer takes it apart at the spaces alone."""
+    return " ".join(map(_token, word_texts(text)))
+
+
+def _token(word: str) -> str:
+    return word if len(word) <= _LONGEST else _MARK + blake2b(word.encode(), digest_size=16).hexdigest()
+
+
+def _rounded(score: float) -> float:
+    """Without the last digits, which depend on the order of adding up; else equal scores would not be equal."""
+    return float(f"{score:.{_DIGITS}g}")
