@@ -1,0 +1,162 @@
+"""Frames: the bytes of a backup's objects, compressed, then sealed so that no change, move or cut goes unseen.
+
+An object is a run of frames, each four bytes of length (big-endian) and so many bytes of AES-256-GCM. What is sealed
+is a zstd frame. The nonce is the frame's number; the associated data names format, backup, object, number and whether
+it is the last. So a frame that was swapped with another, left out, repeated or taken from elsewhere does not open, and
+an object that ends early has no last frame.
+
+Each object has a key of its own, derived from the backup's key by HKDF-SHA256 (RFC 5869) with the object's name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import AsyncIterable, AsyncIterator
+from typing import TYPE_CHECKING
+
+from storycore.errors import Corrupt
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+__all__ = ["FRAME_BYTES", "KEY_BYTES", "FrameOpener", "FrameSealer", "contents"]
+
+FRAME_BYTES = 4 * 1024 * 1024
+"""How much content is gathered into one frame: enough for zstd to see what repeats, little enough for memory."""
+KEY_BYTES = 32
+"""Of a backup's key (AES-256)."""
+
+_FORMAT = b"storycore-backup-1"
+_LEVEL = 3
+_LENGTH = struct.Struct(">I")
+_NONCE = struct.Struct(">IQ")
+_TAG_BYTES = 16
+_LARGEST = 64 * FRAME_BYTES
+"""No frame is longer, sealed or open: one item may pass ``FRAME_BYTES``, and damage must not fill the memory."""
+
+
+class FrameSealer:
+    """Makes the frames of one object, in order.
+
+    Args:
+        key: the backup's, 32 bytes.
+        backup: its id.
+        name: the object's, unique in the backup.
+    """
+
+    def __init__(self, key: bytes, *, backup: str, name: str) -> None:
+        self._cipher = _cipher(key, backup, name)
+        self._place = _place(backup, name)
+        self._zstd = _zstd()
+        self._number = 0
+        self._is_sealed = False
+
+    def seal(self, content: bytes, *, last: bool) -> bytes:
+        """The next frame; nothing comes behind the last one. Takes long enough to belong into a thread."""
+        if self._is_sealed:
+            raise ValueError("the last frame has been sealed")
+        packed: bytes = self._zstd.compress(content, _LEVEL)
+        sealed = self._cipher.encrypt(_NONCE.pack(0, self._number), packed, _about(self._place, self._number, last))
+        self._number += 1
+        self._is_sealed = last
+        return _LENGTH.pack(len(sealed)) + sealed
+
+
+class FrameOpener:
+    """Opens the frames of one object, in order; the same arguments as the sealer's."""
+
+    def __init__(self, key: bytes, *, backup: str, name: str) -> None:
+        self._cipher = _cipher(key, backup, name)
+        self._place = _place(backup, name)
+        self._zstd = _zstd()
+        self.name = name
+        self.number = 0
+        self.is_complete = False
+
+    def open(self, sealed: bytes) -> bytes:
+        """The content of the next frame, without its length in front. Belongs into a thread.
+
+        Raises:
+            Corrupt: the frame is not the one that was written here.
+        """
+        if self.is_complete:
+            raise Corrupt(f"The backup's object {self.name} goes on behind its last frame; {_CURE}")
+        content = self._zstd_content(self._unsealed(sealed))
+        self.number += 1
+        return content
+
+    def _unsealed(self, sealed: bytes) -> bytes:
+        from cryptography.exceptions import InvalidTag
+
+        nonce = _NONCE.pack(0, self.number)
+        for last in (False, True):
+            try:
+                packed = self._cipher.decrypt(nonce, sealed, _about(self._place, self.number, last))
+            except InvalidTag:
+                continue
+            self.is_complete = last
+            return packed
+        raise Corrupt(
+            f"Frame {self.number} of the backup's object {self.name} was changed or belongs elsewhere; {_CURE}"
+        )
+
+    def _zstd_content(self, packed: bytes) -> bytes:
+        content: bytes = self._zstd.ZstdDecompressor().decompress(packed, _LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise Corrupt(f"Frame {self.number} of the backup's object {self.name} is larger than any frame may be.")
+        return content
+
+
+async def contents(chunks: AsyncIterable[bytes], opener: FrameOpener) -> AsyncIterator[bytes]:
+    """What the frames of an object hold, in order, from its bytes in pieces of any size.
+
+    Raises:
+        Corrupt: a frame is not the one that was written there, or the object ends before its last frame.
+    """
+    held = bytearray()
+    async for chunk in chunks:
+        held += chunk
+        while (size := _whole_frame(held, opener.name)) is not None:
+            sealed = bytes(held[_LENGTH.size : size])
+            del held[:size]
+            yield await asyncio.to_thread(opener.open, sealed)
+    if held or not opener.is_complete:
+        raise Corrupt(f"The backup's object {opener.name} ends behind frame {opener.number}, before its end; {_CURE}")
+
+
+_CURE = "restore from another backup, or restore what is left of this one."
+
+
+def _whole_frame(held: bytearray, name: str) -> int | None:
+    """How many bytes the frame at the beginning takes, its length included; ``None`` while some are missing."""
+    if len(held) < _LENGTH.size:
+        return None
+    (size,) = _LENGTH.unpack_from(held)
+    if not _TAG_BYTES <= size <= _LARGEST:
+        raise Corrupt(f"The backup's object {name} names a frame of {size} bytes, which none has; {_CURE}")
+    return _LENGTH.size + size if len(held) >= _LENGTH.size + size else None
+
+
+def _place(backup: str, name: str) -> bytes:
+    return b"\n".join((_FORMAT, backup.encode(), name.encode()))
+
+
+def _about(place: bytes, number: int, last: bool) -> bytes:
+    return place + b"\n%d\n%d" % (number, last)
+
+
+def _cipher(key: bytes, backup: str, name: str) -> AESGCM:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+    return AESGCM(HKDF(SHA256(), KEY_BYTES, salt=None, info=_place(backup, name)).derive(key))
+
+
+def _zstd() -> ModuleType:
+    from backports import zstd
+
+    return zstd

@@ -1,0 +1,170 @@
+"""Keys that need no service: made from a passphrase, or read from a file."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import orjson
+
+from storycore.backup.frames import KEY_BYTES
+from storycore.errors import AccessDenied, ConfigError
+
+__all__ = ["KeyFile", "Passphrase", "new_key_file"]
+
+_SALT_BYTES = 16
+_NONCE_BYTES = 12
+_LOG_N, _BLOCK, _LANES = 17, 8, 1
+"""scrypt with 128 MiB (OWASP, "Password Storage Cheat Sheet": N = 2**17, r = 8, p = 1)."""
+_MOST_LOG_N = 22
+"""A damaged header must not ask for more than 4 GiB."""
+_SHORTEST = 8
+
+
+@dataclass(frozen=True, repr=False)
+class Passphrase:
+    """A key made from a passphrase by scrypt (RFC 7914); each wrapping has a salt of its own.
+
+    Args:
+        phrase: at least 8 characters.
+        log_n: the cost as a power of two, 10 to 22; what was wrapped says with which cost, so it can be raised later.
+
+    Raises:
+        ConfigError: the phrase is too short, or the cost is out of range.
+    """
+
+    phrase: str
+    log_n: int = _LOG_N
+
+    def __post_init__(self) -> None:
+        if len(self.phrase) < _SHORTEST:
+            raise ConfigError(f"A backup's passphrase has at least {_SHORTEST} characters.", path="backup.key")
+        if not 10 <= self.log_n <= _MOST_LOG_N:
+            raise ConfigError(f"scrypt's cost is 10 to {_MOST_LOG_N}, not {self.log_n}.", path="backup.key")
+
+    @property
+    def identity(self) -> str:
+        """That it is a passphrase; nothing of it."""
+        return "passphrase"
+
+    async def wrap(self, key: bytes, *, context: Mapping[str, str]) -> bytes:
+        """Seal a key; takes a quarter of a second and 128 MiB, in a thread."""
+        salt = secrets.token_bytes(_SALT_BYTES)
+        own = await asyncio.to_thread(self._derived, salt, self.log_n)
+        return bytes([self.log_n]) + salt + _sealed(own, key, context)
+
+    async def unwrap(self, wrapped: bytes, *, context: Mapping[str, str]) -> bytes:
+        """Open a sealed key."""
+        head, salt, sealed = wrapped[:1], wrapped[1 : 1 + _SALT_BYTES], wrapped[1 + _SALT_BYTES :]
+        log_n = int.from_bytes(head)
+        if not 10 <= log_n <= _MOST_LOG_N:
+            raise AccessDenied("The backup's sealed key is damaged: it names a cost that no version uses.")
+        own = await asyncio.to_thread(self._derived, salt, log_n)
+        return _opened(own, sealed, context, "The passphrase is not the one the backup was made with")
+
+    def _derived(self, salt: bytes, log_n: int) -> bytes:
+        from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+        return Scrypt(salt, KEY_BYTES, 1 << log_n, _BLOCK, _LANES).derive(self.phrase.encode())
+
+
+@dataclass(frozen=True, repr=False)
+class KeyFile:
+    """A key in a file: 64 hexadecimal digits, as ``new_key_file`` writes them.
+
+    Args:
+        path: read at each use.
+    """
+
+    path: Path
+
+    @property
+    def identity(self) -> str:
+        """The file's path."""
+        return f"key file {self.path}"
+
+    async def wrap(self, key: bytes, *, context: Mapping[str, str]) -> bytes:
+        """Seal a key."""
+        own = await asyncio.to_thread(self._read)
+        return _fingerprint(own) + _sealed(own, key, context)
+
+    async def unwrap(self, wrapped: bytes, *, context: Mapping[str, str]) -> bytes:
+        """Open a sealed key."""
+        own = await asyncio.to_thread(self._read)
+        mark, sealed = wrapped[:_MARK_BYTES], wrapped[_MARK_BYTES:]
+        if mark != _fingerprint(own):
+            raise AccessDenied(
+                f"The backup was sealed with key {mark.hex()}, and {self.path} holds key {_fingerprint(own).hex()}; "
+                "point backup.key at the file with the right one."
+            )
+        return _opened(own, sealed, context, f"The backup's key does not open with {self.path}")
+
+    def _read(self) -> bytes:
+        try:
+            text = self.path.read_text(encoding="ascii").strip()
+        except FileNotFoundError as exc:
+            raise ConfigError(
+                f"The key file {self.path} does not exist; `storycore backup key` makes one.", path="backup.key"
+            ) from exc
+        except (OSError, UnicodeDecodeError) as exc:
+            raise ConfigError(f"The key file {self.path} cannot be read ({exc}).", path="backup.key") from exc
+        with suppress(ValueError):
+            if len(key := bytes.fromhex(text)) == KEY_BYTES:
+                return key
+        raise ConfigError(
+            f"The key file {self.path} does not hold {2 * KEY_BYTES} hexadecimal digits.", path="backup.key"
+        )
+
+
+def new_key_file(path: Path) -> KeyFile:
+    """Make a key file that only its owner can read; an existing file is never touched.
+
+    Raises:
+        ConfigError: there is a file already, or it cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as exc:
+        raise ConfigError(f"{path} exists already, and a key is never overwritten.", path="backup.key") from exc
+    except OSError as exc:
+        raise ConfigError(f"The key file {path} cannot be made ({exc.strerror}).", path="backup.key") from exc
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(secrets.token_hex(KEY_BYTES) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return KeyFile(path)
+
+
+_MARK_BYTES = 8
+
+
+def _fingerprint(key: bytes) -> bytes:
+    return sha256(b"storycore key\n" + key).digest()[:_MARK_BYTES]
+
+
+def _sealed(own: bytes, key: bytes, context: Mapping[str, str]) -> bytes:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    return nonce + AESGCM(own).encrypt(nonce, key, _bound(context))
+
+
+def _opened(own: bytes, sealed: bytes, context: Mapping[str, str], problem: str) -> bytes:
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    try:
+        return AESGCM(own).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _bound(context))
+    except (InvalidTag, ValueError) as exc:
+        raise AccessDenied(f"{problem}, or the sealed key was changed.") from exc
+
+
+def _bound(context: Mapping[str, str]) -> bytes:
+    return orjson.dumps(dict(context), option=orjson.OPT_SORT_KEYS)
