@@ -22,7 +22,7 @@ class Admin:
     """
 
     def __init__(self, settings: Mapping[str, object]) -> None:
-        parts = urlsplit(str(settings["host"]))
+        parts = urlsplit(str(settings["endpoint_url"]))
         self._host, self._port = str(parts.hostname), int(parts.port or 0)
         self._headers = {"api-key": str(settings["api_key"])}
 
@@ -54,7 +54,7 @@ class Admin:
         self._call("DELETE", "faults")
 
     def calls(self, operation: str | None = None) -> list[dict[str, Any]]:  # of the wire, as it was noted
-        """The last 10 000 calls, the oldest first: ``operation``, ``index``, ``namespace``, ``ids``, ``bytes``, and
+        """The last 1 000 calls, the oldest first: ``operation``, ``index``, ``namespace``, ``ids``, ``bytes``, and
         ``status``, 0 for a connection that was cut.
 
         Args:

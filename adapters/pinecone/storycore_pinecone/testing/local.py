@@ -46,8 +46,8 @@ def server(
     with tempfile.TemporaryFile() as log:
         process = _started(log)
         try:
-            host = _greeted(process, {"port": port, "key": key, "knobs": dict(knobs or {})}, log)
-            yield {"host": host, "api_key": key}
+            address = _greeted(process, {"port": port, "key": key, "knobs": dict(knobs or {})}, log)
+            yield {"endpoint_url": address, "api_key": key}
         finally:
             _stop(process)
 

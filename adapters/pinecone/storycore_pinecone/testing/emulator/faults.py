@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from .calls import Call
-from .refusals import Refusal
+from .settings import checked
 
 __all__ = ["Fault", "Faults"]
 
@@ -56,24 +56,23 @@ class Fault:
 
 
 class Faults:
-    """The orders of a server, the oldest first."""
+    """The orders of a server, the oldest first.
 
-    def __init__(self) -> None:
+    Args:
+        operations: all that there are.
+    """
+
+    def __init__(self, operations: Collection[str]) -> None:
+        self._operations = ("*", *operations)
         self._orders: list[_Order] = []
 
-    def order(self, body: dict[str, Any]) -> None:
+    def order(self, body: Mapping[str, object]) -> None:
         """Take an order.
 
         Raises:
             Refusal: it is none.
         """
-        known: dict[str, object] = {field.name: field.default for field in fields(Fault)}
-        for name, value in body.items():
-            if name not in known:
-                raise Refusal(400, f"A fault has no {name!r}; it has {', '.join(known)}.")
-            if not _is_like(value, known[name]):
-                raise Refusal(400, f"{name} is like {known[name]!r}, not {value!r}.")
-        self._orders.append(_Order(Fault(**body)))
+        self._orders.append(_Order(Fault(**checked(Fault, body, {"operation": self._operations}))))
 
     def clear(self) -> None:
         """Forget all orders."""
@@ -103,15 +102,3 @@ class _Order:
         due = self.met > self.fault.after and (self.met - self.fault.after) % max(1, self.fault.every) == 0
         self.failed += due
         return due
-
-
-_Kind = Literal["text", "number", "flag"]
-
-
-def _is_like(value: object, default: object) -> bool:
-    def kind(item: object) -> _Kind | None:
-        if isinstance(item, bool):
-            return "flag"
-        return "number" if isinstance(item, int | float) else "text" if isinstance(item, str) else None
-
-    return kind(value) is not None and kind(value) == kind(default)

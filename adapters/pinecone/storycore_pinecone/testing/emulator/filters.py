@@ -18,6 +18,8 @@ Metadata = Mapping[str, object]
 """Of a record: a string, a float, a boolean, or a list of strings to a name."""
 Test = Callable[[Metadata], bool]
 
+_MAX_DEPTH: Final = 100
+"""Of nested conditions. The documentation has no number; beyond it this interpreter would fail."""
 _LOGIC: Final = {"$and": all, "$or": any}
 
 
@@ -31,15 +33,21 @@ def compiled(condition: object, *, missing: str) -> Test:
     Raises:
         Refusal: the service does not understand it.
     """
+    return _nested(condition, missing, 1)
+
+
+def _nested(condition: object, missing: str, depth: int) -> Test:
     if not isinstance(condition, dict):
         raise Refusal(400, f"The filter must be an object, got {_shown(condition)}")
-    tests = [_clause(name, value, missing) for name, value in condition.items()]
+    if depth > _MAX_DEPTH:
+        raise Refusal(400, f"The filter is nested more than {_MAX_DEPTH} levels deep")
+    tests = [_clause(name, value, missing, depth) for name, value in condition.items()]
     return lambda metadata: all(test(metadata) for test in tests)
 
 
-def _clause(name: str, value: object, missing: str) -> Test:
+def _clause(name: str, value: object, missing: str, depth: int) -> Test:
     if name in _LOGIC:
-        return _combined(name, value, missing)
+        return _combined(name, value, missing, depth)
     if name.startswith("$"):
         raise Refusal(400, f"Only $and and $or are allowed at the top level of a filter, got {name}")
     operators = value if isinstance(value, dict) else {"$eq": value}
@@ -49,12 +57,10 @@ def _clause(name: str, value: object, missing: str) -> Test:
     return lambda metadata: all(test(metadata.get(name)) for test in tests)
 
 
-def _combined(name: str, value: object, missing: str) -> Test:
-    if not isinstance(value, list) or not value:
+def _combined(name: str, value: object, missing: str, depth: int) -> Test:
+    if not isinstance(value, list) or not value or not all(value):
         raise Refusal(400, f"the {name} operator must be followed by a list of conditions, got {_shown(value)} instead")
-    tests, verdict = [compiled(item, missing=missing) for item in value], _LOGIC[name]
-    if any(not item for item in value):
-        raise Refusal(400, f"the {name} operator must be followed by a list of conditions, got {{}} in it")
+    tests, verdict = [_nested(item, missing, depth + 1) for item in value], _LOGIC[name]
     return lambda metadata: verdict(test(metadata) for test in tests)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from .refusals import Refusal
+from .settings import checked
 
 __all__ = ["Knobs"]
 
@@ -57,28 +57,4 @@ class Knobs:
         Raises:
             Refusal: there is no such knob, or it cannot be turned there.
         """
-        for name, value in changes.items():
-            _check(name, value)
-        tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
-        return replace(self, **tuples)  # type: ignore[arg-type]  # checked above, one by one
-
-
-def _check(name: str, value: object) -> None:
-    defaults = {field.name: field.default for field in fields(Knobs)}
-    if name not in defaults:
-        raise Refusal(400, f"There is no knob {name!r}; there are {', '.join(defaults)}.")
-    if (choices := _CHOICES.get(name)) is not None:
-        if value not in choices:
-            raise Refusal(400, f"{name} is one of {', '.join(map(repr, choices))}, not {value!r}.")
-    elif not _is_like(value, defaults[name]):
-        raise Refusal(400, f"{name} is like {defaults[name]!r}, not {value!r}.")
-
-
-def _is_like(value: object, default: object) -> bool:
-    if isinstance(default, bool):
-        return isinstance(value, bool)
-    if isinstance(default, tuple):
-        return isinstance(value, list) and all(isinstance(item, str) for item in value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-        return False
-    return isinstance(value, int) or isinstance(default, float)
+        return replace(self, **checked(Knobs, changes, _CHOICES))

@@ -81,7 +81,7 @@ def checked_values(found: object, dimension: int, named: str) -> Floats:
         Refusal: its length is another one, or it is no vector, or all zero.
     """
     numbers = found if isinstance(found, list) else []
-    if any(isinstance(item, bool) or not isinstance(item, int | float) for item in numbers):
+    if not {int, float}.issuperset(map(type, numbers)):
         raise Refusal(400, f"Invalid value in the values of {named}: expected numbers")
     if len(numbers) != dimension:
         raise Refusal(400, f"Vector dimension {len(numbers)} does not match the dimension of the index {dimension}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -27,7 +28,7 @@ from .writes import Writes, lsn_header
 __all__ = ["Request", "Response", "Service"]
 
 _SEED: Final = 20260701
-_NOTES: Final = 10_000
+_NOTES: Final = 1_000
 _THROTTLED: Final = frozenset({"query", "upsert", "update", "delete"})
 _Operation = Callable[[Index, Call, Knobs], Answer]
 
@@ -70,11 +71,12 @@ class Service:
 
     def __init__(self, address: str, key: str, knobs: Knobs) -> None:
         self._key, self._first, self._knobs = key, knobs, knobs
-        self._catalog, self._faults = Catalog(address), Faults()
+        self._catalog = Catalog(address)
         self._notes: deque[dict[str, object]] = deque(maxlen=_NOTES)
         self._recent: dict[tuple[str, str, str], deque[float]] = {}
         self._number = 0
         self._operations = _operations()
+        self._faults = Faults({*self._operations, *_INDEXES.values(), *_ONE_INDEX.values()})
 
     def answer(self, request: Request) -> Response:
         """Serve one request."""
@@ -90,6 +92,9 @@ class Service:
         except Refusal as refusal:
             body = body_of(refusal.status, refusal.message)
             return self._sent(Answer(refusal.status, body, refusal.headers))
+        except Exception:  # a mistake of the emulator is told, and its traceback is in the log
+            traceback.print_exc()
+            return self._sent(Answer(500, body_of(500, "The emulator made a mistake; its log tells more")))
 
     def _admit(self, request: Request, *, is_admin: bool) -> None:
         if request.headers.get("api-key") != self._key:
@@ -181,7 +186,7 @@ class Service:
             case "POST", ["knobs"]:
                 self._knobs = self._knobs.turned(_parsed(request.body))
             case "POST", ["faults"]:
-                self._faults.order(dict(_parsed(request.body)))
+                self._faults.order(_parsed(request.body))
             case "DELETE", ["faults"]:
                 self._faults.clear()
             case "GET", ["calls"]:
