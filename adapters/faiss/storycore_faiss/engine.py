@@ -96,12 +96,9 @@ class Engine:
         [page_bytes] = sql.execute("PRAGMA page_size").fetchone()
         return self._library.current(sql, lambda truth: self._stats(truth, pages * page_bytes))
 
-    def damage(self, sql: sqlite3.Connection) -> str:
-        """What is wrong with the file or with memory, in one sentence; ``""`` when nothing is."""
-        [verdict] = sql.execute("PRAGMA integrity_check(1)").fetchone()
-        if verdict != "ok":
-            return f"SQLite finds the file damaged ({verdict}); restore it, or delete it and ingest again."
-        return self._library.current(sql, lambda truth: self._difference(truth))
+    def difference(self, sql: sqlite3.Connection) -> str:
+        """What memory holds otherwise than the file, in one sentence; ``""`` when nothing."""
+        return self._library.current(sql, self._difference)
 
     def optimize(self, sql: sqlite3.Connection) -> Optimized:
         """Drop dead rows from memory, and give free pages of the file back."""
@@ -150,8 +147,10 @@ class Engine:
         return VectorStats(counts, size, {"lsn": truth.state().lsn, "dead_rows": dead, "search": "exact"})
 
     def _difference(self, truth: Truth) -> str:
-        held, searched = truth.count(), sum(len(shelf) for shelf in self._library.shelves.values())
-        return "" if held == searched else f"The file holds {held} items and memory {searched}; open the index again."
+        shelves = self._library.shelves.items()
+        searched = {(name, shelf.slot(row), shelf.id(row)) for name, shelf in shelves for row in shelf.alive}
+        differing = len(searched ^ set(truth.places()))
+        return f"{differing} items are in the file or in memory alone; open the index again." if differing else ""
 
     def _require_seen(self, token: WriteToken | None) -> None:
         if token is None:

@@ -14,7 +14,10 @@ from storycore_faiss._sql import LAYOUT, SECOND, WORDS
 from storycore_faiss.texts import Texts
 from storycore_faiss.truth import Truth, metadata_of
 
-__all__ = ["bring_up", "changes", "keep_text_fields"]
+__all__ = ["MIXED", "bring_up", "changes", "keep_text_fields"]
+
+MIXED = "mixed"
+"""What the specification holds when layout 1 left fields with values of several types."""
 
 
 def changes(connection: sqlite3.Connection, text_fields: Sequence[str]) -> list[str]:
@@ -54,11 +57,14 @@ def keep_text_fields(connection: sqlite3.Connection, text_fields: Sequence[str])
 def _keep_types(connection: sqlite3.Connection) -> None:
     """Of a field that was written with several types the first one counts; what is there stays readable."""
     types: dict[tuple[str, str], FieldType] = {}
+    mixed = False
     for _, namespace, metadata in _items(connection):
         for name, value in metadata.items():
-            types.setdefault((namespace, name), type_of(value))
+            mixed |= types.setdefault((namespace, name), type_of(value)) != type_of(value)
     rows = [(*place, kind) for place, kind in types.items()]
     connection.executemany("INSERT INTO field VALUES (?, ?, ?)", rows)
+    if mixed:
+        connection.execute("INSERT INTO spec VALUES (?, 'layout 1')", (MIXED,))
 
 
 def _items(connection: sqlite3.Connection) -> Iterator[tuple[int, str, Metadata]]:

@@ -103,10 +103,9 @@ class Truth:
         )
         return Tail(state, list(gone), (Row(*row) for row in rows))
 
-    def count(self) -> int:
-        """How many items are live."""
-        [count] = self._sql.execute("SELECT count(*) FROM item").fetchone()
-        return int(count)
+    def places(self) -> Iterable[tuple[str, int, str]]:
+        """Namespace, slot and id of every live item."""
+        return self._sql.execute("SELECT namespace, slot, id FROM item")
 
     def count_of(self, namespace: str, ids: Iterable[str]) -> int:
         """How many items these ids name, each counted once."""

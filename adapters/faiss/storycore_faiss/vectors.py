@@ -37,6 +37,7 @@ from storycore_faiss.config import FaissConfig
 from storycore_faiss.lanes import Lanes
 from storycore_faiss.provision import provision, require_file, verified
 from storycore_faiss.truth import State, Truth
+from storycore_faiss.verifying import damage, damage_of_words
 from storycore_faiss.writes import Writes
 
 if TYPE_CHECKING:
@@ -132,11 +133,11 @@ class FaissVectorIndex(Lifecycle):
         return Provision(tuple(await asyncio.to_thread(self._provisioned, dry_run)))
 
     async def health(self, *, deep: bool = False) -> Health:
-        """Whether the file can be read; ``deep`` has SQLite check every page and counts the items again."""
+        """Whether the file can be read; ``deep`` reads every page, compares items with types and words, and memory."""
         started = time.perf_counter()
         try:
             stats = await self._search(lambda engine, sql: engine.stats(sql))
-            problem = await self._search(lambda engine, sql: engine.damage(sql)) if deep else ""
+            problem = await self._damage() if deep else ""
         except StorycoreError as exc:
             return Health(False, exc.message)
         spent = (time.perf_counter() - started) * 1000
@@ -255,8 +256,20 @@ class FaissVectorIndex(Lifecycle):
         return await self._search(lambda engine, sql: engine.stats(sql))
 
     async def optimize(self) -> Optimized:
-        """Drop dead rows from memory, and give free pages of the file back."""
+        """Drop dead rows from memory, merge the index of the words, and give free pages of the file back."""
+        await self._write(lambda writes: writes.tidy())
         return await self._write_raw(self._running().engine.optimize)
+
+    async def _damage(self) -> str:
+        def inside(sql: sqlite3.Connection) -> str:
+            with reading(sql):
+                return damage(sql, self._spec)
+
+        return (
+            await self._search(lambda engine, sql: inside(sql))
+            or await self._write_raw(damage_of_words)
+            or await self._search(lambda engine, sql: engine.difference(sql))
+        )
 
     async def _write(self, work: Callable[[Writes], T]) -> T:
         def transaction(sql: sqlite3.Connection) -> T:
