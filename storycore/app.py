@@ -36,13 +36,12 @@ from storycore.ports.embeddings import Embedder
 from storycore.ports.entities import EntityStore
 from storycore.ports.environment import Environment
 from storycore.ports.events import EventSink
-from storycore.ports.filters import Filter
 from storycore.ports.lifecycle import Health, Port, PortName, Provision
 from storycore.ports.metering import Meter
 from storycore.ports.reranking import Reranker
 from storycore.ports.vectors import VectorIndex
 from storycore.profiles import Profile, resolve, revealed
-from storycore.search import Hit, Search
+from storycore.search import Search
 from storycore.story import repositories
 
 __all__ = ["InitReport", "Store"]
@@ -103,7 +102,7 @@ class Store(Catalog):
         self._know(story.entities)
         self._following = self._follower()
 
-        self._search = Search(self.vectors, self.embedder, namespace=profile.namespace)
+        self.search = Search(self.vectors, self.embedder, reranker=self.reranker, namespace=profile.namespace)
         self._pipeline = Pipeline(
             entities=cast(EntityStore, self.ports[PortName.ENTITIES]),
             vectors=self.vectors,
@@ -170,24 +169,6 @@ class Store(Catalog):
     async def plan_ingest(self, path: Path | str) -> Plan:
         """What ``ingest`` would do; writes nothing."""
         return await self._pipeline.plan(Path(path))
-
-    async def search(
-        self,
-        query: str,
-        *,
-        top_k: int = 5,
-        where: Filter | Mapping[str, object] | None = None,
-        min_score: float | None = None,
-    ) -> list[Hit]:
-        """The passages nearest in meaning to ``query``, best first.
-
-        Args:
-            query: any text that is not blank.
-            top_k: 1 to 10 000.
-            where: only passages whose metadata matches, for example ``F.source_type == "news"``.
-            min_score: only passages that score at least this, in [-1, 1].
-        """
-        return await self._search.search(query, top_k=top_k, where=where, min_score=min_score)
 
     async def health(self, *, deep: bool = False) -> dict[str, Health]:
         """Probe every port, and whatever plugins add; a failure is an answer, not an error."""

@@ -75,7 +75,7 @@ def _chunk(name: str, n: int) -> dict[str, Any]:
 
 async def test_a_hit_says_where_it_is_from(search: Search) -> None:
     """Source, title, section, offsets, text and snippet are read back from what ingestion wrote."""
-    [found] = await search.search("freight boats on the Kanawha canal", top_k=1)
+    [found] = await search("freight boats on the Kanawha canal", top_k=1)
     expected = _chunk("canal", 0)
     assert (found.id, found.source, found.title, found.section) == (
         "canal",
@@ -90,7 +90,7 @@ async def test_a_hit_says_where_it_is_from(search: Search) -> None:
 
 async def test_hits_come_best_first(search: Search) -> None:
     """Scores descend, and there are at most ``top_k``."""
-    hits = await search.search("railroad crossing", top_k=3)
+    hits = await search("railroad crossing", top_k=3)
     assert hits[0].id == "bridge"
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
     assert len(hits) == 3
@@ -99,29 +99,29 @@ async def test_hits_come_best_first(search: Search) -> None:
 async def test_a_filter_in_either_form_narrows_the_search(search: Search) -> None:
     """Only passages that match are found; a bad filter says so."""
     for where in (F.title == "Poet", {"title": "Poet"}):
-        assert [hit.id for hit in await search.search("canal", where=where)] == ["poet"]
+        assert [hit.id for hit in await search("canal", where=where)] == ["poet"]
     with pytest.raises(InvalidFilter):
-        await search.search("canal", where={"$near": 1})
+        await search("canal", where={"$near": 1})
 
 
 async def test_min_score_keeps_weak_hits_away(search: Search) -> None:
-    """Nothing is found below the bound."""
-    best, second = (await search.search("Poe the poet", top_k=2))[:2]
-    kept = await search.search("Poe the poet", min_score=(best.score + second.score) / 2)
+    """Nothing is found below the bound, which is about nearness unless another mode is named."""
+    best, second = (await search("Poe the poet", top_k=2, mode="dense"))[:2]
+    kept = await search("Poe the poet", min_score=(best.score + second.score) / 2)
     assert [hit.id for hit in kept] == [best.id]
 
 
 async def test_a_search_stays_in_its_namespace(search: Search, index: VectorIndex, embedder: Embedder) -> None:
     """The namespace of the search, or of the call, is the only one that is looked at."""
-    assert await search.search("canal", namespace="other") == []
-    assert await Search(index, embedder, namespace="other").search("canal") == []
+    assert await search("canal", namespace="other") == []
+    assert await Search(index, embedder, namespace="other")("canal") == []
 
 
 @pytest.mark.parametrize("query", ["", " \n\t"])
 async def test_a_blank_query_is_refused(search: Search, query: str) -> None:
     """There is nothing to look for."""
     with pytest.raises(InvalidArgument, match="blank"):
-        await search.search(query)
+        await search(query)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ async def test_a_blank_query_is_refused(search: Search, query: str) -> None:
 async def test_arguments_out_of_range_are_refused(search: Search, arguments: dict[str, Any]) -> None:
     """Each argument has its range, with and without results."""
     with pytest.raises(InvalidArgument):
-        await search.search("canal", **arguments)
+        await search("canal", **arguments)
 
 
 @pytest.mark.parametrize("config", [{"dimension": 256, "embedding": "another"}, {"dimension": 8}], ids=str)
@@ -138,28 +138,28 @@ async def test_another_model_is_refused(embedder: Embedder, config: dict[str, An
     """Vectors of another model or dimension are never compared; the error names both."""
     async with checked(PortName.VECTORS, open_vectors(MemoryVectorConfig(**config), Environment())) as index:
         with pytest.raises(SchemaMismatch, match=embedder.spec.model):
-            await Search(index, embedder).search("canal")
+            await Search(index, embedder)("canal")
 
 
 async def test_an_index_without_a_model_is_trusted(embedder: Embedder) -> None:
     """An index that names no model can be searched with any of its dimension."""
     config = MemoryVectorConfig(dimension=embedder.spec.dimension)
     async with checked(PortName.VECTORS, open_vectors(config, Environment())) as index:
-        assert await Search(index, embedder).search("canal") == []
+        assert await Search(index, embedder)("canal") == []
 
 
 async def test_what_metadata_does_not_say_is_empty(index: VectorIndex, embedder: Embedder) -> None:
     """Items that ingestion did not write are hits too: no source, no offsets."""
     [vector] = await embedder.embed(["something else"], purpose="document")
     await index.upsert([VectorItem("bare", vector, {"section": ["One", "Two"], "title": 7})], namespace="bare")
-    [hit] = await Search(index, embedder, namespace="bare").search("something")
+    [hit] = await Search(index, embedder, namespace="bare")("something")
     assert (hit.source, hit.title, hit.section, hit.start, hit.end, hit.text) == ("", "7", "One › Two", -1, -1, "")
 
 
 async def test_diversity_passes_over_what_says_the_same(search: Search) -> None:
     """The near duplicate gives way to another passage; without diversity it is second."""
-    plain = await search.search("freight boats on the canal", top_k=2)
-    varied = await search.search("freight boats on the canal", top_k=2, diversity=0.7)
+    plain = await search("freight boats on the canal", top_k=2)
+    varied = await search("freight boats on the canal", top_k=2, diversity=0.7)
     assert {hit.id for hit in plain} == {"canal", "canals"}
     assert varied[0] == plain[0]
     assert varied[1].id in {"bridge", "poet"}

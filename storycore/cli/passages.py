@@ -20,10 +20,16 @@ _INDENT = (0, 0, 0, 3)
 def passage(place: int, hit: Hit) -> RenderableType:
     """A hit in a few lines, numbered; what is behind the first line is indented."""
     where = f" [dim]{hit.start}-{hit.end}[/]" if hit.start >= 0 else ""
-    head = f"[bold]{place}.[/] [green]{hit.score:.3f}[/] [bold]{escape(hit.source)}[/]{where}"
+    head = f"[bold]{place}.[/] [green]{_score(hit)}[/] [bold]{escape(hit.source)}[/]{where}"
     heading = _heading(hit)
     below = [f"[italic]{escape(heading)}[/]"] if heading else []
     return Group(head, *(Padding(line, _INDENT, expand=False) for line in [*below, escape(hit.snippet)]))
+
+
+def _score(hit: Hit) -> str:
+    """The score, with a fourth digit where it is a sum of reciprocal ranks, which are close together."""
+    is_fused = hit.parts.fused is not None and hit.parts.reranked is None
+    return f"{hit.score:.4f}" if is_fused else f"{hit.score:.3f}"
 
 
 def _heading(hit: Hit) -> str:

@@ -17,7 +17,7 @@ COMMANDS = {
     "demo": ("storycore.cli.demo:demo", "Show the whole thing at work on this machine, in under a minute."),
     "init": ("storycore.cli.init:init", "Create what the profile needs: folders, tables, indexes."),
     "ingest": ("storycore.cli.ingest:ingest", "Read documents, cut and embed them, and make them searchable."),
-    "search": ("storycore.cli.search:search", "Find passages by meaning."),
+    "search": ("storycore.cli.search:search", "Find passages by meaning and by words."),
     "get": ("storycore.cli.get:get", "Show one user, session, story, template or content."),
     "list": ("storycore.cli.listing:list_", "List users, sessions, stories, templates or contents."),
     "explain": ("storycore.cli.explain:explain", "Tell what a listing asks of the store, and what it costs."),

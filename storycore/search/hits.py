@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from storycore.ports.vectors import Match, Metadata
+from storycore.ports.vectors import DEFAULT_NAMESPACE, Metadata
+from storycore.ports.words import distinct_words, words
+from storycore.search.candidates import Candidate, Parts
 from storycore.search.snippets import snippet
 
 __all__ = ["Hit", "hit"]
@@ -16,7 +18,8 @@ class Hit:
 
     Args:
         id: the chunk's id in the index.
-        score: higher is better; see ``Match.score``.
+        score: what the hit is ordered by, higher is better: nearness in meaning (``Match.score``), BM25, the sum of
+            reciprocal ranks, or the reranker's score; ``parts`` tells which.
         source: the document's path or address.
         title: the document's title.
         section: the headings above the passage, outermost first.
@@ -25,6 +28,9 @@ class Hit:
         snippet: at most 240 characters around the query's words, on one line.
         text: the whole passage.
         metadata: everything that is stored with the passage.
+        namespace: where it was found.
+        parts: what the score was made of.
+        highlights: where in ``text`` words of the query are, in characters: begin and end, exclusive, in order.
     """
 
     id: str
@@ -37,14 +43,18 @@ class Hit:
     snippet: str
     text: str
     metadata: Metadata
+    namespace: str = DEFAULT_NAMESPACE
+    parts: Parts = field(default_factory=Parts)
+    highlights: tuple[tuple[int, int], ...] = ()
 
 
-def hit(match: Match, query: str) -> Hit:
-    """Read a match as a hit; what its metadata does not say is empty."""
+def hit(candidate: Candidate, query: str) -> Hit:
+    """Read a candidate as a hit; what its metadata does not say is empty."""
+    match = candidate.match
     text = _text(match.metadata, "text")
     return Hit(
         id=match.id,
-        score=match.score,
+        score=candidate.score,
         source=_text(match.metadata, "source"),
         title=_text(match.metadata, "title"),
         section=_text(match.metadata, "section"),
@@ -53,7 +63,15 @@ def hit(match: Match, query: str) -> Hit:
         snippet=snippet(text, query),
         text=text,
         metadata=match.metadata,
+        namespace=match.namespace,
+        parts=candidate.parts,
+        highlights=_highlights(text, query),
     )
+
+
+def _highlights(text: str, query: str) -> tuple[tuple[int, int], ...]:
+    wanted = set(distinct_words(query))
+    return tuple((word.start, word.end) for word in words(text) if word.text in wanted)
 
 
 def _text(metadata: Metadata, key: str) -> str:
