@@ -1,6 +1,7 @@
 """One connection to a server: what is asked in one turn of the event loop goes out in one write.
 
-Answers come in the order of the commands, pushes between them. Nothing waits for its turn and nothing is repeated.
+Who asks alone, as the last one did, does not wait for the end of the turn. Answers come in the order of the commands,
+pushes between them. Nothing waits for its turn and nothing is repeated.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, cast
 
 import hiredis
+
+from storycore_redis._vigil import Vigil
 
 __all__ = ["Busy", "Command", "Connection", "Late", "Limits", "Lost", "Refused", "Unanswered"]
 
@@ -61,11 +64,13 @@ class Limits:
         deadline: of a command in seconds; ``None``: none.
         stall: seconds without an answer after which the connection counts as lost.
         in_flight: commands that may wait for their answers.
+        awake: seconds for which the loop stays awake for an answer.
     """
 
     deadline: float | None
     stall: float
     in_flight: int
+    awake: float
 
 
 class Connection(asyncio.Protocol):
@@ -88,6 +93,7 @@ class Connection(asyncio.Protocol):
         self._reader = hiredis.Reader(replyError=Refused, notEnoughData=_NOTHING)
         self._waiting: deque[tuple[float, asyncio.Future[Any]]] = deque()
         self._outgoing: list[bytes] = []
+        self._is_lone = False
         self._timer: asyncio.TimerHandle | None = None
         self._heard_at = self._loop.time()
         self._transport: asyncio.Transport | None = None
@@ -98,6 +104,7 @@ class Connection(asyncio.Protocol):
         limit = limits.deadline if limits.deadline is not None else limits.stall
         self._limits = limits
         self._tick = min(limit, limits.stall) / _TICKS
+        self._vigil = Vigil(self._loop, limits.awake)
         if self._timer is not None:  # it goes by the limits from before
             self._timer.cancel()
             self._timer = self._loop.call_later(self._tick, self._look_at_the_time)
@@ -110,11 +117,9 @@ class Connection(asyncio.Protocol):
         elif len(self._waiting) >= self._limits.in_flight:
             future.set_exception(Busy(f"{len(self._waiting)} commands are in flight", was_sent=False))
         else:
-            packed = hiredis.pack_command(cast(Any, command))  # its types leave out tuples of any length
-            if not self._outgoing:
-                self._loop.call_soon(self._flush)
-            self._outgoing.append(packed)
-            self._waiting.append((self._loop.time(), future))
+            now = self._loop.time()
+            self._write(hiredis.pack_command(cast(Any, command)), now)  # its types leave out tuples of any length
+            self._waiting.append((now, future))
             if self._timer is None:
                 self._timer = self._loop.call_later(self._tick, self._look_at_the_time)
         return future
@@ -145,6 +150,7 @@ class Connection(asyncio.Protocol):
                     self._pushed(reply)
                 else:
                     self._answer(reply)
+            self._vigil.heard(self._heard_at, is_over=not self._waiting)
         except (hiredis.ProtocolError, IndexError):  # bytes that are no protocol, or an answer that nobody asked for
             self.abort()
 
@@ -179,10 +185,22 @@ class Connection(asyncio.Protocol):
         else:
             future.set_result(reply)
 
+    def _write(self, packed: bytes, now: float) -> None:
+        """Write at once while one command at a time is asked for; else at the end of the turn."""
+        if self._is_lone and not self._waiting and self._transport is not None:
+            self._transport.write(packed)
+            self._vigil.begin(now)
+            return
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing.append(packed)
+
     def _flush(self) -> None:
         if not self.is_lost and self._transport is not None:
+            self._is_lone = len(self._outgoing) == 1
             self._transport.write(b"".join(self._outgoing))
             self._outgoing.clear()
+            self._vigil.begin(self._loop.time())
 
     def _look_at_the_time(self) -> None:
         """Judge what is late only after what has arrived by now was read, in case this process itself was busy."""

@@ -5,6 +5,7 @@ The server's own expiry only takes away what nobody asks for any more.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 __all__ = ["HEADER_BYTES", "header", "is_live", "milliseconds", "opened", "stamp"]
@@ -33,14 +34,15 @@ def is_live(head: bytes, now: bytes) -> bool:
     return now < head < b"2" and len(head) == HEADER_BYTES and head.isdigit()
 
 
-def opened(data: bytes | None, now: bytes) -> bytes | None:
-    """The value, or ``None`` when there is none, it has ended, or the bytes are not ours."""
-    if data is None:
-        return None
-    head = data[:HEADER_BYTES]  # as is_live() says, without the call: every hit comes by here
-    if now < head < b"2" and len(head) == HEADER_BYTES and head.isdigit():
-        return data[HEADER_BYTES:]
-    return None
+def opened(found: Sequence[bytes | None], now: int) -> list[bytes | None]:
+    """The values that live at a moment; ``None`` where there is none, it has ended, or the bytes are not ours."""
+    least = header(now + 1)  # bytes compare like their beginnings: as is_live() says, without a call for each
+    return [
+        data[HEADER_BYTES:]
+        if data is not None and least <= data < b"2" and len(data) >= HEADER_BYTES and data[:HEADER_BYTES].isdigit()
+        else None
+        for data in found
+    ]
 
 
 def milliseconds(duration: timedelta) -> int:

@@ -33,7 +33,7 @@ class Link(Protocol):
         """End all connections."""
         ...
 
-    async def call(self, command: Command) -> Any:
+    def call(self, command: Command) -> Awaitable[Any]:
         """The answer to one command of one key or none."""
         ...
 
@@ -41,8 +41,8 @@ class Link(Protocol):
         """The answers to several, in their order; a failure stands in its place."""
         ...
 
-    async def get(self, names: Sequence[str]) -> list[bytes | None]:
-        """The values under these names."""
+    def get(self, names: Sequence[str]) -> Awaitable[list[bytes | None]]:
+        """The values under several names."""
         ...
 
     async def run(self, script: Script, keys: Sequence[Sequence[str]], args: Sequence[Command]) -> list[Any]:
@@ -73,7 +73,12 @@ class SingleLink:
         self._config = config
         self._chance = chance
         self._heard = heard
-        self._limits = Limits(config.deadline_ms / 1000 or None, config.stall_timeout_ms / 1000, config.max_in_flight)
+        self._limits = Limits(
+            config.deadline_ms / 1000 or None,
+            config.stall_timeout_ms / 1000,
+            config.max_in_flight,
+            config.awake_us / 1_000_000,
+        )
         self._at_once = min(_MOST_AT_ONCE, config.max_in_flight)
         self._tls: ssl.SSLContext | None = None
         self._connection: Connection | None = None
@@ -104,12 +109,12 @@ class SingleLink:
             await self._connection.close()
             self._connection = None
 
-    async def call(self, command: Command) -> Any:  # as the server answers
-        """The answer to one command."""
+    def call(self, command: Command) -> Awaitable[Any]:  # as the server answers
+        """The answer to one command; it is on its way when this returns, unless there is no connection."""
         connection = self._connection
         if connection is None or connection.is_lost:
-            connection = await self._reconnected()
-        return await connection.send(command)
+            return self._call_anew(command)
+        return connection.send(command)
 
     async def calls(self, commands: Sequence[Command]) -> list[Any]:  # as the server answers
         """The answers to several, in one write for as many as may be in flight, and at most a thousand."""
@@ -122,17 +127,9 @@ class SingleLink:
             found += await asyncio.gather(*map(connection.send, some), return_exceptions=True)
         return found
 
-    async def get(self, names: Sequence[str]) -> list[bytes | None]:
+    def get(self, names: Sequence[str]) -> Awaitable[list[bytes | None]]:
         """The values, in one command."""
-        if not names:
-            return []
-        connection = self._connection
-        if connection is None or connection.is_lost:
-            connection = await self._reconnected()
-        if len(names) == 1:
-            return [await connection.send(("GET", names[0]))]
-        found: list[bytes | None] = await connection.send(("MGET", *names))
-        return found
+        return self.call(("MGET", *names))
 
     async def run(self, script: Script, keys: Sequence[Sequence[str]], args: Sequence[Command]) -> list[Any]:
         """Run a script by its name, and by its text where the server has forgotten it."""
@@ -164,6 +161,9 @@ class SingleLink:
             self._tracking = was_tracking
             raise
         self._feel_the_pulse()
+
+    async def _call_anew(self, command: Command) -> Any:  # as the server answers
+        return await (await self._reconnected()).send(command)
 
     async def _reconnected(self) -> Connection:
         """A new connection, if it is there within a command's deadline."""
@@ -221,7 +221,7 @@ class SingleLink:
 
     def _patient(self) -> Limits:
         """The limits while connecting, which has a time of its own."""
-        return Limits(None, self._config.connect_timeout_ms / 1000, self._limits.in_flight)
+        return Limits(None, self._config.connect_timeout_ms / 1000, self._limits.in_flight, 0.0)
 
     def _lost(self, connection: Connection) -> None:
         if connection is self._connection:

@@ -7,7 +7,7 @@ that begins with ``}`` would make an empty tag, which counts as none; such keys 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from storycore.ports.cache import Changed
 
@@ -30,6 +30,13 @@ class Names:
         if key[0] == "}":
             return f"{self._namespace}:V:{{~}}{key}"
         return f"{self._value}{key}}}"
+
+    def values(self, keys: Sequence[str]) -> list[str]:
+        """Of the values of several keys, as ``value`` says of each."""
+        if "}" in "".join(keys):
+            return [self.value(key) for key in keys]
+        start = self._value
+        return [f"{start}{key}}}" for key in keys]
 
     def both(self, key: str) -> tuple[str, str]:
         """Of a key's value and of its lease."""

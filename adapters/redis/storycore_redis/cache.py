@@ -104,13 +104,13 @@ class RedisCache(Lifecycle):
     async def get(self, keys: Sequence[str]) -> list[bytes | None]:
         """The live values, by one plain GET or MGET."""
         self._require_open()
-        value = self._names.value
+        if len(keys) != 1:
+            return opened(await self._read(self._names.values(keys)), self._now())
         try:
-            found = await self._link.get([value(key) for key in keys])
+            data = await self._link.call(("GET", self._names.value(keys[0])))
         except FAILURES as exc:
             self._fail(exc, writes=False)
-        now = header(stamp(self._env.clock.now()))
-        return [opened(data, now) for data in found]
+        return opened([data], self._now())
 
     async def acquire(self, keys: Sequence[str], *, lease: timedelta, refresh: bool = False) -> list[Acquired]:
         """A value, a lease, or neither, per key."""
@@ -242,7 +242,9 @@ class RedisCache(Lifecycle):
 
     async def _read(self, names: Sequence[str]) -> list[bytes | None]:
         try:
-            return await self._link.get(names)
+            if len(names) == 1:
+                return [await self._link.call(("GET", names[0]))]
+            return await self._link.get(names) if names else []
         except FAILURES as exc:
             self._fail(exc, writes=False)
 
@@ -296,9 +298,10 @@ class RedisCache(Lifecycle):
         return self._env.random.randint(1, _START_AT_MOST)
 
     def _require_open(self) -> None:
+        if self._opened and os.getpid() == self._owner:
+            return
         super()._require_open()
-        if os.getpid() != self._owner:
-            raise Unavailable(
-                f"The connection to {self._config.place} was opened before this process was forked; "
-                "open a store of its own in each process."
-            )
+        raise Unavailable(
+            f"The connection to {self._config.place} was opened before this process was forked; "
+            "open a store of its own in each process."
+        )

@@ -31,6 +31,8 @@ class RedisConfig(BaseModel):
         stall_timeout_ms: after so long without an answer the connection counts as lost; while somebody listens, it is
             also probed as often.
         max_in_flight: how many commands may wait for their answers; one more is refused as ``Throttled``.
+        awake_us: for how many microseconds at most the event loop stays awake for an answer instead of going to
+            sleep; only while answers usually come so soon. 0: never.
         grace_seconds: how much longer than its ttl the server keeps a value. Expiry follows storycore's clock; this
             is how far the server's may be ahead of it.
         sentinels: ``host:port`` of each sentinel that is asked for the primary, instead of host and port.
@@ -58,6 +60,7 @@ class RedisConfig(BaseModel):
     connect_timeout_ms: int = Field(default=1000, ge=1, le=60_000)
     stall_timeout_ms: int = Field(default=2000, ge=10, le=60_000)
     max_in_flight: int = Field(default=10_000, ge=1)
+    awake_us: int = Field(default=150, ge=0, le=1000)
     grace_seconds: int = Field(default=60, ge=0, le=86_400)
     sentinels: tuple[str, ...] = ()
     sentinel_service: str = ""
