@@ -124,9 +124,13 @@ class Writes:
 
     def _text_fields(self) -> Sequence[str]:
         """The fields whose words are kept; another process may have changed them while this one had the file open."""
-        if self.truth.text_fields() != self._spec.text_fields:
-            raise SchemaMismatch("The words of other fields are searched now; close the vector index and open it anew.")
-        return self._spec.text_fields
+        kept, asked = self.truth.text_fields(), self._spec.text_fields
+        if kept != asked:
+            raise SchemaMismatch(
+                f"The vector index keeps the words of {', '.join(kept) or 'no fields'} by now, and was opened for "
+                f"those of {', '.join(asked) or 'no fields'}; close it and open it anew with the same text_fields."
+            )
+        return asked
 
     def _remove(self, which: str, values: Sequence[tuple[object, ...]]) -> tuple[int, State]:
         before = self.state()

@@ -23,7 +23,7 @@ from storycore.ports.words import distinct_words, word_texts, words
 from storycore.testing.harness import Harness
 from storycore.testing.vector_examples import item, vector
 
-WORDS = [*"the old mill burned down in a fire at night while rain and wind came over hills fox".split()]
+WORDS = "the old mill burned down in a fire at night while rain and wind came over hills fox".split()  # noqa: SIM905
 
 
 @pytest.fixture
