@@ -1,0 +1,264 @@
+"""The archive: backups in a blob store, each under its id, and their manifests side by side.
+
+<prefix>manifests/<id>.json     written last, and only where there is none: a backup without it does not exist
+<prefix><id>/key.json           the backup's key, sealed by a key provider; replaced when keys are rotated
+<prefix><id>/<port>-0001 …      the objects
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from importlib.metadata import version
+
+import orjson
+
+from storycore.backup.frames import KEY_BYTES
+from storycore.backup.manifest import Kind, Manifest, PortContent, new_backup_id, read_manifest, sign_manifest
+from storycore.backup.objects import ObjectReader, ObjectWriter, Place
+from storycore.errors import Corrupt, NotFound, StorycoreError
+from storycore.ports.blobs import BlobInfo, BlobMatches, BlobStore
+from storycore.ports.conditions import ABSENT
+from storycore.ports.environment import Environment
+from storycore.ports.key_providers import KeyProvider
+
+__all__ = ["Archive", "Draft", "Listing"]
+
+_MANIFEST_TYPE = "application/json"
+_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What is in an archive.
+
+    Args:
+        manifests: newest state first.
+        damaged: ids whose manifest cannot be read, with the reason.
+    """
+
+    manifests: Sequence[Manifest]
+    damaged: Mapping[str, str] = field(default_factory=dict)
+
+
+class Archive:
+    """Backups in a blob store.
+
+    Args:
+        blobs: where they lie; an open port.
+        keys: seals the keys of new backups, and opens those of old ones.
+        env: time and ids.
+        prefix: the beginning of all their names, with a slash at its end.
+    """
+
+    def __init__(self, blobs: BlobStore, keys: KeyProvider, env: Environment, *, prefix: str = "backups/") -> None:
+        self._blobs = blobs
+        self._keys = keys
+        self._env = env
+        self._prefix = prefix
+
+    async def begin(self, kind: Kind, *, store: str, parent: str | None = None) -> Draft:
+        """Begin a backup; it exists from ``Draft.commit`` on.
+
+        Args:
+            kind: why it is made.
+            store: the namespace of the store it is made from.
+            parent: the id of the backup on which it builds; ``None`` for a full one.
+        """
+        now = self._env.clock.now()
+        id_, key = new_backup_id(kind, now, self._env.new_id()), secrets.token_bytes(KEY_BYTES)
+        await self._blobs.put(self._key_name(id_), await self._sealed(id_, key), when=ABSENT)
+        return Draft(self, self._place(id_, key), kind, store=store, parent=parent, started_at=now, env=self._env)
+
+    async def listing(self) -> Listing:
+        """All backups. Needs no key: what is listed was not checked against its seal."""
+        found, damaged = list[Manifest](), dict[str, str]()
+        for info in await self._all(self._prefix + "manifests/"):
+            id_ = info.key.rsplit("/", 1)[-1].removesuffix(".json")
+            try:
+                found.append(read_manifest(await self._content(info.key), name=id_))
+            except NotFound:
+                continue  # removed since it was listed
+            except StorycoreError as exc:
+                damaged[id_] = exc.message
+        return Listing(sorted(found, key=lambda each: (each.as_of, each.id), reverse=True), damaged)
+
+    async def manifest(self, id_: str) -> Manifest:
+        """A backup's manifest, checked against its seal.
+
+        Raises:
+            NotFound: there is no such backup.
+            AccessDenied: the key provider does not open its key.
+            Corrupt: the manifest or the key was changed.
+        """
+        return read_manifest(await self._manifest_bytes(id_), await self.key(id_), name=id_)
+
+    async def reader(self, id_: str) -> ObjectReader:
+        """Reads the objects of a backup."""
+        return ObjectReader(self._place(id_, await self.key(id_)))
+
+    async def key(self, id_: str) -> bytes:
+        """The key of a backup, opened by the key provider.
+
+        Raises:
+            AccessDenied: the provider does not open it.
+            Corrupt: it is not there, or is damaged.
+        """
+        try:
+            sealed = orjson.loads(await self._content(self._key_name(id_)))
+            wrapped = base64.b64decode(sealed["wrapped"], validate=True)
+        except NotFound as exc:
+            raise Corrupt(f"The sealed key of backup {id_} is missing; without it nobody can read the backup.") from exc
+        except (ValueError, KeyError, TypeError) as exc:
+            raise Corrupt(f"The sealed key of backup {id_} is damaged; without it nobody can read the backup.") from exc
+        return await self._keys.unwrap(wrapped, context={"backup": id_})
+
+    async def rotate(self, id_: str, new: KeyProvider) -> None:
+        """Seal the backup's key with another provider's; its objects stay as they are. Doing it twice is harmless.
+
+        Raises:
+            AccessDenied: this archive's provider does not open the key.
+            VersionConflict: somebody else rotated it meanwhile.
+        """
+        info = await self._blobs.head(self._key_name(id_))
+        if info is None:
+            raise NotFound(f"There is no backup {id_!r}; `storycore backup list` names them.")
+        sealed = await self._sealed(id_, await self.key(id_), new)
+        await self._blobs.put(info.key, sealed, when=BlobMatches(info.version))
+
+    async def remove(self, id_: str) -> None:
+        """Remove a backup: first its manifest, so that it is gone at once, then what it consisted of.
+
+        Interrupted, it leaves objects without a manifest, which ``sweep`` removes. Removing what is gone is no error.
+        """
+        await self._blobs.delete([self._manifest_name(id_)])
+        await self._remove_folder(id_)
+
+    async def sweep(self, *, older_than: timedelta = timedelta(days=1), dry_run: bool = False) -> list[str]:
+        """Remove what backups left that were never finished, or were removed halfway; the ids.
+
+        Args:
+            older_than: since the last object was written; a backup that is being made writes more often.
+            dry_run: only tell.
+        """
+        known = {
+            info.key.rsplit("/", 1)[-1].removesuffix(".json") for info in await self._all(self._prefix + "manifests/")
+        }
+        before = self._env.clock.now() - older_than
+        latest: dict[str, datetime] = {}
+        for info in await self._all(self._prefix):
+            id_ = info.key.removeprefix(self._prefix).split("/", 1)[0]
+            if id_ != "manifests" and id_ not in known:
+                latest[id_] = max(info.modified_at, latest.get(id_, info.modified_at))
+        stale = sorted(id_ for id_, at in latest.items() if at < before)
+        for id_ in [] if dry_run else stale:
+            if await self._blobs.head(self._manifest_name(id_)) is None:  # not committed since we looked
+                await self._remove_folder(id_)
+        return stale
+
+    async def commit(self, manifest: Manifest, key: bytes) -> None:
+        """Write a manifest, after which the backup exists.
+
+        Raises:
+            AlreadyExists: there is one.
+        """
+        await self._blobs.put(
+            self._manifest_name(manifest.id), sign_manifest(manifest, key), when=ABSENT, content_type=_MANIFEST_TYPE
+        )
+
+    async def discard(self, id_: str) -> None:
+        """Remove what a draft has written."""
+        await self._remove_folder(id_)
+
+    async def _remove_folder(self, id_: str) -> None:
+        names = [info.key for info in await self._all(f"{self._prefix}{id_}/")]
+        key = self._key_name(id_)
+        await self._blobs.delete([name for name in names if name != key])
+        await self._blobs.delete([key])  # last, for nothing is readable without it
+
+    async def _manifest_bytes(self, id_: str) -> bytes:
+        try:
+            return await self._content(self._manifest_name(id_))
+        except NotFound as exc:
+            raise NotFound(f"There is no backup {id_!r}; `storycore backup list` names them.") from exc
+
+    async def _content(self, name: str) -> bytes:
+        async with await self._blobs.get(name) as reader:
+            return await reader.read()
+
+    async def _all(self, prefix: str) -> list[BlobInfo]:
+        found, after = list[BlobInfo](), None
+        while True:
+            page = await self._blobs.entries(prefix, after=after, limit=_PAGE)
+            found += page.blobs
+            if (after := page.next) is None:
+                return found
+
+    async def _sealed(self, id_: str, key: bytes, provider: KeyProvider | None = None) -> bytes:
+        by = self._keys if provider is None else provider
+        wrapped = await by.wrap(key, context={"backup": id_})
+        return orjson.dumps({"provider": by.identity, "wrapped": base64.b64encode(wrapped).decode()})
+
+    def _place(self, id_: str, key: bytes) -> Place:
+        return Place(self._blobs, f"{self._prefix}{id_}/", id_, key)
+
+    def _manifest_name(self, id_: str) -> str:
+        return f"{self._prefix}manifests/{id_}.json"
+
+    def _key_name(self, id_: str) -> str:
+        return f"{self._prefix}{id_}/key.json"
+
+
+class Draft:
+    """A backup that is being made; made by ``Archive.begin``."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        place: Place,
+        kind: Kind,
+        *,
+        store: str,
+        parent: str | None,
+        started_at: datetime,
+        env: Environment,
+    ) -> None:
+        self._archive = archive
+        self._place = place
+        self._kind: Kind = kind
+        self._store = store
+        self._parent = parent
+        self._started_at = started_at
+        self._env = env
+
+    @property
+    def id(self) -> str:
+        """The id that the backup will have."""
+        return self._place.backup
+
+    def writer(self, stem: str) -> ObjectWriter:
+        """Writes objects whose names begin with ``stem``, which is used once."""
+        return ObjectWriter(self._place, stem)
+
+    async def commit(self, ports: Mapping[str, PortContent], *, as_of: datetime) -> Manifest:
+        """Write the manifest; the backup exists when this returns."""
+        manifest = Manifest(
+            id=self.id,
+            kind=self._kind,
+            parent=self._parent,
+            store=self._store,
+            started_at=self._started_at,
+            as_of=as_of,
+            finished_at=self._env.clock.now(),
+            ports=ports,
+            version=version("storycore"),
+        )
+        await self._archive.commit(manifest, self._place.key)
+        return manifest
+
+    async def abandon(self) -> None:
+        """Remove what was written."""
+        await self._archive.discard(self.id)

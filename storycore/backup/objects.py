@@ -1,0 +1,176 @@
+"""Objects: runs of entries in the blob store, written and read a frame at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+
+from storycore.backup.entries import Entry, pack, unpacked
+from storycore.backup.frames import FRAME_BYTES, FrameOpener, FrameSealer, contents
+from storycore.backup.manifest import ObjectInfo
+from storycore.errors import Corrupt, NotFound
+from storycore.ports.blobs import BlobStore
+from storycore.ports.conditions import ABSENT
+
+__all__ = ["ObjectReader", "ObjectWriter", "Place"]
+
+_OBJECT_BYTES = 64 * FRAME_BYTES
+"""Content of one object at most: damage to one loses no more, and several can be read side by side."""
+_AHEAD = 2
+"""Sealed frames that may wait for the blob store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the objects of one backup lie, and what seals them.
+
+    Args:
+        blobs: the blob store.
+        folder: the beginning of their names, with a slash at its end.
+        backup: the backup's id.
+        key: its key, 32 bytes.
+    """
+
+    blobs: BlobStore
+    folder: str
+    backup: str
+    key: bytes
+
+
+class ObjectWriter:
+    """Writes entries into objects ``<stem>-0001``, ``<stem>-0002``, …: each is there whole or not at all.
+
+    Memory holds one frame that is gathered and a few that wait. ``close`` ends the last object; ``abandon`` leaves
+    nothing of the one that was being written.
+    """
+
+    def __init__(self, place: Place, stem: str) -> None:
+        self._place = place
+        self._stem = stem
+        self._gathered: list[bytes] = []
+        self._gathered_bytes = 0
+        self._open: _Upload | None = None
+        self._done: list[ObjectInfo] = []
+
+    async def add(self, entries: Iterable[Entry]) -> None:
+        """Append entries, in order."""
+        for entry in entries:
+            packed = pack(entry)
+            self._gathered.append(packed)
+            self._gathered_bytes += len(packed)
+            if self._gathered_bytes >= FRAME_BYTES:
+                await self._frame()
+
+    async def close(self) -> tuple[ObjectInfo, ...]:
+        """End the last object; all objects, in order. No entries give no object."""
+        if self._gathered or self._open is not None:
+            await self._frame(last=True)
+        return tuple(self._done)
+
+    async def abandon(self) -> None:
+        """Stop; the object that was being written does not come to be."""
+        upload, self._open = self._open, None
+        if upload is not None:
+            await upload.abandon()
+
+    async def _frame(self, *, last: bool = False) -> None:
+        content, entries = b"".join(self._gathered), len(self._gathered)
+        self._gathered, self._gathered_bytes = [], 0
+        if self._open is None:
+            self._open = _Upload(self._place, f"{self._stem}-{len(self._done) + 1:04d}")
+        last = last or self._open.content_bytes + len(content) >= _OBJECT_BYTES
+        await self._open.add(content, entries, last=last)
+        if last:
+            upload, self._open = self._open, None
+            self._done.append(await upload.finished())
+
+
+class _Upload:
+    """One object on its way: frames are sealed in a thread and handed to a put that runs beside."""
+
+    def __init__(self, place: Place, name: str) -> None:
+        self._name = name
+        self._sealer = FrameSealer(place.key, backup=place.backup, name=name)
+        self._hash = sha256()
+        self._size_bytes = self._frames = self._entries = 0
+        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(_AHEAD)
+        self._put = asyncio.create_task(
+            place.blobs.put(place.folder + name, self._sealed(), when=ABSENT), name=f"backup {name}"
+        )
+        self.content_bytes = 0
+
+    async def add(self, content: bytes, entries: int, *, last: bool) -> None:
+        sealed = await asyncio.to_thread(self._seal, content, last)
+        self.content_bytes += len(content)
+        self._size_bytes += len(sealed)
+        self._frames += 1
+        self._entries += entries
+        await self._hand_over(sealed)
+        if last:
+            await self._hand_over(None)
+
+    async def finished(self) -> ObjectInfo:
+        info = await self._put
+        digest = self._hash.hexdigest()
+        if info.sha256 != digest:
+            raise Corrupt(f"The blob store keeps other bytes of {self._name} than it was given; check its disk.")
+        return ObjectInfo(
+            name=self._name, size_bytes=self._size_bytes, sha256=digest, frames=self._frames, entries=self._entries
+        )
+
+    async def abandon(self) -> None:
+        self._put.cancel()
+        await asyncio.gather(self._put, return_exceptions=True)
+
+    def _seal(self, content: bytes, last: bool) -> bytes:
+        sealed = self._sealer.seal(content, last=last)
+        self._hash.update(sealed)
+        return sealed
+
+    async def _hand_over(self, sealed: bytes | None) -> None:
+        """Give the put its next bytes, unless it has failed: then its error is ours."""
+        handing = asyncio.ensure_future(self._queue.put(sealed))
+        try:
+            await asyncio.wait({handing, self._put}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            is_taken = handing.done()
+            handing.cancel()
+        if not is_taken:
+            self._put.result()
+
+    async def _sealed(self) -> AsyncIterator[bytes]:
+        while (sealed := await self._queue.get()) is not None:
+            yield sealed
+
+
+class ObjectReader:
+    """Reads the objects of one backup."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    async def frames(self, info: ObjectInfo) -> AsyncIterator[list[Entry]]:
+        """The entries of an object, frame by frame.
+
+        Raises:
+            Corrupt: the object is missing or damaged; the error says how many entries are lost with it.
+        """
+        place, seen = self._place, 0
+        opener = FrameOpener(place.key, backup=place.backup, name=info.name)
+        try:
+            async with await place.blobs.get(place.folder + info.name) as reader:
+                async for content in contents(aiter(reader), opener):
+                    entries = list(unpacked(content))
+                    seen += len(entries)
+                    yield entries
+        except NotFound as exc:
+            raise Corrupt(f"{self._lost(info, seen)}: the object {info.name} is not there any more.") from exc
+        except Corrupt as exc:
+            raise Corrupt(f"{self._lost(info, seen)}: {exc.message}") from exc
+        if seen != info.entries:
+            raise Corrupt(f"{self._lost(info, seen)}: the manifest names more of them than {info.name} has.")
+
+    def _lost(self, info: ObjectInfo, seen: int) -> str:
+        return f"{info.entries - seen} of {info.entries} entries of {info.name} in {self._place.backup} are lost"
