@@ -16,7 +16,7 @@ from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import PortName
 from storycore.testing.harness import Harness
 
-__all__ = ["Factory", "demand_caught", "failure"]
+__all__ = ["Factory", "attempt", "demand_caught", "examples", "failure"]
 
 Factory: TypeAlias = Callable[[Environment], Any]  # makes a store of whichever port is on trial
 
@@ -52,11 +52,11 @@ async def failure(suite: type[Any], port: PortName, test: str, factory: Factory,
     """
     trial = type("Trial", (suite,), {"adapter": "memory"})()
     method = getattr(trial, test)
-    for number, arguments in enumerate(_examples(method)):
+    for number, arguments in enumerate(examples(method)):
         place = path / f"example{number}"
         place.mkdir()
         harness = _Trial(port, "memory", {}, place, factory=factory)
-        problem = await _attempt(method, harness, arguments)
+        problem = await attempt(method, harness, arguments)
         if problem is not None:
             return f"{test}{arguments or ''}: {problem}"
     return None
@@ -73,7 +73,8 @@ async def demand_caught(
     assert problem is None, f"the sound store fails as well: {problem}"
 
 
-async def _attempt(method: Callable[..., Any], harness: Harness, arguments: dict[str, Any]) -> str | None:
+async def attempt(method: Callable[..., Any], harness: Harness, arguments: dict[str, Any]) -> str | None:
+    """Run one example of a test in ``harness``'s place: what failed, or ``None`` when it passed or was skipped."""
     wanted = inspect.signature(method).parameters
     given = dict(arguments)
     if "harness" in wanted:
@@ -93,7 +94,7 @@ async def _attempt(method: Callable[..., Any], harness: Harness, arguments: dict
     return None
 
 
-def _examples(method: Callable[..., Any]) -> Iterator[dict[str, Any]]:
+def examples(method: Callable[..., Any]) -> Iterator[dict[str, Any]]:
     """The arguments of each example, as ``pytest.mark.parametrize`` multiplies them."""
     marks = [mark for mark in getattr(method, "pytestmark", ()) if mark.name == "parametrize"]
     for chosen in itertools.product(*(mark.args[1] for mark in marks)):

@@ -12,7 +12,8 @@ from storycore.errors import InvalidKey, TooLarge
 from storycore.filters import F
 from storycore.ports.filters import MetadataValue
 from storycore.ports.vectors import VectorIndex, VectorItem
-from storycore.testing.vector_examples import BAD_ITEMS, IDS, METADATA, found, item, search, vector
+from storycore.testing.vector_examples import IDS, METADATA, found, item, search, vector
+from storycore.testing.vector_refusals import BAD_ITEMS
 
 __all__ = ["VectorItems"]
 

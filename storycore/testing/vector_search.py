@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import random
 from array import array
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
 
-from storycore.errors import InvalidArgument, InvalidFilter, NotFound, StaleRead, Unsupported
+from storycore.errors import InvalidFilter, NotFound, Unsupported
 from storycore.filters import F, to_dict
-from storycore.memory.vectors import score
-from storycore.ports.filters import Filter, Not, evaluate
-from storycore.ports.vectors import Match, Metric, VectorIndex, VectorItem, VectorQuery, WriteToken
+from storycore.ports.filters import Not
+from storycore.ports.vectors import Metric, VectorIndex, VectorItem, VectorQuery
 from storycore.testing.harness import Harness
-from storycore.testing.vector_examples import BAD_QUERIES, FILTERS, MIXED, crowd, found, item, random_filter, search
+from storycore.testing.vector_examples import FILTERS, MIXED, crowd, found, item, random_filter, search
 from storycore.testing.vector_examples import vector as numbers
+from storycore.testing.vector_oracle import best, holds, similarity
+from storycore.testing.vector_refusals import BAD_QUERIES
 
 __all__ = ["VectorSearch"]
 
@@ -66,10 +68,10 @@ class VectorSearch:
             for size in (1e-19, 1.0, 1e18):
                 matches = await search(store, size, size / 3, top_k=20)
                 target = array("f", numbers(size, size / 3))
-                exact = {i.id: score(metric, target, array("f", i.values)) for i in items}
-                best = sorted(exact.values(), reverse=True)[:20]
-                assert best == pytest.approx([exact[m.id] for m in matches], rel=1e-5, abs=1e-30), size
-                assert best == pytest.approx([m.score for m in matches], rel=1e-5, abs=1e-5), size
+                exact = {i.id: similarity(metric, target, array("f", i.values)) for i in items}
+                highest = sorted(exact.values(), reverse=True)[:20]
+                assert highest == pytest.approx([exact[m.id] for m in matches], rel=1e-5, abs=1e-30), size
+                assert highest == pytest.approx([m.score for m in matches], rel=1e-5, abs=1e-5), size
 
     @pytest.mark.asyncio
     @pytest.mark.parametrize("metric", METRICS)
@@ -95,7 +97,7 @@ class VectorSearch:
             await store.upsert(items)
             await store.delete(ids=[i.id for i in items[:100]])
             for where in (None, F.kind == "k1", F.tags.contains("t3"), F.n >= 300, F.n < 104, ~(F.even == True)):  # noqa: E712
-                exact = _ranked(items[100:], metric, [1, 2, -1, 1], where)
+                exact = best(items[100:], metric, [1, 2, -1, 1], where)
                 for count in (1, 7, 50, 5000):
                     matches = await search(store, 1, 2, -1, 1, top_k=count, where=where, exact=True)
                     assert exact[:count] == [(match.id, match.score) for match in matches], (where, count)
@@ -110,14 +112,6 @@ class VectorSearch:
             assert (min(count, 10), len(ids)) == (len(set(ids)), len(ids))
         assert len(await search(store, where=F.n >= 7, top_k=5)) == 3
         assert await search(store, namespace="unknown") == []
-
-    @pytest.mark.asyncio
-    async def test_more_results_begin_with_the_fewer(self, store: VectorIndex) -> None:
-        """The best k are the beginning of the best k + 1."""
-        await store.upsert([item(f"i{n}", n + 1, 10 - n, n * n) for n in range(12)])
-        whole = [match.id for match in await search(store, 1, 2, 3, top_k=12)]
-        for count in range(1, 12):
-            assert whole[:count] == [match.id for match in await search(store, 1, 2, 3, top_k=count)]
 
     @pytest.mark.asyncio
     async def test_queries_of_one_call_are_answered_in_their_order(self, store: VectorIndex) -> None:
@@ -138,11 +132,22 @@ class VectorSearch:
 
     @pytest.mark.asyncio
     async def test_matches_carry_vectors_only_when_asked(self, store: VectorIndex) -> None:
-        """``include_values`` gives the stored vector bit by bit; else ``None``. Metadata always comes along."""
+        """``include_values`` gives the stored vector bit by bit; else ``None``. Metadata comes along."""
         await store.upsert([item("x", 0.1, -3, 1e-7, 5, tag="t")])
         [plain], [full] = await search(store), await search(store, include_values=True)
         assert (plain.values, plain.metadata, plain.namespace) == (None, {"tag": "t"}, "default")
         assert array("f", [0.1, -3, 1e-7, 5]) == full.values
+
+    @pytest.mark.asyncio
+    async def test_matches_come_without_metadata_when_asked(self, store: VectorIndex) -> None:
+        """``include_metadata=False`` gives empty metadata, however the query is put; else all is there."""
+        await store.upsert([item("x", 1, tag="t"), item("y", 2, tag="u")])
+        for query in ({}, {"where": F.tag == "t"}, {"id": "x"}, {"include_values": True}, {"min_score": 0}):
+            asked: Any = query
+            bare, full = await search(store, include_metadata=False, **asked), await search(store, **asked)
+            assert [{}] * len(full) == [match.metadata for match in bare]
+            assert all(match.metadata for match in full)
+            assert [replace(match, metadata={}) for match in full] == bare
 
     @pytest.mark.asyncio
     @pytest.mark.parametrize("metric", METRICS)
@@ -169,7 +174,7 @@ class VectorSearch:
         await store.upsert([item(f"i{n:02d}", n + 1, 1, **fields) for n, fields in enumerate(MIXED)])
         filter_ = FILTERS[name]
         for where in (filter_, Not(filter_)):
-            expected = [f"i{n:02d}" for n, fields in enumerate(MIXED) if evaluate(where, fields)]
+            expected = [f"i{n:02d}" for n, fields in enumerate(MIXED) if holds(where, fields)]
             asked: Any = to_dict(where)
             assert expected == await found(store, where)
             assert expected == await found(store, asked)
@@ -186,7 +191,7 @@ class VectorSearch:
         live = [n for n in range(60) if n % 3 or not n % 6]
         for _ in range(120):
             where = random_filter(chance)
-            assert [f"i{n:02d}" for n in live if evaluate(where, fields[n])] == await found(store, where), where
+            assert [f"i{n:02d}" for n in live if holds(where, fields[n])] == await found(store, where), where
 
     @pytest.mark.asyncio
     @pytest.mark.parametrize("name", BAD_QUERIES)
@@ -213,62 +218,6 @@ class VectorSearch:
             with pytest.raises(Unsupported):
                 await search(store, exact=True)
 
-    @pytest.mark.asyncio
-    async def test_a_query_sees_the_write_that_it_names(self, store: VectorIndex) -> None:
-        """``at_least`` with any write's token sees that write, or is ``Unsupported`` where it is not claimed."""
-        token = (await store.upsert([item("a", 1, x=1)])).token
-        if not store.capabilities.has("vectors.at_least"):
-            with pytest.raises(Unsupported):
-                await search(store, at_least=token)
-            return
-        assert [match.id for match in await search(store, at_least=token)] == ["a"]
-        token = await store.update("a", set={"x": 2})
-        assert [match.metadata["x"] for match in await search(store, at_least=token)] == [2]
-        token = (await store.delete(all=True)).token
-        assert await search(store, at_least=token) == []
-
-    @pytest.mark.asyncio
-    async def test_a_token_of_the_future_is_a_stale_read(self, harness: Harness, store: VectorIndex) -> None:
-        """A token of a write that this index has not seen is never taken for one of its own; a text is no token."""
-        harness.require(store, "vectors.at_least")
-        other = await harness.fresh().started()
-        tokens = [(await other.upsert([item("a")])).token for _ in range(3)]
-        await other.close()
-        with pytest.raises((StaleRead, InvalidArgument)):
-            await search(store, at_least=tokens[-1])
-        with pytest.raises(InvalidArgument):
-            await search(store, at_least=WriteToken("no token"))
-
-    @pytest.mark.asyncio
-    async def test_other_namespaces_change_nothing(self, store: VectorIndex) -> None:
-        """What is written to one namespace leaves the results of another as they were."""
-        await store.upsert([item(f"i{n}", n + 1, 2) for n in range(5)])
-        before = await search(store, 1, 1)
-        await store.upsert([item(f"i{n}", n + 1, 1) for n in range(5)], namespace="other")
-        await store.delete(ids=["i0"], namespace="other")
-        assert before == await search(store, 1, 1)
-
-    @pytest.mark.asyncio
-    async def test_the_order_of_writing_does_not_matter(self, harness: Harness) -> None:
-        """The same items written in another order, in other batches, give the same results."""
-        items = crowd(60)
-        answers: list[list[Match]] = []
-        for order in (items, items[::-1], sorted(items, key=lambda i: i.id)):
-            async with await harness.fresh().started() as store:
-                for start in range(0, 60, 17):
-                    await store.upsert(order[start : start + 17])
-                answers.append(await search(store, 2, 1, 1, top_k=60))
-        assert answers[0] == answers[1] == answers[2]
-
 
 def _scaled(values: list[float], by: float) -> Any:  # a plain list, as callers hand it in
     return [value * by for value in values]
-
-
-def _ranked(
-    items: list[VectorItem], metric: Metric, target: list[int], where: Filter | None
-) -> list[tuple[str, float]]:
-    wanted = array("f", target)
-    chosen = [i for i in items if where is None or evaluate(where, i.metadata)]
-    scored = [(i.id, score(metric, wanted, array("f", i.values))) for i in chosen]
-    return sorted(scored, key=lambda pair: (-pair[1], pair[0]))
