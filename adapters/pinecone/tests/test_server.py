@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 import pytest
@@ -29,7 +29,7 @@ sys.path.insert(0, sys.argv[1])
 import emulator.process
 print([name for name in sys.modules if name.partition(".")[0].startswith(("storycore", "pinecone"))])
 """
-Raw = Callable[..., tuple[int, dict[str, object]]]
+Raw = Callable[..., tuple[int, dict[str, object], Mapping[str, str]]]
 
 
 def _is_up(endpoint: str) -> bool:
@@ -111,7 +111,7 @@ def test_another_key_is_refused(local_pinecone: dict[str, str], admin: Admin) ->
 
 def test_another_version_of_the_api_is_refused(raw: Raw) -> None:
     """A client that speaks of other shapes learns it at once."""
-    status, body = raw("GET", "/indexes", X_Pinecone_Api_Version="2025-04")
+    status, body, _ = raw("GET", "/indexes", X_Pinecone_Api_Version="2025-04")
     assert status == 400
     assert "2026-07" in str(body["error"])
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 from pinecone import Index, Pinecone
-from pinecone.errors import ApiError, ConflictError, ForbiddenError, NotFoundError, ServiceError
+from pinecone.errors import ApiError, ConflictError, ForbiddenError, NotFoundError
 from storycore_pinecone.testing import Admin
 
 NewIndex = Callable[..., Index]
-Raw = Callable[..., tuple[int, dict[str, object]]]
+Raw = Callable[..., tuple[int, dict[str, object], Mapping[str, str]]]
 
 _DENSE = {"type": "dense_vector", "dimension": 2, "metric": "cosine"}
 _DOCUMENTS = {"fields": {"body": {"type": "string", "full_text_search": {}}, "meaning": _DENSE}}
-
-
-def _message(failure: pytest.ExceptionInfo[ApiError]) -> str:
-    return str(failure.value)
 
 
 def test_an_index_is_described_as_it_was_made(sdk: Pinecone) -> None:
@@ -100,7 +96,7 @@ def test_protection_and_tags_change(new_index: NewIndex, sdk: Pinecone) -> None:
 )
 def test_an_index_that_cannot_be_is_refused(raw: Raw, name: str, field: dict[str, object], told: str) -> None:
     """The rules of names, dimensions and metrics are the service's."""
-    status, body = raw("POST", "/indexes", {"name": name, "schema": {"fields": {"_values": field}}})
+    status, body, _ = raw("POST", "/indexes", {"name": name, "schema": {"fields": {"_values": field}}})
     assert status == 400
     assert told in str(body["error"])
 
@@ -111,12 +107,11 @@ def test_the_largest_dimension_is_allowed(new_index: NewIndex, sdk: Pinecone) ->
     assert sdk.indexes.describe("x" * 45).dimension == 20_000
 
 
-def test_an_index_is_ready_after_some_descriptions(new_index: NewIndex, sdk: Pinecone, admin: Admin) -> None:
+def test_an_index_is_ready_after_some_descriptions(new_index: NewIndex, sdk: Pinecone, admin: Admin, raw: Raw) -> None:
     """Until then it serves nothing."""
     admin.turn(ready_after_describes=2)
     index = new_index()
-    with pytest.raises(ServiceError, match="not ready"):
-        index.query(vector=[1.0, 0.0], top_k=1)
+    assert raw("POST", "/i/stories/query", {"topK": 1, "vector": [1.0, 0.0]})[0] == 503
     assert [sdk.indexes.describe("stories").status.ready for _ in range(3)] == [False, False, True]
     assert index.query(vector=[1.0, 0.0], top_k=1).matches == []
 
