@@ -25,6 +25,7 @@ from storycore.memory.vectors import open_vectors
 from storycore.ports.embeddings import Embedder, Purpose
 from storycore.ports.entities import EntityStore
 from storycore.ports.environment import Environment
+from storycore.ports.field_types import type_of
 from storycore.ports.lifecycle import PortName
 from storycore.ports.vectors import Vector, VectorIndex, VectorItem
 
@@ -169,6 +170,21 @@ async def test_a_run_fills_index_and_sink(place: Place) -> None:
         fish.source_type,
     ) == ("river.md", "River", "River > Fish", "text/markdown", "document")
     assert fish.text == RIVER[fish.start : fish.end]
+
+
+async def test_whatever_a_document_says_of_itself_its_fields_have_one_type(place: Place) -> None:
+    """Titles and types that look like numbers, truth values or lists never make two documents disagree on a field."""
+    for number, value in enumerate(["7", "true", "2024-01-01", "[a, b]", "null", "1e5", "words"]):
+        place.write(f"{number}.md", f"---\ntitle: {value}\ntype: {value}\nyear: {value}\n---\n\n{RIVER}")
+    for number, value in enumerate(["7", "true", '"words"', '["a", 1]', "null", '{"a": 1}', "1.5"]):
+        place.write(f"{number}.json", f'{{"title": {value}, "source_type": {value}, "text": "a record"}}')
+    place.write("page.html", f"<title>7</title><meta name=type content=1>{CANAL}")
+    report = await place.run()
+    assert report.failed == []
+    assert len(report.added) == 15
+    kinds = {(name, type_of(value)) for item in (await place.items()).values() for name, value in item.metadata.items()}
+    texts = {(name, "string") for name in ("source", "title", "content_type", "source_type", "section", "text")}
+    assert kinds == texts | {(name, "number") for name in ("start", "end", "ordinal")}
 
 
 async def test_vectors_are_those_of_title_section_and_text(place: Place) -> None:
