@@ -25,7 +25,7 @@ class PineconeConfig(VectorConfig):
         deletion_protection: whether the index is made so that it cannot be deleted by mistake.
         tags: of the index, up to 18; those that begin with ``storycore-`` are the adapter's own.
         timeout_seconds: how long one request may take.
-        parallel_requests: how many requests a call may have under way at once.
+        parallel_requests: how many requests may be under way at once.
         max_attempts: how often a request is sent at most, the first time counted.
         retry_base_ms: the longest pause before the first repetition, in milliseconds; it doubles with each.
         retry_seconds: how long a request and its repetitions may take together.

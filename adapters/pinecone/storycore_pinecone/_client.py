@@ -1,0 +1,81 @@
+"""The SDK as this adapter uses it: each request is sent once, nothing comes from the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from pinecone import AsyncIndex, AsyncPinecone, RetryConfig
+from pinecone.models.response_info import ResponseInfo
+
+from storycore.errors import ConfigError
+from storycore_pinecone.config import PineconeConfig
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+__all__ = ["DEFAULT", "OneIndex", "control_plane", "data_plane", "name_of", "space_of"]
+
+DEFAULT: Final = "__default__"
+"""How the service lists the namespace that requests address when they name none."""
+
+_ONCE: Final = RetryConfig(max_retries=0)
+_HEADERS: Final = {"Accept": "application/json"}
+"""With headers of our own the SDK does not look for some in the environment."""
+
+
+class OneIndex(AsyncIndex):
+    """The SDK's client of one index, of which a delete tells where in the log it stands.
+
+    SDK 10.2 passes the client's retry settings to the control plane alone, and drops the answer of a delete.
+    """
+
+    def __init__(self, host: str, config: PineconeConfig) -> None:
+        super().__init__(
+            host=host,
+            api_key=_key(config.api_key),
+            timeout=config.timeout_seconds,
+            additional_headers=_HEADERS,
+            connection_pool_maxsize=2 * config.parallel_requests,
+        )
+        self._http._config = replace(self._config, retry_config=_ONCE)
+
+    async def remove(self, selector: Mapping[str, object], *, namespace: str) -> ResponseInfo:
+        """Delete by ``ids``, ``filter`` or ``deleteAll``, in the service's own words."""
+        response = await self._http.post("/vectors/delete", json={"namespace": namespace, **selector})
+        return ResponseInfo(raw_headers=dict(response.headers))
+
+
+def control_plane(config: PineconeConfig) -> AsyncPinecone:
+    """The client for making and describing indexes."""
+    return AsyncPinecone(
+        _key(config.api_key),
+        host=config.endpoint_url,
+        timeout=config.timeout_seconds,
+        additional_headers=_HEADERS,
+        retry_config=_ONCE,
+    )
+
+
+def data_plane(host: str, config: PineconeConfig) -> OneIndex:
+    """The client of the index at ``host``."""
+    return OneIndex(host, config)
+
+
+def space_of(namespace: str) -> str:
+    """The service's name of a namespace: it has none for the default one."""
+    return "" if namespace == "default" else namespace
+
+
+def name_of(space: str) -> str:
+    """The port's name of a namespace."""
+    return "default" if space in ("", DEFAULT) else space
+
+
+def _key(key: SecretStr | None) -> str:
+    if key is None or not key.get_secret_value().strip():
+        raise ConfigError(
+            "Pinecone needs an API key: set PINECONE_API_KEY, or the option api_key to a secret.", path="api_key"
+        )
+    return key.get_secret_value()
