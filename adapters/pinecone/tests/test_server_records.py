@@ -124,6 +124,14 @@ def test_an_update_by_filter_counts_what_it_changes(new_index: NewIndex) -> None
     assert {match.id for match in index.query(vector=[1.0, 0.0], top_k=3, filter={"k": 1}).matches} == {"a", "b"}
 
 
+def test_a_dry_run_by_id_is_none(new_index: NewIndex) -> None:
+    """It changes the record, as users of the service report (pinecone-io/python-sdk, issue 670)."""
+    index = new_index()
+    index.upsert(vectors=_LETTERS)
+    assert index.update(id="c", set_metadata={"n": 3}, dry_run=True).matched_records is None
+    assert index.fetch(ids=["c"]).vectors["c"].metadata == {"n": 3.0}
+
+
 def test_deletes_are_by_ids_by_filter_and_of_all(new_index: NewIndex) -> None:
     """Unknown ids are passed over, and an emptied namespace is still there."""
     index = new_index()

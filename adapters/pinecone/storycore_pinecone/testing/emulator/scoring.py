@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -18,12 +18,33 @@ __all__ = ["Ranking"]
 _Doubles = np.ndarray[Any, np.dtype[np.float64]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The visible vectors of a namespace at one version.
+
+    Attributes:
+        version: of what is visible.
+        records: one for each row.
+        matrix: float64, shape ``(rows, dimension)``.
+        lengths: of the rows.
+    """
+
+    version: int
+    records: list[Record]
+    matrix: _Doubles
+    lengths: _Doubles
+
+
 class Ranking:
-    """The nearest records of a namespace. The matrix of its vectors is kept until what is visible changes."""
+    """The nearest records of a namespace. The matrix of its vectors is kept until what is visible changes.
+
+    Args:
+        seed: of the order of ties.
+    """
 
     def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)  # noqa: S311 - the order of ties, and repeatable
-        self._kept: WeakKeyDictionary[Namespace, tuple[int, list[Record], _Doubles]] = WeakKeyDictionary()
+        self._random = np.random.default_rng(seed)
+        self._tables: WeakKeyDictionary[Namespace, _Table] = WeakKeyDictionary()
 
     def nearest(
         self, space: Namespace, wanted: Floats, *, metric: str, top_k: int, test: Test | None, knobs: Knobs
@@ -38,38 +59,36 @@ class Ranking:
             test: which records are asked for; ``None``: all.
             knobs: the value of a euclidean score, and the order of equal ones.
         """
-        records, matrix = self._matrix(space)
-        if test is not None:
-            rows = [row for row, record in enumerate(records) if test(record.metadata)]
-            records, matrix = [records[row] for row in rows], matrix[rows]
-        if not records:
+        table = self._table(space)
+        if table is None:
             return []
-        scores = _scores(matrix, wanted.astype(np.float64), metric, knobs.euclidean).astype(np.float32)
-        ranks = scores if metric == "euclidean" else -scores
-        order = self._order(len(records), shuffled=knobs.shuffle_ties)
-        best = order[np.argsort(ranks[order], kind="stable")[:top_k]]
-        return [(records[row], float(scores[row])) for row in best]
+        rows = np.arange(len(table.records))
+        if test is not None:
+            rows = np.flatnonzero([test(record.metadata) for record in table.records])
+        scores = _scores(table, wanted.astype(np.float64), metric, knobs.euclidean).astype(np.float32)
+        if knobs.shuffle_ties:
+            rows = self._random.permutation(rows)
+        ranks = scores[rows] if metric == "euclidean" else -scores[rows]
+        best = rows[np.argsort(ranks, kind="stable")[:top_k]]
+        return [(table.records[row], float(scores[row])) for row in best]
 
-    def _matrix(self, space: Namespace) -> tuple[list[Record], _Doubles]:
-        version, records, matrix = self._kept.get(space, (-1, [], np.empty((0, 0))))
-        if version != space.version:
-            records = list(space.visible.values())
-            matrix = np.array([record.values for record in records], dtype=np.float64)
-            self._kept[space] = (space.version, records, matrix)
-        return records, matrix
+    def _table(self, space: Namespace) -> _Table | None:
+        """The table of what is visible now; ``None``: nothing is."""
+        found = self._tables.get(space)
+        if found is not None and found.version == space.version:
+            return found
+        if not space.visible:
+            return None
+        records = list(space.visible.values())
+        matrix = np.concatenate([record.values for record in records]).reshape(len(records), -1).astype(np.float64)
+        self._tables[space] = _Table(space.version, records, matrix, np.linalg.norm(matrix, axis=1))
+        return self._tables[space]
 
-    def _order(self, count: int, *, shuffled: bool) -> np.ndarray[Any, np.dtype[np.int64]]:
-        if not shuffled:
-            return np.arange(count)
-        return np.random.default_rng(self._random.getrandbits(32)).permutation(count)
 
-
-def _scores(matrix: _Doubles, wanted: _Doubles, metric: str, euclidean: str) -> _Doubles:
+def _scores(table: _Table, wanted: _Doubles, metric: str, euclidean: str) -> _Doubles:
+    """One score for each row."""
     if metric == "euclidean":
-        squares: _Doubles = np.square(matrix - wanted).sum(axis=1)
+        squares: _Doubles = np.square(table.matrix - wanted).sum(axis=1)
         return squares if euclidean == "squared" else np.sqrt(squares)
-    products: _Doubles = matrix @ wanted
-    if metric == "dotproduct":
-        return products
-    lengths: _Doubles = np.linalg.norm(matrix, axis=1) * np.linalg.norm(wanted)
-    return products / lengths
+    products: _Doubles = table.matrix @ wanted
+    return products if metric == "dotproduct" else products / (table.lengths * np.linalg.norm(wanted))
