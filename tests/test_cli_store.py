@@ -137,6 +137,31 @@ def test_search_takes_filters_and_a_least_score(storycore: Storycore, docs: Path
     assert storycore("search", "  ").status == 2
 
 
+def test_search_has_modes_namespaces_and_a_reranker(storycore: Storycore, docs: Path) -> None:
+    """Each option reaches the search; a reranker that is not there is a mistake of the configuration."""
+    storycore("init")
+    storycore("ingest", str(docs))
+    by_words = storycore("search", "kayaks", "--mode", "words", "--json").json["hits"]
+    assert {(hit["source"], hit["parts"]["dense"]) for hit in by_words} == {("river.md", None)}
+    [start, end] = by_words[0]["highlights"][0]
+    assert by_words[0]["text"][start:end].lower() == "kayaks"
+    assert storycore("search", "kayaks", "--namespace", "a", "--namespace", "b").out == "Nothing was found.\n"
+    assert len(storycore("search", "kayaks", "--diversity", "0.5", "--top-k", "2", "--json").json["hits"]) == 2
+    refused = storycore("search", "kayaks", "--rerank")
+    assert (refused.status, "reranker" in refused.err) == (2, True)
+
+
+def test_search_explains_itself(storycore: Storycore, docs: Path) -> None:
+    """The plan instead of the hits, as a table and as JSON, with the time of each step."""
+    storycore("init")
+    storycore("ingest", str(docs))
+    told = storycore("search", "kayaks", "--explain", "--where", '{"source": "river.md"}').out
+    assert all(word in told for word in ("hybrid", "60 + rank", "river.md", "dense in default", "ms"))
+    plan = storycore("search", "kayaks", "--explain", "--mode", "dense", "--json").json
+    assert ([leg["leg"] for leg in plan["legs"]], plan["mode"], plan["fusion"]) == (["dense"], "dense", None)
+    assert plan["milliseconds"]["dense"] >= 0
+
+
 def test_ingest_names_what_it_could_not_read_and_goes_on(storycore: Storycore, docs: Path) -> None:
     """Exit status 3: a binary file is named, the others are searchable."""
     (docs / "photo.jpg").write_bytes(b"\xff\xd8\x00\x01" * 50)
