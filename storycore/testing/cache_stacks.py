@@ -1,134 +1,390 @@
-"""The whole cache over an adapter: processes that read, write, are cancelled and meet faults, in any order."""
+"""The whole cache over an adapter: clients that read, write, fail and meet faults, in any order, on virtual time.
+
+What is held, by its number:
+
+- P1: at rest no tier holds what is older than the last invalidation.
+- P2: a read gives nothing older than an invalidation that had returned before it began; a copy in another client's
+  memory may lag until the change is told to it, or for as long as its short life.
+- P3: of each key at most one lease lives.
+- P4: while the tier is sound, readers of all clients load once.
+- P5: nobody joins a load that an invalidation has overtaken.
+- P6: the bump of a tag during a load outdates what is loaded.
+- P7: once the tier is sound again and what was pending is delivered, all clients agree.
+- P8: "there is nothing", errors and falsy values are told apart from misses.
+- P9: memory never holds more bytes than its bound.
+- P10: an older value stands in for ``max_stale`` and no longer, and never after an invalidation.
+- P12: bytes that were cut, altered, moved or written for another shape are a miss.
+- P13: a cancelled caller leaves no lease behind, and nobody waits for ever.
+
+P11, that sync functions give the same as async ones, is held where functions are tested.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Coroutine
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from storycore.caching import Caching, Region
-from storycore.ports.cache import Cache
+from storycore.caching.envelope import Envelope
+from storycore.ports.cache import Cache, CacheItem
 from storycore.ports.environment import Environment
-from storycore.ports.lifecycle import PortName
-from storycore.testing.faults import Fault, Faults, by_chance
+from storycore.testing.cache_clients import KEYS, LEASE, Client, How, Source, value_of
+from storycore.testing.cache_wires import LeaseBook, Trouble, Wire
 from storycore.testing.harness import Harness
+from storycore.testing.machines import StoreMachine, run_machine
+from storycore.testing.virtual_time import LoopClock, VirtualLoop
 
-__all__ = ["CacheStacks"]
+__all__ = ["CacheStacks", "StackMachine", "stack_machine_for"]
 
-_KEYS: Final = (1,)
-_ROUNDS: Final = 30
-_SLOW_SECONDS: Final = 0.004
-"""Longer than an invalidation takes."""
-_FAULTS: Final = (Fault.BEFORE, Fault.LOST, Fault.AFTER, Fault.THROTTLED)
+_EXAMPLES: Final = 30
+_STEPS: Final = 25
+_REST_SECONDS: Final = 60.0
+"""Longer than any lease, load, pause or copy."""
+
+_OPTIONS: Final[Sequence[dict[str, Any]]] = ({"l1_max_bytes": 4096}, {"l1_max_bytes": 400}, {"l1_ttl": 0})
+"""The first client is told of changes, the second keeps one copy for a short time, the third keeps none."""
+
+_CLIENT: Final = st.integers(0, len(_OPTIONS) - 1)
+_KEY: Final = st.sampled_from(KEYS)
+_LOAD: Final = st.sampled_from(How)
+_WRITE: Final = st.sampled_from(["key", "tag", "all", "put"])
+_PAUSE: Final = st.sampled_from([0, 2, 4, 8, 0.002, 0.01, 0.03, 0.2])
+"""Turns of the loop, or seconds."""
+_POLICIES: Final = st.fixed_dictionaries(
+    {
+        "max_stale": st.sampled_from([None, 10]),
+        "soft_timeout": st.sampled_from([None, 0.3]),
+        "refresh_at": st.sampled_from([None, 0.5]),
+        "tags": st.sampled_from([("all",), ("all", "t:{k}"), ()]),
+    }
+)
 
 
 class CacheStacks:
     """Tests of ``storycore.caching`` over the adapter."""
 
     @pytest.mark.asyncio
-    @pytest.mark.parametrize("rate", [0.0, 0.1], ids=["a sound tier", "a tier with faults"])
-    @pytest.mark.parametrize("seed", range(2))
-    async def test_no_process_serves_what_was_invalidated(self, harness: Harness, seed: int, rate: float) -> None:
-        """No read fails or is older than an invalidation that was confirmed before it; in the end all agree."""
-        first: Cache = await harness.started()
-        shared = first.capabilities.guarantees.multi_process
-        ports = [first, await harness.started(), await harness.started()] if shared else [first]
+    async def test_a_stack_of_clients_keeps_its_promises(self, harness: Harness) -> None:
+        """Whatever clients, wires and sources do, P1 to P10, P12 and P13 hold."""
+        machine = stack_machine_for(harness)
+        await run_machine(machine, examples=harness.fitting(None, _EXAMPLES), steps=_STEPS)
+
+
+def stack_machine_for(harness: Harness) -> type[StackMachine]:
+    """The machine for one adapter; each run has a fresh place."""
+    return type("StackMachineRun", (StackMachine,), {"origin": harness})
+
+
+class StackMachine(StoreMachine):
+    """Three clients with a wire each, one cache, one source."""
+
+    origin: ClassVar[Harness]
+    new_loop: ClassVar[type[asyncio.AbstractEventLoop] | None] = VirtualLoop
+
+    @initialize(policy=_POLICIES, luck=st.integers(0, 2**16))
+    def begin(self, policy: dict[str, Any], luck: int) -> None:
+        """Open the cache for each client."""
+        self.policy = policy
+        self.luck = random.Random(luck)
+        self.run(self._begin())
+
+    @rule(client=_CLIENT, k=_KEY, how=_LOAD, together=st.booleans(), turns=st.integers(0, 12))
+    def read(self, client: int, k: int, how: How, together: bool, turns: int) -> None:
+        """A reader comes, or two at once, and time goes on for a few turns of the loop."""
+        for _ in range(1 + together):
+            self._in_loop(lambda: self.clients[client].begin_read(k, how))
+        self.run(_turns(turns))
+
+    @rule(client=_CLIENT, turns=st.integers(0, 12))
+    def read_all(self, client: int, turns: int) -> None:
+        """A reader of all keys."""
+        self._in_loop(self.clients[client].begin_read_all)
+        self.run(_turns(turns))
+
+    @rule(client=_CLIENT, k=_KEY, how=_WRITE, turns=st.integers(0, 12))
+    def write(self, client: int, k: int, how: str, turns: int) -> None:
+        """The source changes, and the cache is told; P2, P5 and P6 bind those who read after that.
+
+        Who puts a value has to know that it is the newest, so nobody else writes meanwhile.
+        """
+        writer = self.clients[client]
+        if self.puts or (how == "put" and self.writes):
+            return
+        self._in_loop(lambda: writer.begin(self._write(writer, k, how)))
+        self.run(_turns(turns))
+
+    @rule(reader=_CLIENT, writer=_CLIENT, k=_KEY, how=_WRITE, load=_LOAD, pause=_PAUSE, patience=_PAUSE)
+    def overtake(self, reader: int, writer: int, k: int, how: str, load: How, pause: float, patience: float) -> None:
+        """A load is overtaken by a write, and somebody reads after that."""
+        self._in_loop(lambda: self.clients[reader].begin_read(k, load))
+        self.run(_pause(pause))
+        self.write(writer, k, how, 0)
+        self.run(_pause(patience))
+        for client in (self.clients[reader], self.clients[writer]):
+            self._in_loop(lambda client=client: client.begin_read(k, How.QUICK))  # type: ignore[misc]
+
+    @rule(client=_CLIENT, k=_KEY, seconds=st.sampled_from([11.0, 21.0, 31.0]), how=_LOAD, is_invalidated=st.booleans())
+    def outlive(self, client: int, k: int, seconds: float, how: How, is_invalidated: bool) -> None:
+        """A value is due, ends, or has ended long ago, and its next load goes in some way."""
+        reader = self.clients[client]
+        self._in_loop(lambda: reader.begin_read(k, How.QUICK))
+        self.run(asyncio.sleep(seconds))
+        if is_invalidated:
+            self.write(client, k, "key", 3)
+        self._in_loop(lambda: reader.begin_read(k, how))
+        self.run(asyncio.sleep(0.4))
+
+    @rule(client=_CLIENT, number=st.integers(0, 3))
+    def cancel(self, client: int, number: int) -> None:
+        """A reader leaves."""
+        reads = self.clients[client].reads
+        if reads:
+            self._in_loop(reads[number % len(reads)].task.cancel)
+
+    @rule(seconds=st.sampled_from([0.0, 0.004, 0.02, 0.06, 0.5, 2.6, 6.0, 11.0, 21.0]))
+    def wait(self, seconds: float) -> None:
+        """Time passes: loads end, leases, copies and values too."""
+        self.run(asyncio.sleep(seconds))
+
+    @rule(client=_CLIENT, troubles=st.lists(st.sampled_from(Trouble), min_size=1, max_size=6))
+    def trouble(self, client: int, troubles: list[Trouble]) -> None:
+        """The coming calls of a client fail, in one way or another."""
+        self.clients[client].wire.troubles.extend(troubles)
+
+    @rule(client=_CLIENT, there=st.sampled_from([0, 0.004, 0.1]), back=st.sampled_from([0, 0.004, 0.1]))
+    def slow_down(self, client: int, there: float, back: float) -> None:
+        """A wire takes its time, also more than a caller has."""
+        wire = self.clients[client].wire
+        wire.there, wire.back = there, back
+
+    @rule(seconds=st.sampled_from([0.0, 0.01, 1.0]))
+    def tell_late(self, seconds: float) -> None:
+        """What others change is told late."""
+        self.clients[0].wire.late = seconds
+
+    @rule(client=_CLIENT, is_down=st.booleans())
+    def sever(self, client: int, is_down: bool) -> None:
+        """A wire is cut, and stays so for a while, or is joined again."""
+        wire = self.clients[client].wire
+        wire.is_down = is_down
+        self._in_loop(wire.cut)
+
+    @rule(client=_CLIENT)
+    def crash(self, client: int) -> None:
+        """A process dies with all that it was doing, and another one takes its place."""
+        self.run(self._crash(client))
+
+    @rule(k=_KEY, how=st.sampled_from(["cut", "altered", "foreign", "moved", "of another shape", "empty"]))
+    def tamper(self, k: int, how: str) -> None:
+        """Somebody writes other bytes under a key; P12: nobody ever reads them as a value."""
+        self.run(self._tamper(k, how))
+
+    @rule()
+    def lose_everything(self) -> None:
+        """The cache begins anew, empty."""
+        self.run(self._replace([f"default:n:{k}" for k in KEYS], self.ports[0].clear()))
+
+    @precondition(lambda self: self._is_calm())
+    @rule(k=_KEY)
+    def stampede(self, k: int) -> None:
+        """P4: when all read at once what was just invalidated, one load serves them."""
+        self.run(self._stampede(k))
+
+    @precondition(lambda self: self._is_calm())
+    @rule()
+    def look_for_leases(self) -> None:
+        """P13: while nobody reads, nobody has a lease."""
+        self.run(asyncio.sleep(0.1))
+        troubled = max(self.disturbed, *(client.wire.last_trouble for client in self.clients))
+        now = self.source.loop.time()
+        left = self.book.left(self.book.clock.now() - timedelta(seconds=now - troubled - 1e-6))
+        assert not left or not self._is_calm(), f"P13: nobody reads, and leases live on {left}"
+
+    @invariant()
+    def judge(self) -> None:
+        """What the clients and the wires have seen is as it should be; P3 and P9 are seen here."""
+        if hasattr(self, "clients"):
+            for client in self.clients:
+                client.note_outage()
+                client.look_over()
+                assert not client.problems, "; ".join(client.problems)
+            assert self.book.clash == "", f"P3: {self.book.clash}"
+
+    def teardown(self) -> None:
+        """Heal, come to rest, and see that all agree; then close everything."""
         try:
-            await _History(harness, ports, random.Random(seed), rate).run()
+            if hasattr(self, "clients"):
+                self.judge()
+                self.run(self._rest())
+                self.judge()
         finally:
-            for port in ports:
-                await port.close()
+            if hasattr(self, "clients"):
+                self.run(self._end())
+            super().teardown()
 
+    async def _begin(self) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        self.place = self.origin.fresh()
+        self.place.clock = clock = LoopClock(loop)
+        self.book = LeaseBook(clock)
+        self.wires: list[Wire] = []
+        self.seen = {f"default:n:{k}" for k in KEYS}
+        self.source = Source(loop, self.wires)
+        self.writes = self.puts = 0
+        self.disturbed = -1e9
+        with loop.errand():
+            first: Cache = await self.place.started()
+            shared = first.capabilities.guarantees.multi_process
+            self.ports = [first, *[await self.place.started() for _ in _OPTIONS[1:] if shared]]
+        self.clients = [self._client(number) for number in range(len(_OPTIONS))]
 
-class _Process:
-    """One process: its cache without copies in memory, so that all it serves is the shared tier's or loaded."""
+    def _client(self, number: int) -> Client:
+        loop = self.source.loop
+        port = self.ports[number % len(self.ports)]
+        wire = Wire(port, loop, self.book, self.wires, self.seen, tells=number == 0)
+        env = Environment(clock=self.book.clock, random=random.Random(self.luck.random()))
+        return Client(wire, self.source, loop, env, dict(_OPTIONS[number]), self.policy)
 
-    def __init__(self, port: Cache, env: Environment, faults: Faults) -> None:
-        self.caching = Caching(faults.around(port), env, l1_ttl=0, degraded_ttl=0)
-        self.region: Region[int] = self.caching.region(
-            "n:{k}", int, ttl=30, tags=("all",), max_stale=timedelta(seconds=5), refresh_at=0.5, lease=2
+    async def _write(self, writer: Client, k: int, how: str) -> None:
+        """Change the source, then invalidate; a confirmed invalidation binds all, another this client alone."""
+        self.writes += 1
+        self.puts += how == "put"
+        try:
+            await self._write_and_bind(writer, k, how)
+        finally:
+            self.writes -= 1
+            self.puts -= how == "put"
+
+    async def _write_and_bind(self, writer: Client, k: int, how: str) -> None:
+        self.source.versions[k] += 1
+        version = self.source.versions[k]
+        if how == "put":
+            self.source.arrived[k, version] = self.source.loop.time() + 1
+            confirmed = await writer.region.put(value_of(version), k=k)
+        elif how == "tag" and self.policy["tags"]:
+            confirmed = await writer.caching.invalidate_tags("all")
+        elif how == "all":
+            confirmed = await writer.caching.clear()
+        else:
+            confirmed = await writer.region.invalidate(k=k)
+        writer.bind(k, version)
+        while not confirmed and writer.is_alive:
+            await asyncio.sleep(0.05)
+            confirmed = writer.caching.stats().pending_invalidations == 0
+        for other in self.clients:
+            if other is not writer and writer.is_alive:
+                other.bind_as_other(k, version)
+
+    async def _crash(self, number: int) -> None:
+        self.source.stir()
+        self.disturbed = self.source.loop.time()
+        client = self.clients[number]
+        client.is_alive = False
+        tasks = [*client.calls, *[read.task for read in client.reads]]
+        await client.wire.end()
+        for task in tasks:
+            task.cancel()
+        await client.caching.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        fresh = self._client(number)
+        self.clients[number] = fresh
+
+    async def _tamper(self, k: int, how: str) -> None:
+        key, other = (f"default:n:{one}" for one in (k, 1 - k))
+        (data,), (moved,) = await self._errand(self.ports[0].get([key])), await self._errand(self.ports[0].get([other]))
+        forged = Envelope(schema=b"another.", stored_at=0, fresh_until=2**50, payload=b"77").seal(key)
+        bytes_of = {"foreign": b"\x80\x04N.", "empty": b"", "of another shape": forged, "moved": moved}
+        found = bytes_of.get(how, data)
+        if found is None:
+            return
+        if how == "altered":
+            found = found[:20] + bytes([found[20] ^ 1]) + found[21:] if len(found) > 20 else b"?"
+        elif how == "cut":
+            found = found[: len(found) // 2]
+        await self._replace([key], self.ports[0].put([CacheItem(key, found, timedelta(minutes=5))]))
+
+    async def _stampede(self, k: int) -> None:
+        await self.clients[0].region.invalidate(k=k)
+        before = self.source.loads
+        tasks = [client.begin_read(k, How.LATER) for client in self.clients for _ in range(2)]
+        await asyncio.wait(tasks)
+        assert self.source.loads - before == 1, f"P4: {self.source.loads - before} loads for one key"
+        assert len({task.result() for task in tasks[:2]}) == 1
+
+    async def _rest(self) -> None:
+        """Let all wires work and all time pass; P1, P7 and P13."""
+        for client in self.clients:
+            wire = client.wire
+            wire.there = wire.back = wire.late = 0.0
+            wire.is_down = False
+            wire.troubles.clear()
+        await asyncio.sleep(_REST_SECONDS)
+        for client in self.clients:
+            assert client.is_idle, "P13: somebody still waits"
+            pending = client.caching.stats().pending_invalidations
+            assert pending == 0, f"P7: {pending} invalidations are pending a minute after the cache has healed"
+        for k in KEYS:
+            found = [await client.region.get_or_load(k=k, load=self._newest) for client in self.clients]
+            assert len(set(found)) == 1, f"P1: at rest the clients read {found}"
+            await self.clients[0].region.invalidate(k=k)
+
+    async def _newest(self, k: int) -> Any:
+        return await self.source.load(k, How.QUICK)
+
+    async def _end(self) -> None:
+        for client in self.clients:
+            client.is_alive = False
+            for task in [*client.calls, *[read.task for read in client.reads]]:
+                task.cancel()
+            await client.caching.close()
+        for client in self.clients:
+            await client.wire.end()
+        for port in self.ports:
+            await self._errand(port.close())
+
+    async def _replace(self, keys: Sequence[str], call: Any) -> None:
+        """Do what kills leases behind the clients' backs."""
+        self.source.stir()
+        self.book.ended(keys)
+        await self._errand(call)
+        self.book.ended(keys)
+
+    async def _errand(self, call: Any) -> Any:
+        with self.source.loop.errand():
+            return await call
+
+    def _in_loop(self, act: Callable[[], object]) -> None:
+        async def run() -> None:
+            act()
+
+        self.run(run())
+
+    def _is_calm(self) -> bool:
+        now = self.source.loop.time()
+        return (
+            all(
+                client.is_idle
+                and client.wire.last_trouble + LEASE < now
+                and not client.wire.troubles
+                and not client.wire.is_down
+                and client.wire.there + client.wire.back < 0.02
+                and client.caching.stats().pending_invalidations == 0
+                and client.caching.stats().breaker == "closed"
+                for client in self.clients
+            )
+            and not self.source.under_way
         )
-        self.floors: dict[int, int] = dict.fromkeys(_KEYS, 0)
 
 
-class _History:
-    """Reads and writes of all processes at the same time, and what each read may give."""
-
-    def __init__(self, harness: Harness, ports: list[Cache], luck: random.Random, rate: float) -> None:
-        env = Environment(clock=harness.clock, random=random.Random(luck.random()))
-        self._harness = harness
-        self._luck = luck
-        self._faults = Faults(PortName.CACHE)
-        self._rate = rate
-        self._versions: dict[int, int] = dict.fromkeys(_KEYS, 0)
-        self._processes = [_Process(port, env, self._faults) for port in ports]
-
-    async def run(self) -> None:
-        """The history, then healing, then agreement."""
-        self._faults.plan(by_chance(self._luck, self._rate, *_FAULTS))
-        try:
-            for _ in range(_ROUNDS):
-                await self._round()
-            self._faults.plan(())
-            self._harness.clock.advance(60)
-            for process in self._processes:
-                for k, version in self._versions.items():
-                    assert await process.region.get_or_load(k=k, load=self._load) == version
-                assert process.caching.stats().pending_invalidations == 0
-        finally:
-            for process in self._processes:
-                await process.caching.close()
-
-    async def _round(self) -> None:
-        """A few calls at once; some callers are cancelled."""
-        luck = self._luck
-        calls: list[Coroutine[Any, Any, None]] = []
-        for process in self._processes:
-            calls += [self._read(process, luck.choice(_KEYS)) for _ in range(luck.choice((0, 0, 1, 3)))]
-            if luck.random() < 0.4:
-                calls.append(self._write(process, luck.choice(_KEYS), luck.choice(("key", "tag", "all"))))
-        luck.shuffle(calls)
-        tasks = [asyncio.ensure_future(call) for call in calls]
-        await _turns(luck.randint(0, 10))
-        if tasks and luck.random() < 0.3:
-            luck.choice(tasks).cancel()
-        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(outcome, BaseException) and not isinstance(outcome, asyncio.CancelledError):
-                raise outcome
-        if luck.random() < 0.3:
-            self._harness.clock.advance(luck.choice([0.5, 3, 16]))
-
-    async def _read(self, process: _Process, k: int) -> None:
-        floor = process.floors[k]
-        found = await process.region.get_or_load(k=k, load=self._load)
-        assert found is not None
-        assert floor <= found <= self._versions[k], f"{found} was served after {floor} had been confirmed"
-
-    async def _write(self, process: _Process, k: int, how: str) -> None:
-        """Change the source, then invalidate; a confirmed invalidation binds all, another this process alone."""
-        await (asyncio.sleep(_SLOW_SECONDS / 4) if self._luck.random() < 0.5 else _turns(self._luck.randint(0, 6)))
-        self._versions[k] += 1
-        version = self._versions[k]
-        await _turns(self._luck.randint(0, 3))
-        confirmed = await self._invalidate(process, k, how)
-        for other in self._processes if confirmed else [process]:
-            other.floors[k] = max(other.floors[k], version)
-
-    async def _invalidate(self, process: _Process, k: int, how: str) -> bool:
-        if how == "tag":
-            return await process.caching.invalidate_tags("all")
-        if how == "all":
-            return await process.caching.clear()
-        return await process.region.invalidate(k=k)
-
-    async def _load(self, k: int) -> int:
-        found = self._versions[k]
-        await (asyncio.sleep(_SLOW_SECONDS) if self._luck.random() < 0.6 else _turns(self._luck.randint(0, 6)))
-        return found
+async def _pause(length: float) -> None:
+    await (_turns(length) if isinstance(length, int) else asyncio.sleep(length))
 
 
 async def _turns(count: int) -> None:

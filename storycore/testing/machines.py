@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
@@ -17,11 +17,16 @@ T = TypeVar("T")
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """A state machine whose rules call coroutines; each run has an event loop of its own."""
+    """A state machine whose rules call coroutines; each run has an event loop of its own.
+
+    ``new_loop`` is the loop's class; ``None``: the usual one.
+    """
+
+    new_loop: ClassVar[type[asyncio.AbstractEventLoop] | None] = None
 
     def __init__(self) -> None:
         super().__init__()
-        self._runner = asyncio.Runner()
+        self._runner = asyncio.Runner(loop_factory=self.new_loop)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The coroutine's result."""

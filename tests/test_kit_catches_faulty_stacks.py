@@ -1,0 +1,170 @@
+"""Faults put into the cache itself, each of which the machine of the stacks has to find."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from storycore.caching import arrivals, entries, envelope, flights, loads, near_tier, outbox, pushes, shared_tier
+from storycore.caching import guard as guards
+from storycore.caching import memory_tier as memory
+from storycore.ports.cache import Changed
+from storycore.ports.lifecycle import PortName
+from storycore.testing.cache_stacks import stack_machine_for
+from storycore.testing.harness import Harness
+
+_EXAMPLES: Final = 400
+"""At most; the first that fails ends it."""
+
+
+async def _adopts_whatever_comes(self: flights.Flight[Any], *, late: bool) -> Any:
+    return await self.ride()
+
+
+def _stands_in_for_ever(self: entries.Entry[Any], now: datetime, max_stale: timedelta | None) -> bool:
+    return max_stale is not None
+
+
+def _heeds_no_loss(self: pushes.Pushes, changed: Changed | None) -> None:
+    if changed is not None:
+        _HEAR(self, changed)
+
+
+_HEAR: Final = pushes.Pushes._hear
+
+
+async def _keeps_leases(self: shared_tier.SharedTier, claims: object) -> None:
+    return None
+
+
+async def _serves_before_the_outbox(self: outbox.Outbox) -> bool:
+    return True
+
+
+def _forgets_what_failed(self: outbox.Outbox, **unwanted: object) -> None:
+    return None
+
+
+async def _stores_the_newest_versions(self: shared_tier.SharedTier, loaded: Sequence[Any]) -> list[bool]:
+    if not loaded:
+        return []
+    versions = await self._versions([one.slot for one in loaded])
+    fills = [
+        shared_tier.Fill(
+            one.claim.lease,
+            self._seal(one.slot, one.entry, shared_tier._of(one.slot, versions)),
+            entries.port_ttl(one.slot, one.entry),
+        )
+        for one in loaded
+    ]
+    return await self._port.fill(fills)
+
+
+async def _believes_what_it_saw(
+    self: loads.Loads, flight: flights.Flight[Any], slot: Any, claim: Any, exc: BaseException
+) -> Any:
+    found = claim.found
+    now = self._env.clock.now()
+    await self._shared.release([claim])
+    if found is None or not isinstance(exc, Exception) or not found.is_stand_in(now, slot.policy.max_stale):
+        raise exc
+    flight.accepted = True
+    return loads._Landed(found.answer(loads.Tier.STALE), found)
+
+
+def _keeps_as_long_as_the_value(
+    self: near_tier.NearTier, slot: Any, ticket: Any, entry: Any, since: Any, **_: Any
+) -> None:
+    self._keep(slot, ticket, entry, near_tier.moment(entry.fresh_until))
+
+
+def _lets_late_copies_in(self: Any, ticket: Any, act: Callable[[], None]) -> None:
+    act()
+
+
+def _never_evicts(self: memory.MemoryTier, held: memory.Held) -> None:
+    with self._lock:
+        self._remove(held.key)
+        self._add(held)
+
+
+def _trusts_any_bytes(key: str, sealed: bytes, secrets: Sequence[bytes]) -> bytes:
+    return sealed[:-8]
+
+
+async def _takes_its_time(self: guards.Guard, call: Callable[[], Awaitable[Any]], *, in_time: bool = True) -> Any:
+    return await call()
+
+
+async def _lets_loads_hang(policy: Any, longest: timedelta, load: Callable[[], Awaitable[Any]]) -> Any:
+    return await load()
+
+
+def _drops_no_flight(self: flights.Flights[Any], keys: object) -> None:
+    return None
+
+
+async def _keeps_what_was_refused(self: shared_tier.SharedTier, loaded: Sequence[Any]) -> list[bool]:
+    await _FILL(self, loaded)
+    return [True] * len(loaded)
+
+
+_FILL: Final = shared_tier.SharedTier.fill
+
+
+async def _bumps_nothing(self: shared_tier.SharedTier, tags: Sequence[str]) -> bool:
+    return True
+
+
+async def _leads_alone(self: loads.Loads, slot: Any, load: Any) -> Any:
+    return await self.alone(slot, load)
+
+
+FAULTS: Final[dict[str, tuple[object, str, object]]] = {
+    "a joiner adopts a load that was refused or overtaken": (flights.Flight, "join", _adopts_whatever_comes),
+    "a value stands in past max_stale": (entries.Entry, "is_stand_in", _stands_in_for_ever),
+    "memory is kept over a lost connection": (pushes.Pushes, "_hear", _heeds_no_loss),
+    "a lease is not given back": (shared_tier.SharedTier, "release", _keeps_leases),
+    "the tier serves before the outbox is empty": (outbox.Outbox, "settled", _serves_before_the_outbox),
+    "what was not confirmed is forgotten": (outbox.Outbox, "add", _forgets_what_failed),
+    "tags' versions are read after the load": (shared_tier.SharedTier, "fill", _stores_the_newest_versions),
+    "a value stands in after it was invalidated": (loads.Loads, "_stand_in", _believes_what_it_saw),
+    "copies outlive their short life": (near_tier.NearTier, "remember", _keeps_as_long_as_the_value),
+    "a copy enters after an invalidation": (near_tier.Fences, "pass_through", _lets_late_copies_in),
+    "memory has no bound": (memory.MemoryTier, "put", _never_evicts),
+    "any bytes are trusted": (envelope, "_genuine", _trusts_any_bytes),
+    "a silent tier is waited for": (guards.Guard, "run", _takes_its_time),
+    "a load may hang": (arrivals, "_in_time", _lets_loads_hang),
+    "flights outlive an invalidation": (flights.Flights, "drop", _drops_no_flight),
+    "what was refused is kept in memory": (shared_tier.SharedTier, "fill", _keeps_what_was_refused),
+    "tags are not bumped": (shared_tier.SharedTier, "invalidate_tags", _bumps_nothing),
+    "everybody loads for himself": (loads.Loads, "one", _leads_alone),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_the_machine_finds(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some history of clients breaks one of the promises."""
+    place, name, faulty = FAULTS[fault]
+    monkeypatch.setattr(place, name, faulty)
+    machine = stack_machine_for(Harness(PortName.CACHE, "memory", {}, tmp_path))
+    quickly = settings(
+        max_examples=_EXAMPLES,
+        stateful_step_count=25,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+        print_blob=False,
+    )
+    with pytest.raises(AssertionError):
+        await asyncio.to_thread(run_state_machine_as_test, machine, settings=quickly)
