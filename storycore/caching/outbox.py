@@ -36,6 +36,7 @@ class Outbox:
         self._keys: set[str] = set()
         self._tags: set[str] = set()
         self._everything = False
+        self._under_way = 0
         self._sending = asyncio.Lock()
         self._pause = _FIRST_PAUSE
         self._not_before: datetime | None = None
@@ -43,7 +44,7 @@ class Outbox:
         self._flushing: set[asyncio.Task[bool]] = set()
 
     def __len__(self) -> int:
-        return len(self._keys) + len(self._tags) + self._everything
+        return len(self._keys) + len(self._tags) + self._everything + self._under_way
 
     def add(self, *, keys: Iterable[str] = (), tags: Iterable[str] = (), everything: bool = False) -> None:
         """Remember invalidations and begin to repeat them in the background."""
@@ -88,10 +89,12 @@ class Outbox:
     async def _flush(self) -> bool:
         keys, tags, everything = self._keys, self._tags, self._everything
         self._keys, self._tags, self._everything = set(), set(), False
+        self._under_way = len(keys) + len(tags) + everything
         confirmed = False
         try:
             confirmed = await self._send(keys, tags, everything)
         finally:
+            self._under_way = 0
             if not confirmed:
                 self._keys |= keys
                 self._tags |= tags

@@ -252,6 +252,7 @@ class SharedTier:
         def ask() -> Awaitable[list[Acquired]]:
             keys = [slot.key for slot in slots]
             asked.append(asyncio.ensure_future(self._port.acquire(keys, lease=lease, refresh=refresh)))
+            asked[0].add_done_callback(_look_at)
             return asyncio.shield(asked[0])
 
         try:
@@ -299,6 +300,12 @@ def _answers(claim: Claim[Any], now: datetime) -> bool:
 
 def _count_fault(slots: Sequence[Slot[Any]]) -> None:
     slots[0].policy.counts.faults += 1
+
+
+def _look_at(asking: asyncio.Future[list[Acquired]]) -> None:
+    """Take note of the outcome, which nobody may be left to ask for."""
+    if not asking.cancelled():
+        asking.exception()
 
 
 def _pass_on(exc: BaseException) -> bool:
