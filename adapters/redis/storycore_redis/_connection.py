@@ -142,14 +142,17 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Called by the event loop: give each answer to who waits for it, and tell pushes at their place."""
         self._heard_at = self._loop.time()
-        reader = self._reader
+        reader, waiting = self._reader, self._waiting
         try:
             reader.feed(data)
             while (reply := reader.gets()) is not _NOTHING:
-                if type(reply) is hiredis.PushNotification:
+                kind = type(reply)
+                if kind is hiredis.PushNotification:
                     self._pushed(reply)
-                else:
-                    self._answer(reply)
+                elif kind is Refused:
+                    self._refuse(reply)
+                elif not (future := waiting.popleft()[1]).done():  # else it was cancelled, or is late
+                    future.set_result(reply)
             self._vigil.heard(self._heard_at, is_over=not self._waiting)
         except (hiredis.ProtocolError, IndexError):  # bytes that are no protocol, or an answer that nobody asked for
             self.abort()
@@ -173,17 +176,12 @@ class Connection(asyncio.Protocol):
         if not self.gone.done():
             self.gone.set_result(None)
 
-    def _answer(self, reply: Any) -> None:  # whatever the protocol can carry
+    def _refuse(self, reply: Refused) -> None:
         future = self._waiting.popleft()[1]
-        is_refused = isinstance(reply, Refused)
-        if is_refused and str(reply).startswith("READONLY"):  # it was the primary: ask anew who is
+        if str(reply).startswith("READONLY"):  # it was the primary: ask anew who is
             self._loop.call_soon(self.abort)
-        if future.done():  # cancelled, or late
-            return
-        if is_refused:
+        if not future.done():
             future.set_exception(reply)
-        else:
-            future.set_result(reply)
 
     def _write(self, packed: bytes, now: float) -> None:
         """Write at once while one command at a time is asked for; else at the end of the turn."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["HEADER_BYTES", "header", "is_live", "milliseconds", "opened", "stamp"]
+__all__ = ["HEADER_BYTES", "header", "is_live", "milliseconds", "one_opened", "opened", "stamp"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LEAST = 10**16
+"""A one and sixteen digits."""
 _MILLISECOND = timedelta(milliseconds=1)
 
 HEADER_BYTES = 17
@@ -25,7 +27,7 @@ def stamp(moment: datetime) -> int:
 
 def header(until: int) -> bytes:
     """The beginning of a value that lives until then; headers compare like their moments."""
-    return b"1%016d" % until
+    return b"%d" % (_LEAST + until)
 
 
 def is_live(head: bytes, now: bytes) -> bool:
@@ -34,9 +36,16 @@ def is_live(head: bytes, now: bytes) -> bool:
     return now < head < b"2" and len(head) == HEADER_BYTES and head.isdigit()
 
 
+def one_opened(data: bytes | None, now: int) -> bytes | None:
+    """The value if it lives at a moment; ``None`` if there is none, it has ended, or the bytes are not ours."""
+    if data is not None and header(now + 1) <= data < b"2" and len(data) >= HEADER_BYTES:
+        return data[HEADER_BYTES:] if data[:HEADER_BYTES].isdigit() else None
+    return None
+
+
 def opened(found: Sequence[bytes | None], now: int) -> list[bytes | None]:
-    """The values that live at a moment; ``None`` where there is none, it has ended, or the bytes are not ours."""
-    least = header(now + 1)  # bytes compare like their beginnings: as is_live() says, without a call for each
+    """The same for several, without a call for each."""
+    least = header(now + 1)  # bytes compare like their beginnings
     return [
         data[HEADER_BYTES:]
         if data is not None and least <= data < b"2" and len(data) >= HEADER_BYTES and data[:HEADER_BYTES].isdigit()

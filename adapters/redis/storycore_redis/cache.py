@@ -15,7 +15,7 @@ from storycore.ports.capabilities import Capabilities, Guarantees, Support
 from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import AdapterInfo, Health, Lifecycle
 from storycore_redis._connection import Command, Late
-from storycore_redis._envelope import HEADER_BYTES, header, is_live, milliseconds, opened, stamp
+from storycore_redis._envelope import HEADER_BYTES, header, is_live, milliseconds, one_opened, opened, stamp
 from storycore_redis._errors import FAILURES, translated
 from storycore_redis._link import Link, SingleLink
 from storycore_redis._names import Names
@@ -110,7 +110,7 @@ class RedisCache(Lifecycle):
             data = await self._link.call(("GET", self._names.value(keys[0])))
         except FAILURES as exc:
             self._fail(exc, writes=False)
-        return opened([data], self._now())
+        return [one_opened(data, stamp(self._env.clock.now()))]
 
     async def acquire(self, keys: Sequence[str], *, lease: timedelta, refresh: bool = False) -> list[Acquired]:
         """A value, a lease, or neither, per key."""
