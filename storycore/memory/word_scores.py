@@ -6,6 +6,8 @@ import math
 from collections import Counter
 from collections.abc import Collection
 
+from storycore.ports.words import text_score
+
 __all__ = ["WordScores"]
 
 
@@ -22,7 +24,7 @@ class WordScores:
 
     def score(self, asked: Collection[str], text: Counter[str]) -> float:
         """How well one of the texts answers distinct words; 0.0 when it has none of them."""
-        return math.fsum(self._part(word, text) for word in asked if word in text)
+        return text_score(math.fsum(self._part(word, text) for word in asked if word in text))
 
     def _part(self, word: str, text: Counter[str]) -> float:
         often = text[word]

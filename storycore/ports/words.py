@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-__all__ = ["Word", "distinct_words", "text_of", "word_texts", "words"]
+__all__ = ["Word", "distinct_words", "text_of", "text_score", "word_texts", "words"]
 
 _RUN = re.compile("[0-9A-Za-z\u0080-\U0010ffff]+")
 _ALONE = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]")
@@ -59,6 +59,11 @@ def text_of(metadata: Mapping[str, object], fields: Sequence[str]) -> str:
     found = (metadata.get(field) for field in fields)
     values = (value if isinstance(value, (list, tuple)) else (value,) for value in found)
     return "\n".join(text for texts in values for text in texts if isinstance(text, str))
+
+
+def text_score(score: float) -> float:
+    """A score of a ``TextQuery`` to 12 digits; what lies behind them depends on the order of adding up."""
+    return float(f"{score:.12g}")
 
 
 def _spans(run: str) -> Iterator[tuple[int, int]]:

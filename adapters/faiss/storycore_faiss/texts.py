@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import orjson
 
-from storycore.ports.words import word_texts
+from storycore.ports.words import text_score, word_texts
 
 __all__ = ["Found", "Texts", "tokens"]
 
@@ -19,7 +19,6 @@ _LONGEST = 256
 _MARK = "\u2026"
 """Begins what stands for a longer word; no word has it, and the ASCII tokenizer takes it for a letter."""
 _NEAR = 1 - 1e-9
-_DIGITS = 12
 
 
 class Found(NamedTuple):
@@ -57,7 +56,7 @@ class Texts:
         if not scored:
             return []
         least = heapq.nlargest(top_k, (score for _, score in scored))[-1] * _NEAR
-        near = {slot: _rounded(score) for slot, score in scored if score >= least}
+        near = {slot: text_score(score) for slot, score in scored if score >= least}
         found = [Found(id_, near[slot], metadata) for slot, id_, metadata in self._items(near)]
         return sorted(found, key=lambda each: (-each.score, each.id))[:top_k]
 
@@ -92,8 +91,3 @@ def tokens(text: str) -> str:
 
 def _token(word: str) -> str:
     return word if len(word) <= _LONGEST else _MARK + blake2b(word.encode(), digest_size=16).hexdigest()
-
-
-def _rounded(score: float) -> float:
-    """Without the last digits, which depend on the order of adding up; else equal scores would not be equal."""
-    return float(f"{score:.{_DIGITS}g}")

@@ -69,7 +69,7 @@ async def _picture(store: Any) -> dict[str, object]:
                 fixed[name, value] = "refused"
     return {
         "items": [(each.id, list(each.values), each.metadata) for each in (await store.scan(limit=1000)).items],
-        "words": [[(match.id, f"{match.score:.9g}") for match in matches] for matches in texts],
+        "words": [sorted((match.id, f"{match.score:.6g}") for match in matches) for matches in texts],
         "types": fixed,
     }
 
