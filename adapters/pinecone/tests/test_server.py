@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import re
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from pinecone import AsyncPinecone, Pinecone, RetryConfig
 from pinecone.errors import UnauthorizedError
 from storycore_pinecone.testing import Admin, server
+from storycore_pinecone.testing.emulator.knobs import Knobs
 
 from storycore.errors import ConfigError, Unavailable
 
@@ -153,3 +158,11 @@ def test_the_admin_refuses_what_it_does_not_know(admin: Admin) -> None:
     ):
         with pytest.raises(ConfigError, match="refuses POST"):
             order()
+
+
+def test_the_readme_tells_every_knob() -> None:
+    """Its table has the knobs with their defaults."""
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").partition("## Local server")[2]
+    told = dict(re.findall(r"^\| `(\w+)` \| `?([^`|]+?)`? \|", text, re.MULTILINE))
+    defaults = {name: "0" if value == 0 else json.dumps(value).strip('"') for name, value in asdict(Knobs()).items()}
+    assert told == defaults
