@@ -214,6 +214,12 @@ def test_a_rare_word_counts_more_than_a_frequent_one() -> None:
     assert "Tredegar" in snippet(text, "the river city and the Tredegar works")
 
 
+def test_a_snippet_knows_words_as_search_does() -> None:
+    """Accents do not matter, and characters of scripts without spaces are words of their own."""
+    assert "Zürich" in snippet(f"{FILLER}Zürich lies here. {FILLER}", "zurich")
+    assert "河流穿过城市" in snippet(f"{FILLER}河流穿过城市。{FILLER}", "城市")
+
+
 def test_the_marks_of_headings_are_not_shown() -> None:
     """A snippet is for reading: what makes a line of Markdown a heading is left out, a number sign elsewhere is not."""
     assert snippet("## Breweries\n\nBeer #1 was canned here.", "beer") == "Breweries Beer #1 was canned here."

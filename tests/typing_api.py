@@ -43,9 +43,10 @@ from storycore.ports.events import EventSink
 from storycore.ports.filters import Filter
 from storycore.ports.lifecycle import Health, PortName, Provision
 from storycore.ports.pages import Cursor, Page
+from storycore.ports.reranking import Reranker
 from storycore.ports.vectors import VectorIndex
 from storycore.profiles import load
-from storycore.search import Hit
+from storycore.search import Hit, SearchPlan
 from storycore.story import Session, Story, StoryStatus, StorySummary, User
 
 
@@ -184,6 +185,10 @@ async def searching(store: Store) -> None:
     hits = await store.search("river trade", top_k=5, where=(F.source_type == "news") & ~F.year.exists())
     assert_type(hits, list[Hit])
     assert_type(hits[0].score, float)
+    assert_type(hits[0].parts.dense_rank, int | None)
+    await store.search("river trade", mode="words", namespace=["a", "b"], rerank=20, diversity=0.5, weights=(1, 2))
+    assert_type(await store.search.explain("river trade", timed=True, mode="dense", min_score=0.5), SearchPlan)
+    assert_type(store.reranker, Reranker | None)
     assert_type(await store.health(deep=True), dict[str, Health])
     assert_type(await store.drift(), dict[str, Provision])
     assert_type(store.infrastructure("terraform", existing=True), dict[str, object])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import orjson
 
@@ -135,7 +135,7 @@ async def _dense(asked: Request, vectors: VectorIndex, legs: Legs) -> tuple[LegP
     if not vectors.capabilities.has("vectors.explain"):
         return tuple(LegPlan(leg="dense", namespace=name, way="", count=count) for name in asked.namespaces)
     queries = legs.dense_queries(asked, await legs.embedded(asked.query), count)
-    plans = [(query.namespace, await vectors.explain(query)) for query in queries]
+    plans = [(query.namespace, await vectors.explain(replace(query, at_least=None))) for query in queries]
     return tuple(
         LegPlan(
             leg="dense",

@@ -5,27 +5,20 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import islice
+
+from storycore.ports.words import Word, distinct_words, words
 
 __all__ = ["WIDTH", "snippet"]
 
 WIDTH = 240
 """Characters of a snippet at most, ellipses included."""
 
-_WORD = re.compile(r"\w+")
 _HEADING = re.compile(r"^#{1,6}[ \t]+", re.MULTILINE)
 _STEM = 5
 """Words that begin with the same five letters count as the same word in another form."""
 _LEAST = 0.1
 """What a word of one or two letters counts: enough to choose between windows that have nothing else."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Word:
-    start: int
-    end: int
-    stem: str
 
 
 def snippet(text: str, query: str, *, width: int = WIDTH) -> str:
@@ -42,28 +35,28 @@ def snippet(text: str, query: str, *, width: int = WIDTH) -> str:
     line = " ".join(_HEADING.sub("", text).split())
     if len(line) <= width:
         return line
-    wanted = {_stem(word): max(len(word) - 2, _LEAST) for word in _WORD.findall(query)}
-    words = [_Word(m.start(), m.end(), _stem(m.group())) for m in _WORD.finditer(line)]
-    start, end = _window([word for word in words if word.stem in wanted], wanted, width - 2)
+    wanted = {_stem(word): max(len(word) - 2, _LEAST) for word in distinct_words(query)}
+    stems = [Word(stem, start, end) for text, start, end in words(line) if (stem := _stem(text)) in wanted]
+    start, end = _window(stems, wanted, width - 2)
     return _shown(line, start, end, width)
 
 
 def _stem(word: str) -> str:
-    return word.casefold()[:_STEM]
+    return word[:_STEM]
 
 
-def _window(words: list[_Word], weights: Mapping[str, float], width: int) -> tuple[int, int]:
-    """The span of the best run of the wanted ``words``; the beginning of the text when there are none."""
-    counts = Counter(word.stem for word in words)
+def _window(stems: list[Word], weights: Mapping[str, float], width: int) -> tuple[int, int]:
+    """The span of the best run of the wanted ``stems``; the beginning of the text when there are none."""
+    counts = Counter(word.text for word in stems)
     best, span = (0.0, 0), (0, 0)
-    for i, first in enumerate(words):
+    for i, first in enumerate(stems):
         seen, weight = set[str](), 0.0
-        for word in islice(words, i, None):
+        for word in islice(stems, i, None):
             if word.end - first.start > width:
                 break
-            if word.stem not in seen:
-                seen.add(word.stem)
-                weight += weights[word.stem] / counts[word.stem]
+            if word.text not in seen:
+                seen.add(word.text)
+                weight += weights[word.text] / counts[word.text]
                 if (rank := (weight, first.start - word.end)) > best:
                     best, span = rank, (first.start, word.end)
     return span
