@@ -20,8 +20,19 @@ class FaissConfig(VectorConfig):
         durability: ``"full"`` survives the loss of power after every acknowledged write; ``"normal"`` survives the
             end of the process, and may lose the last writes when the machine stops.
         search_threads: how many searches run at the same time.
+        vectors: ``"memory"``, or ``"disk"``: they stay in the file, and memory holds their codes alone.
+        storage: numbers in memory are whole (``"float32"``) or their upper halves (``"bfloat16"``); scores are the
+            same, because the best are scored by what the file holds.
+        search: ``"auto"`` takes the cheapest way to an answer; ``"exact"`` never approximates; ``"codes"`` and
+            ``"graph"`` take that way wherever it is there, for tests and measurements.
+        codes_from: a namespace with at least so many items gets codes, by which searches without a selective filter
+            are approximate and many times as fast.
     """
 
     path: Path
     durability: Literal["full", "normal"] = "full"
     search_threads: int = Field(default=2, ge=1, le=64)
+    vectors: Literal["memory", "disk"] = "memory"
+    storage: Literal["float32", "bfloat16"] = "float32"
+    search: Literal["auto", "exact", "codes", "graph"] = "auto"
+    codes_from: int = Field(default=10_000, ge=1024)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from storycore.ports.vectors import (
     IndexSpec,
     Match,
     Optimized,
+    QueryPlan,
     TextQuery,
     VectorItem,
     VectorPage,
@@ -23,12 +25,15 @@ from storycore.ports.vectors import (
 )
 from storycore.ports.words import distinct_words
 from storycore_faiss._sql import writing
-from storycore_faiss.flat import Floats, use_one_thread
-from storycore_faiss.library import Library
-from storycore_faiss.planner import Plan
-from storycore_faiss.shelf import Shelf
+from storycore_faiss.config import FaissConfig
+from storycore_faiss.flat import Floats, RowNumbers, use_one_thread
+from storycore_faiss.lanes import Lanes
+from storycore_faiss.library import Generation, Library
+from storycore_faiss.reads import Reads
 from storycore_faiss.texts import Texts
-from storycore_faiss.truth import State, Truth, metadata_of
+from storycore_faiss.truth import State, Truth, metadata_of, vector_of
+from storycore_faiss.upkeep import Upkeep
+from storycore_faiss.view import Found, View
 
 __all__ = ["Engine"]
 
@@ -38,11 +43,18 @@ class Engine:
 
     Args:
         spec: dimension and metric of every vector.
+        config: how it goes about it.
+        lanes: where upkeep is done.
     """
 
-    def __init__(self, spec: IndexSpec) -> None:
+    def __init__(self, spec: IndexSpec, config: FaissConfig, lanes: Lanes) -> None:
         self._spec = spec
-        self._library = Library(spec)
+        storage = "disk" if config.vectors == "disk" else config.storage
+        self._library = Library(spec, storage=storage, search=config.search, changed=self._changed)
+        self._upkeep = Upkeep(self._library, codes_from=config.codes_from, stopping=lanes.stopping)
+        self._lanes = lanes
+        self._keeping = threading.Lock()
+        self._failure = ""
 
     @staticmethod
     def prepare_thread() -> None:
@@ -51,24 +63,28 @@ class Engine:
 
     def load(self, sql: sqlite3.Connection) -> None:
         """Read everything into memory."""
-        self._library.current(sql, lambda truth: None)
+        self._library.current(sql, lambda truth, generation: None)
 
     def query(self, sql: sqlite3.Connection, queries: Sequence[VectorQuery]) -> list[list[Match]]:
         """Answer all queries on one unchanging state."""
-        return self._library.current(sql, lambda truth: [self._answer(truth, query) for query in queries])
+        reads = self._reads(sql)
+        return self._library.current(
+            sql, lambda truth, generation: [self._answer(reads, generation, query) for query in queries]
+        )
 
-    def explain(self, sql: sqlite3.Connection, query: VectorQuery) -> Plan:
+    def explain(self, sql: sqlite3.Connection, query: VectorQuery) -> QueryPlan:
         """How the query would be answered now."""
-        return self._library.current(sql, lambda truth: self._plan(query))
+        reads = self._reads(sql)
+        return self._library.current(sql, lambda truth, generation: self._plan(reads, generation, query))
 
     def page(
         self, sql: sqlite3.Connection, namespace: str, where: Filter, *, after: str | None, limit: int
     ) -> VectorPage:
         """Matching items in ascending order of id."""
 
-        def work(truth: Truth) -> VectorPage:
-            shelf = self._library.shelf(namespace)
-            ids = (shelf.id(row) for row in shelf.matching(where))
+        def work(truth: Truth, generation: Generation) -> VectorPage:
+            view = self._library.view(generation, namespace)
+            ids = (view.kept.ids[row] for row in view.matching(where).rows)
             page = heapq.nsmallest(limit + 1, (id_ for id_ in ids if after is None or id_ > after))
             return VectorPage(_items(truth, namespace, page[:limit]), page[limit - 1] if len(page) > limit else None)
 
@@ -76,99 +92,135 @@ class Engine:
 
     def chosen(self, truth: Truth, namespace: str, where: Filter) -> list[int]:
         """The slots of all matching items, as the transaction that holds ``truth`` sees them before it writes."""
-        self._library.follow(truth)
-        shelf = self._library.shelf(namespace)
-        return [shelf.slot(row) for row in shelf.matching(where)]
+        view = self._library.view(self._library.follow(truth), namespace)
+        return view.slots(list(view.matching(where).rows))
 
     def count(self, sql: sqlite3.Connection, namespace: str, where: Filter | None) -> tuple[int, State]:
         """How many items match, and how far the file is."""
         return self._library.current(
-            sql, lambda truth: (len(self._library.shelf(namespace).matching(where)), truth.state())
+            sql,
+            lambda truth, generation: (len(self._library.view(generation, namespace).matching(where)), truth.state()),
         )
 
     def search_text(self, sql: sqlite3.Connection, queries: Sequence[TextQuery]) -> list[list[Match]]:
         """Answer all queries on one unchanging state."""
-        return self._library.current(sql, lambda truth: [self._texts(sql, query) for query in queries])
+        return self._library.current(
+            sql, lambda truth, generation: [self._texts(sql, generation, query) for query in queries]
+        )
 
     def stats(self, sql: sqlite3.Connection) -> VectorStats:
         """Counts, the size of the file, and what memory holds."""
         [pages] = sql.execute("PRAGMA page_count").fetchone()
         [page_bytes] = sql.execute("PRAGMA page_size").fetchone()
-        return self._library.current(sql, lambda truth: self._stats(truth, pages * page_bytes))
+        return self._library.current(sql, lambda truth, generation: self._stats(generation, pages * page_bytes))
 
     def difference(self, sql: sqlite3.Connection) -> str:
         """What memory holds otherwise than the file, in one sentence; ``""`` when nothing."""
         return self._library.current(sql, self._difference)
 
     def optimize(self, sql: sqlite3.Connection) -> Optimized:
-        """Drop dead rows from memory, and give free pages of the file back."""
+        """Drop dead rows from memory, code what has no codes, and give free pages of the file back."""
+        self._library.current(sql, lambda truth, generation: None)
+        dropped = self._upkeep.run(sql, thoroughly=True)
         with writing(sql):
             truth = Truth(sql, self._spec.dimension)
             self._library.follow(truth)
             truth.forget(truth.state().lsn)
-        dropped = self._library.compact()
         sql.executescript("PRAGMA incremental_vacuum")  # execute() would step once, which frees one page
         sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return Optimized(f"dropped {dropped} dead rows from memory, gave free pages of the file back", dropped)
 
-    def _answer(self, truth: Truth, query: VectorQuery) -> list[Match]:
-        self._require_seen(query.at_least)
-        shelf = self._library.shelf(query.namespace)
-        found = shelf.search(_target(shelf, query), query.top_k, query.where)
+    def _changed(self) -> None:
+        """Have upkeep done aside when it is due and is not under way."""
+        if self._upkeep.due() and self._keeping.acquire(blocking=False):
+            self._lanes.aside(self._keep, self._kept)
+
+    def _keep(self, sql: sqlite3.Connection) -> None:
+        self._upkeep.run(sql)
+
+    def _kept(self, failure: BaseException | None) -> None:
+        self._failure = f"Upkeep failed ({failure}); searches are right and slower." if failure else ""
+        self._keeping.release()
+
+    def _answer(self, reads: Reads, generation: Generation, query: VectorQuery) -> list[Match]:
+        _require_seen(generation, query.at_least)
+        view = self._library.view(generation, query.namespace)
+        target = self._target(reads, query)
+        found = view.search(target, query.top_k, query.where, _reader(view, reads), exact=query.exact)
+        if query.min_score is not None:
+            found = [f for f in found if f.score >= query.min_score]
+        return self._matches(reads, view, found, query)
+
+    def _matches(self, reads: Reads, view: View, found: Sequence[Found], query: VectorQuery) -> list[Match]:
+        slots = view.slots([f.row for f in found])
+        metadata = reads.metadata(slots) if query.include_metadata else [{} for _ in found]
+        blobs = reads.blobs(slots) if query.include_values else None
+        values = [vector_of(blob, self._spec.dimension) for blob in blobs] if blobs else [None] * len(found)
         return [
-            Match(
-                id=f.id,
-                score=f.score,
-                metadata=metadata_of(shelf.metadata(f.row)) if query.include_metadata else {},
-                namespace=query.namespace,
-                values=truth.values(shelf.slot(f.row)) if query.include_values else None,
-            )
-            for f in found
-            if query.min_score is None or f.score >= query.min_score
+            Match(f.id, f.score, held, query.namespace, vector)
+            for f, held, vector in zip(found, metadata, values, strict=True)
         ]
 
-    def _texts(self, sql: sqlite3.Connection, query: TextQuery) -> list[Match]:
-        self._require_seen(query.at_least)
-        shelf = self._library.shelf(query.namespace)
-        matching = shelf.matching(query.where)
-        alone = len(matching) == sum(map(len, self._library.shelves.values()))
-        slots = None if alone else [shelf.slot(row) for row in matching]
+    def _texts(self, sql: sqlite3.Connection, generation: Generation, query: TextQuery) -> list[Match]:
+        _require_seen(generation, query.at_least)
+        view = self._library.view(generation, query.namespace)
+        matching = view.matching(query.where)
+        alone = len(matching) == sum(len(each.alive) for each in generation.views.values())
+        slots = None if alone else view.slots(list(matching.rows))
         found = Texts(sql).best(distinct_words(query.text), query.top_k, slots)
         return [Match(f.id, f.score, metadata_of(f.metadata), query.namespace) for f in found]
 
-    def _plan(self, query: VectorQuery) -> Plan:
-        shelf = self._library.shelf(query.namespace)
-        return shelf.plan(_target(shelf, query), query.top_k, query.where)
+    def _plan(self, reads: Reads, generation: Generation, query: VectorQuery) -> QueryPlan:
+        view = self._library.view(generation, query.namespace)
+        plan = view.plan(self._target(reads, query), query.top_k, query.where, exact=query.exact)
+        detail: dict[str, str | int | float] = {"rows": plan.rows, "first_pass": plan.fetch}
+        detail["estimated_us"] = round(plan.cost_us, 1)
+        return QueryPlan(plan.way.value, plan.approximate, plan.candidates, len(view.alive), detail)
 
-    def _stats(self, truth: Truth, size: int) -> VectorStats:
-        shelves = self._library.shelves
-        counts = {name: len(shelf) for name, shelf in sorted(shelves.items()) if len(shelf)}
-        dead = sum(shelf.dead for shelf in shelves.values())
-        return VectorStats(counts, size, {"lsn": truth.state().lsn, "dead_rows": dead, "search": "exact"})
+    def _target(self, reads: Reads, query: VectorQuery) -> Floats:
+        if query.id is None:
+            return np.asarray(query.values, np.float32)
+        slot = reads.slot_of(query.namespace, query.id)
+        if slot is None:
+            raise NotFound(f"There is no item {query.id!r} in namespace {query.namespace!r}.")
+        return reads.vectors([slot]).ravel()
 
-    def _difference(self, truth: Truth) -> str:
-        shelves = self._library.shelves.items()
-        searched = {(name, shelf.slot(row), shelf.id(row)) for name, shelf in shelves for row in shelf.alive}
+    def _reads(self, sql: sqlite3.Connection) -> Reads:
+        return Reads(sql, self._spec.dimension)
+
+    def _stats(self, generation: Generation, size: int) -> VectorStats:
+        views = generation.views
+        counts = {name: len(view.alive) for name, view in sorted(views.items()) if len(view.alive)}
+        detail: dict[str, str | int | float] = {"lsn": generation.state.lsn}
+        detail["dead_rows"] = sum(view.dead for view in views.values())
+        detail["coded_rows"] = sum(len(view.coded) for view in views.values() if view.coded)
+        if self._failure:
+            detail["upkeep"] = self._failure
+        return VectorStats(counts, size, detail)
+
+    def _difference(self, truth: Truth, generation: Generation) -> str:
+        searched = {
+            (name, view.kept.slots[row], view.kept.ids[row])
+            for name, view in generation.views.items()
+            for row in view.alive.rows
+        }
         differing = len(searched ^ set(truth.places()))
-        return f"{differing} items are in the file or in memory alone; open the index again." if differing else ""
-
-    def _require_seen(self, token: WriteToken | None) -> None:
-        if token is None:
-            return
-        if not token.isdecimal():
-            raise InvalidArgument(f"{token!r} is not a write token of this index.")
-        seen = self._library.at.lsn if self._library.at else 0
-        if int(token) > seen:
-            raise StaleRead(f"The index is at write {seen} and has not seen write {token}.")
+        if differing:
+            return f"{differing} items are in the file or in memory alone; open the index again."
+        return self._failure
 
 
-def _target(shelf: Shelf, query: VectorQuery) -> Floats:
-    if query.id is None:
-        return np.asarray(query.values, np.float32)
-    row = shelf.row_of(query.id)
-    if row is None:
-        raise NotFound(f"There is no item {query.id!r} in namespace {query.namespace!r}.")
-    return shelf.vector(row)
+def _reader(view: View, reads: Reads) -> Callable[[RowNumbers], Floats]:
+    return lambda rows: view.measure.kept(reads.vectors(view.slots(rows.tolist())))
+
+
+def _require_seen(generation: Generation, token: WriteToken | None) -> None:
+    if token is None:
+        return
+    if not token.isdecimal():
+        raise InvalidArgument(f"{token!r} is not a write token of this index.")
+    if int(token) > generation.state.lsn:
+        raise StaleRead(f"The index is at write {generation.state.lsn} and has not seen write {token}.")
 
 
 def _items(truth: Truth, namespace: str, ids: Sequence[str]) -> list[VectorItem]:

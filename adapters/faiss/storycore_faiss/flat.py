@@ -1,6 +1,9 @@
-"""FAISS's tongue: rows of float32 in an ``IndexFlat``, a first pass in single precision, scores in double."""
+"""FAISS's tongue for whole vectors: a first pass in single precision over rows of numpy, scores in double precision."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeAlias
 
 import faiss
 import numpy as np
@@ -8,11 +11,15 @@ from numpy.typing import NDArray
 
 from storycore.ports.vectors import Metric
 
-__all__ = ["FlatVectors", "Floats", "RowNumbers", "Scores", "use_one_thread"]
+__all__ = ["Floats", "Measure", "Piece", "RowNumbers", "Scores", "use_one_thread"]
 
-Floats = NDArray[np.float32]
-Scores = NDArray[np.float64]
-RowNumbers = NDArray[np.int64]
+Floats: TypeAlias = NDArray[np.float32]
+Scores: TypeAlias = NDArray[np.float64]
+RowNumbers: TypeAlias = NDArray[np.int64]
+
+_INNER: Callable[..., None] = faiss.knn_inner_product
+_L2: Callable[..., None] = faiss.knn_L2sqr
+"""FAISS's functions over any memory, which no index has to own; its stubs lack the forms with a selector."""
 
 _CHUNK = 4096
 _LARGEST = 1e37
@@ -26,90 +33,115 @@ def use_one_thread() -> None:
     faiss.omp_set_num_threads(1)
 
 
-class FlatVectors:
-    """Vectors by row number, from 0 upward; rows are only added.
-
-    For cosine the rows are kept at unit length, so they do not give back what was added.
+class Piece(NamedTuple):
+    """Rows that lie together.
 
     Args:
-        dimension: length of every vector.
-        metric: decides what a score means.
+        matrix: float32, shape (n, dimension), contiguous.
+        numbers: the row number of each line, or of the first when they run.
+        among: choose among these lines alone, ascending; ``None``: among all.
+    """
+
+    matrix: Floats
+    numbers: RowNumbers | int
+    among: RowNumbers | None = None
+
+    def rows(self, lines: RowNumbers) -> RowNumbers:
+        """The row numbers of some lines."""
+        return lines + self.numbers if isinstance(self.numbers, int) else self.numbers[lines]
+
+
+class Measure:
+    """What a score means: how vectors are kept, what the best are, and how far a first pass may be off.
+
+    For cosine the rows are kept at unit length, so they do not give back what was added.
     """
 
     def __init__(self, dimension: int, metric: Metric) -> None:
-        self._dimension = dimension
-        self._metric = metric
-        self._index = faiss.IndexFlatL2(dimension) if metric == "euclidean" else faiss.IndexFlatIP(dimension)
-        self._longest = 0.0
+        self.dimension = dimension
+        self.metric: Metric = metric
 
-    def __len__(self) -> int:
-        return int(self._index.ntotal)
-
-    def add(self, matrix: Floats) -> None:
-        """Append rows; ``matrix`` has shape (n, dimension)."""
-        self.keep(_unit(matrix) if self._metric == "cosine" else np.ascontiguousarray(matrix))
-
-    def keep(self, rows: Floats) -> None:
-        """Append rows that are already in the form in which rows are kept, for example from ``take()``."""
-        self._longest = max(self._longest, float(_lengths(rows.astype(np.float64)).max(initial=0.0)))
-        self._index.add(rows)
-
-    def take(self, rows: RowNumbers) -> Floats:
-        """Copies of some rows as they are kept."""
-        if not len(self):
-            return np.empty((0, self._dimension), np.float32)
-        held = faiss.rev_swig_ptr(self._index.get_xb(), len(self) * self._dimension)
-        matrix: Floats = held.reshape(len(self), self._dimension)
-        return matrix[rows]
+    def kept(self, matrix: Floats) -> Floats:
+        """Rows in the form in which they are kept; ``matrix`` has shape (n, dimension)."""
+        return _unit(matrix) if self.metric == "cosine" else np.ascontiguousarray(matrix)
 
     def target(self, vector: Floats) -> Floats:
         """A query vector in the form in which rows are kept."""
-        return _unit(vector.reshape(1, -1))[0] if self._metric == "cosine" else vector
+        kept: Floats = self.kept(vector.reshape(1, -1))[0]
+        return kept
 
-    def nearest(self, target: Floats, count: int, rows: RowNumbers | None) -> tuple[RowNumbers, float]:
-        """The best ``count`` rows in single precision, and a bound that no score of any other row exceeds.
+    def nearest(self, targets: Floats, count: int, pieces: Iterable[Piece]) -> tuple[RowNumbers, Floats]:
+        """For each target the best ``count`` rows of all pieces in single precision, and their rough scores.
+
+        Args:
+            targets: from ``target()``, shape (m, dimension).
+            count: at most as many as there are rows to choose from.
+            pieces: at least one row in all.
+        """
+        found = [self._nearest_in(piece, targets, count) for piece in pieces]
+        if len(found) == 1:
+            return found[0]
+        rows, scores = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+        return np.take_along_axis(rows, best, 1), np.take_along_axis(scores, best, 1)
+
+    def rough(self, target: Floats, matrix: Floats) -> Floats:
+        """The scores of kept rows in single precision."""
+        if self.metric == "euclidean":
+            return np.asarray(-np.square(matrix - target).sum(axis=1))
+        return np.asarray(matrix @ target)
+
+    def scores(self, target: Floats, matrix: Floats) -> Scores:
+        """The scores of kept rows in double precision; equal rows have equal scores wherever they are."""
+        wanted = target.astype(np.float64)
+        chunks = [self._scored(wanted, matrix[i : i + _CHUNK]) for i in range(0, len(matrix), _CHUNK)]
+        return np.concatenate(chunks) if chunks else np.empty(0, np.float64)
+
+    def longest(self, matrix: Floats) -> float:
+        """The greatest length of any row."""
+        return float(_lengths(matrix.astype(np.float64)).max(initial=0.0))
+
+    def is_safe(self, target: Floats, longest: float) -> bool:
+        """Whether every score of ``target`` with rows up to this length fits into single precision."""
+        reach = longest + self.longest(target.reshape(1, -1))
+        return reach * reach < _LARGEST
+
+    def slack(self, target: Floats, longest: float, rounding: float) -> float:
+        """How far a first pass may be off: the bound of a sum of ``dimension`` products, with room to spare.
 
         Args:
             target: from ``target()``.
-            count: at most as many as there are rows to choose from.
-            rows: choose among these, ascending and all below ``len(self)``; ``None``: among all.
+            longest: no row is longer.
+            rounding: relative error of the numbers of the rows.
         """
-        chosen = None if rows is None else _only(rows)
-        distances, found = self._index.search(target.reshape(1, -1), count, params=chosen)
-        worst = float(distances[0, -1])
-        rough = -worst if self._metric == "euclidean" else worst
-        return found[0].astype(np.int64), rough + self._slack(target)
+        length = self.longest(target.reshape(1, -1))
+        reach = (longest + length) ** 2 if self.metric == "euclidean" else longest * length
+        single = (self.dimension + 8) * (float(np.finfo(np.float32).eps) * reach + _TINY)
+        return 2 * (single + 2 * rounding * reach)
 
-    def scores(self, target: Floats, rows: RowNumbers) -> Scores:
-        """The scores of some rows in double precision; equal rows have equal scores wherever they are."""
-        wanted = target.astype(np.float64)
-        chunks = [self._scored(wanted, rows[i : i + _CHUNK]) for i in range(0, len(rows), _CHUNK)]
-        return np.concatenate(chunks) if chunks else np.empty(0, np.float64)
+    def _nearest_in(self, piece: Piece, targets: Floats, count: int) -> tuple[RowNumbers, Floats]:
+        there = len(piece.matrix) if piece.among is None else len(piece.among)
+        count = min(count, there)
+        distances = np.empty((len(targets), count), np.float32)
+        lines = np.empty((len(targets), count), np.int64)
+        only = None if piece.among is None else faiss.IDSelectorArray(piece.among)
+        given = (faiss.swig_ptr(targets), faiss.swig_ptr(piece.matrix), self.dimension, len(targets), len(piece.matrix))
+        into = (count, faiss.swig_ptr(distances), faiss.swig_ptr(lines))
+        if self.metric == "euclidean":
+            _L2(*given, *into, None, only)
+        else:
+            _INNER(*given, *into, only)
+        return piece.rows(lines), -distances if self.metric == "euclidean" else distances
 
-    def is_safe(self, target: Floats) -> bool:
-        """Whether every score of ``target`` fits into single precision."""
-        reach = self._longest + float(_lengths(target.astype(np.float64).reshape(1, -1))[0])
-        return reach * reach < _LARGEST
-
-    def _scored(self, target: Scores, rows: RowNumbers) -> Scores:
-        held = self.take(rows).astype(np.float64)
-        if self._metric == "euclidean":
+    def _scored(self, target: Scores, matrix: Floats) -> Scores:
+        held = matrix.astype(np.float64)
+        if self.metric == "euclidean":
             return np.asarray(-np.square(held - target).sum(axis=1))
         dots = (held * target).sum(axis=1)
-        if self._metric == "dot":
+        if self.metric == "dot":
             return np.asarray(dots)
-        lengths = np.sqrt(np.square(held).sum(axis=1) * np.square(target).sum())
+        lengths = _lengths(held) * _lengths(target.reshape(1, -1))
         return np.asarray(np.clip(dots / lengths, -1.0, 1.0))
-
-    def _slack(self, target: Floats) -> float:
-        """How far single precision may be off: the bound of a sum of ``dimension`` products, with room to spare."""
-        length = float(_lengths(target.astype(np.float64).reshape(1, -1))[0])
-        reach = (self._longest + length) ** 2 if self._metric == "euclidean" else self._longest * length
-        return 2 * (self._dimension + 8) * (float(np.finfo(np.float32).eps) * reach + _TINY)
-
-
-def _only(rows: RowNumbers) -> faiss.SearchParameters:
-    return faiss.SearchParameters(sel=faiss.IDSelectorArray(rows))  # type: ignore[call-arg]  # its stub lacks keywords
 
 
 def _unit(matrix: Floats) -> Floats:
@@ -118,4 +150,4 @@ def _unit(matrix: Floats) -> Floats:
 
 
 def _lengths(matrix: Scores) -> Scores:
-    return np.asarray(np.sqrt(np.square(matrix).sum(axis=1)))
+    return np.asarray(np.sqrt(np.einsum("ij,ij->i", matrix, matrix)))

@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 __all__ = ["Lanes"]
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Lanes:
-    """One thread that writes and a few that search, each with a connection of its own.
+    """One thread that writes, a few that search, and one for upkeep, each with a connection of its own.
 
     Args:
         connect: makes a connection; called in the thread that will use it.
@@ -32,6 +32,9 @@ class Lanes:
         self._connections: list[sqlite3.Connection] = []
         self._writer = ThreadPoolExecutor(1, "storycore-faiss-write")
         self._searchers = ThreadPoolExecutor(search_threads, "storycore-faiss-search")
+        self._keeper = ThreadPoolExecutor(1, "storycore-faiss-keep")
+        self.stopping = threading.Event()
+        """Set when the lanes are being closed: what takes long ends early."""
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do ``work`` in the writing thread, in the order of the calls."""
@@ -41,8 +44,23 @@ class Lanes:
         """Do ``work`` in one of the searching threads."""
         return await asyncio.get_running_loop().run_in_executor(self._searchers, self._run, work)
 
+    def aside(self, work: Callable[[sqlite3.Connection], None], done: Callable[[BaseException | None], None]) -> None:
+        """Do ``work`` in the thread for upkeep some time; ``done`` is told how it ended.
+
+        May be called from any thread. Nothing is done any more when the lanes are being closed.
+        """
+
+        def told(ended: Future[None]) -> None:
+            done(None if ended.cancelled() else ended.exception())
+
+        try:
+            self._keeper.submit(self._run, work).add_done_callback(told)
+        except RuntimeError:  # closed a moment ago
+            done(None)
+
     async def close(self) -> None:
         """Let what has begun come to its end, then close all connections."""
+        self.stopping.set()
         await asyncio.to_thread(self._close)
 
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -57,6 +75,7 @@ class Lanes:
     def _close(self) -> None:
         self._searchers.shutdown(wait=True)
         self._writer.shutdown(wait=True)
+        self._keeper.shutdown(wait=True, cancel_futures=True)
         for connection in self._connections:
             connection.close()
         self._connections.clear()

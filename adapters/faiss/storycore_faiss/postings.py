@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import reduce
 from hashlib import blake2b
 from operator import and_
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,53 +21,55 @@ __all__ = ["NumberColumn", "Postings"]
 
 _LONG = 64
 """Longer texts are kept as their digest, so that passages in the metadata are not held twice."""
+_FIRST_UNSORTED = 64
 _MOST_UNSORTED = 4096
+
+_Column: TypeAlias = tuple[NDArray[np.float64], NDArray[np.uint32]]
 
 
 class NumberColumn:
-    """The numbers of one field by row: a sorted part, and a short tail that is passed over whole."""
+    """The numbers of one field by row: a sorted part, and a short tail that is passed over whole.
+
+    One thread adds; others may ask at the same time, and find at least what was there when they began.
+    """
 
     def __init__(self) -> None:
-        self._values: NDArray[np.float64] = np.empty(0, np.float64)
-        self._rows: NDArray[np.uint32] = np.empty(0, np.uint32)
-        self._new_values = array("d")
-        self._new_rows = array("I")
+        self._held: tuple[_Column, _Column, int] = (_column(0), _column(_FIRST_UNSORTED), 0)
 
     def add(self, row: int, value: float) -> None:
         """Keep the value of a new row."""
-        self._new_values.append(value)
-        self._new_rows.append(row)
-        if len(self._new_rows) >= max(_MOST_UNSORTED, len(self._rows) // 8):
-            self._merge()
+        known, tail, count = self._held
+        tail[0][count], tail[1][count] = value, row
+        self._held = (known, tail, count + 1)
+        if count + 1 == len(tail[0]):
+            self._merge(max(min(2 * len(tail[0]), _MOST_UNSORTED), len(known[0]) // 8))
 
     def where(self, op: str, bound: float) -> BitMap:
         """The rows whose value is above, below or (``"eq"``) at the bound."""
         op, number = _as_float(op, bound)
         if math.isnan(number):
             return BitMap()
-        low, high = self._span(op, number)
-        found = _bitmap(self._rows[low:high])
-        if len(self._new_rows):
-            tail = _COMPARE[op](np.frombuffer(self._new_values, np.float64), number)
-            found |= _bitmap(np.frombuffer(self._new_rows, np.uint32)[tail])
+        (values, rows), (new_values, new_rows), count = self._held
+        low, high = _span(values, op, number)
+        found = _bitmap(rows[low:high])
+        if count:
+            found |= _bitmap(new_rows[:count][_COMPARE[op](new_values[:count], number)])
         return found
 
-    def _span(self, op: str, number: float) -> tuple[int, int]:
-        left = int(np.searchsorted(self._values, number, "left"))
-        right = int(np.searchsorted(self._values, number, "right"))
-        end = len(self._values)
-        return {"eq": (left, right), "gt": (right, end), "gte": (left, end), "lt": (0, left), "lte": (0, right)}[op]
-
-    def _merge(self) -> None:
-        values = np.concatenate([self._values, np.frombuffer(self._new_values, np.float64)])
-        rows = np.concatenate([self._rows, np.frombuffer(self._new_rows, np.uint32)])
-        order = np.argsort(values, kind="stable")
-        self._values, self._rows = values[order], rows[order]
-        self._new_values, self._new_rows = array("d"), array("I")
+    def _merge(self, room: int) -> None:
+        (values, rows), (new_values, new_rows), count = self._held
+        all_values = np.concatenate([values, new_values[:count]])
+        all_rows = np.concatenate([rows, new_rows[:count]])
+        order = np.argsort(all_values, kind="stable")
+        self._held = ((all_values[order], all_rows[order]), _column(room), 0)
 
 
 class Postings:
-    """Rows by what their metadata says. Rows are only added; who asks takes away the dead ones."""
+    """Rows by what their metadata says. Rows are only added; who asks takes away the dead ones.
+
+    One thread adds. Others may ask at the same time: each step on a bitmap or dictionary is one step of the
+    interpreter, and what was added meanwhile is none of the live rows that they ask about.
+    """
 
     def __init__(self) -> None:
         self._present: dict[str, BitMap] = {}
@@ -118,6 +121,17 @@ def _post(terms: dict[str | bytes | bool, BitMap | int], term: str | bytes | boo
         held.add(row)
     else:
         terms[term] = BitMap([held, row])
+
+
+def _column(room: int) -> _Column:
+    return np.empty(room, np.float64), np.empty(room, np.uint32)
+
+
+def _span(values: NDArray[np.float64], op: str, number: float) -> tuple[int, int]:
+    left = int(np.searchsorted(values, number, "left"))
+    right = int(np.searchsorted(values, number, "right"))
+    end = len(values)
+    return {"eq": (left, right), "gt": (right, end), "gte": (left, end), "lt": (0, left), "lte": (0, right)}[op]
 
 
 def _term(value: str | bool) -> str | bytes | bool:

@@ -107,6 +107,10 @@ class Truth:
         """Namespace, slot and id of every live item."""
         return self._sql.execute("SELECT namespace, slot, id FROM item")
 
+    def counts(self) -> dict[str, int]:
+        """Live items by namespace."""
+        return dict(self._sql.execute("SELECT namespace, count(*) FROM item GROUP BY namespace"))
+
     def count_of(self, namespace: str, ids: Iterable[str]) -> int:
         """How many items these ids name, each counted once."""
         return sum(self.item(namespace, id_) is not None for id_ in dict.fromkeys(ids))

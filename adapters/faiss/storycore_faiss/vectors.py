@@ -22,6 +22,7 @@ from storycore.ports.vectors import (
     Match,
     Metadata,
     Optimized,
+    QueryPlan,
     TextQuery,
     Updated,
     Upserted,
@@ -42,7 +43,6 @@ from storycore_faiss.writes import Writes
 
 if TYPE_CHECKING:
     from storycore_faiss.engine import Engine
-    from storycore_faiss.planner import Plan
 
 __all__ = ["FaissVectorIndex", "open_vectors"]
 
@@ -119,7 +119,7 @@ class FaissVectorIndex(Lifecycle):
             return
         lanes = Lanes(self._connected, _prepare, search_threads=self._config.search_threads)
         try:
-            spec, engine, sql = await lanes.write(self._translated(self._loaded))
+            spec, engine, sql = await lanes.write(self._translated(lambda sql: self._loaded(sql, lanes)))
         except BaseException:
             await lanes.close()
             raise
@@ -224,7 +224,7 @@ class FaissVectorIndex(Lifecycle):
         """Search by words; all queries of one call see the same state."""
         return await self._search(lambda engine, sql: engine.search_text(sql, queries))
 
-    async def explain(self, query: VectorQuery) -> Plan:
+    async def explain(self, query: VectorQuery) -> QueryPlan:
         """How a query would be answered now: which way, over how many rows."""
         return await self._search(lambda engine, sql: engine.explain(sql, query))
 
@@ -309,10 +309,10 @@ class FaissVectorIndex(Lifecycle):
             require_file(self._config.path)
             return connect(self._config.path, create=False, durability=self._config.durability)
 
-    def _loaded(self, sql: sqlite3.Connection) -> tuple[IndexSpec, Engine, sqlite3.Connection]:
+    def _loaded(self, sql: sqlite3.Connection, lanes: Lanes) -> tuple[IndexSpec, Engine, sqlite3.Connection]:
         make = _engine_type()
         spec = verified(sql, self._config.path, self._spec)
-        engine = make(spec)
+        engine = make(spec, self._config, lanes)
         engine.load(sql)
         return spec, engine, sql
 

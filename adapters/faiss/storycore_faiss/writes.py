@@ -106,7 +106,7 @@ class Writes:
         held, declared = self.truth.types(namespace), self._spec.fields
         added = fixed_types({**declared, **held}, written, namespace=namespace)
         names = {name for metadata in written for name in metadata} if declared else set()
-        return added | {name: kind for name, kind in declared.items() if name in names and name not in held}
+        return {**{name: kind for name, kind in declared.items() if name in names and name not in held}, **added}
 
     def _keep_types(self, namespace: str, added: Mapping[str, FieldType]) -> None:
         rows = [(namespace, name, kind) for name, kind in added.items()]

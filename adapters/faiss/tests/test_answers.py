@@ -13,12 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
-from storycore_faiss.flat import FlatVectors
-from storycore_faiss.planner import Path as Way
-from storycore_faiss.planner import plan
+from storycore_faiss.flat import Measure, Piece
+from storycore_faiss.planner import Way
 from storycore_faiss.postings import NumberColumn, Postings
-from storycore_faiss.shelf import Shelf
-from storycore_faiss.truth import Row
 
 from storycore.errors import InvalidArgument
 from storycore.filters import F
@@ -59,7 +56,7 @@ async def test_every_way_gives_the_exact_answer(metric: Metric, tmp_path: Path) 
         target = _items(1, seed=2)[0].values
         for where, way in ways.items():
             query = VectorQuery(values=target, where=where, top_k=20)
-            assert (await index.inner.explain(query)).path is way
+            assert (await index.explain(query)).way == way
             [matches] = await index.query([query])
             exact = _best(items, metric, target, where)[:20]
             assert [match.id for match in matches] == [id_ for id_, _ in exact]
@@ -72,24 +69,11 @@ def test_the_bound_of_the_first_pass_holds(metric: Metric) -> None:
     generator = np.random.default_rng(3)
     for offset, spread in ((0, 1), (1000, 1e-3), (1, 1e-6)):
         rows = (offset + spread * generator.normal(size=(2000, DIMENSION))).astype(np.float32)
-        vectors = FlatVectors(DIMENSION, metric)
-        vectors.add(rows)
-        target = vectors.target(rows[7] + np.float32(spread))
-        found, bound = vectors.nearest(target, 40, None)
-        exact = vectors.scores(target, np.arange(2000))
-        left_out = np.delete(exact, found)
-        assert left_out.max() <= bound
-
-
-def test_the_planner_chooses_by_counts() -> None:
-    """Nothing, few, some, all: each has its way; what is not safe in single precision is scored directly."""
-    assert plan(candidates=0, rows=10, top_k=5).path is Way.EMPTY
-    assert plan(candidates=200, rows=10_000, top_k=5).path is Way.DIRECT
-    assert plan(candidates=5_000, rows=10_000, top_k=5).path is Way.LISTED
-    assert plan(candidates=10_000, rows=10_000, top_k=5).path is Way.WHOLE
-    assert plan(candidates=5_000, rows=10_000, top_k=5_000).path is Way.DIRECT
-    assert plan(candidates=10_000, rows=10_000, top_k=5, safe=False).path is Way.DIRECT
-    assert str(plan(candidates=5_000, rows=10_000, top_k=5)) == "listed: 5000 of 10000 rows, first pass finds 29"
+        measure = Measure(DIMENSION, metric)
+        kept, target = measure.kept(rows), measure.target(rows[7] + np.float32(spread))
+        found, rough = measure.nearest(target.reshape(1, -1), 40, [Piece(kept, 0)])
+        left_out = np.delete(measure.scores(target, kept), found)
+        assert left_out.max() <= float(rough[0, -1]) + measure.slack(target, measure.longest(kept), 0.0)
 
 
 async def test_a_score_that_overflows_single_precision_is_still_exact(tmp_path: Path) -> None:
@@ -186,24 +170,3 @@ def test_long_texts_are_told_apart_by_their_ends() -> None:
     rows = [{"text": "x" * 5000 + end} for end in "ab"]
     assert set(_postings(rows).matching(F.text == "x" * 5000 + "b", BitMap([0, 1]))) == {1}
     assert set(_postings(rows).matching(F.text == "x" * 64, BitMap([0, 1]))) == set()
-
-
-def _rows(items: list[VectorItem], first: int) -> list[Row]:
-    return [Row(first + n, "default", i.id, i.values.tobytes(), b'{"n":1}') for n, i in enumerate(items)]
-
-
-@pytest.mark.parametrize("metric", METRICS)
-def test_compaction_changes_no_bit(metric: Metric) -> None:
-    """Without its dead rows a shelf gives the same ids and the very same scores."""
-    shelf = Shelf(DIMENSION, metric)
-    items = _items(600, seed=6)
-    shelf.add(_rows(items, 1))
-    for slot in range(1, 600, 2):
-        shelf.end(slot)
-    shelf.end(10_000)
-    compact = shelf.compacted()
-    assert (shelf.dead, compact.dead, len(compact)) == (300, 0, len(shelf))
-    target = np.asarray(items[3].values, np.float32)
-    before, after = shelf.search(target, 30, F.n == 1), compact.search(target, 30, None)
-    assert [(f.id, f.score) for f in before] == [(f.id, f.score) for f in after]
-    assert [shelf.slot(f.row) for f in before] == [compact.slot(f.row) for f in after]

@@ -7,12 +7,10 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import faiss
 import pytest
-from storycore_faiss.gate import Gate
 from storycore_faiss.truth import REMEMBERED
 
 from storycore.filters import F
@@ -132,47 +130,3 @@ def test_importing_the_plugin_imports_no_library() -> None:
     code = f"import sys, storycore_faiss, storycore_faiss.vectors; print({modules})"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
-
-
-def _in_thread(work: Callable[[], None]) -> threading.Thread:
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread
-
-
-def test_the_gate_lets_many_read_or_one_write() -> None:
-    """Readers pass together; a waiting writer is let in before new readers, alone."""
-    gate, log, both = Gate(), list[str](), threading.Barrier(2, timeout=5)
-
-    def read_together() -> None:
-        with gate.reading():
-            both.wait()
-
-    for thread in [_in_thread(read_together), _in_thread(read_together)]:
-        thread.join(5)
-    leave = threading.Event()
-
-    def read_long() -> None:
-        with gate.reading():
-            both.wait()
-            leave.wait(5)
-            log.append("first reader")
-
-    def write() -> None:
-        with gate.writing():
-            log.append("writer")
-
-    def read_late() -> None:
-        with gate.reading():
-            log.append("late reader")
-
-    threads = [_in_thread(read_long)]
-    both.wait()
-    threads.append(_in_thread(write))
-    while not gate._writers_waiting:
-        threading.Event().wait(0.001)
-    threads.append(_in_thread(read_late))
-    leave.set()
-    for thread in threads:
-        thread.join(5)
-    assert log == ["first reader", "writer", "late reader"]

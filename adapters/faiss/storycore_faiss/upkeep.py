@@ -1,0 +1,193 @@
+"""Upkeep: what keeps searches fast and memory small after many writes; done aside, while searches and writes go on."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+
+from storycore_faiss._sql import reading
+from storycore_faiss.codes import LEAST_SAMPLE, SAMPLE, Codebook, CodeBytes, Coded
+from storycore_faiss.flat import Floats, RowNumbers
+from storycore_faiss.library import Library
+from storycore_faiss.reads import Reads
+from storycore_faiss.rows import Read
+from storycore_faiss.shelf import Shelf
+from storycore_faiss.truth import Row, Truth
+from storycore_faiss.view import View
+
+__all__ = ["Upkeep"]
+
+_FEW_DEAD = 1024
+_DEAD_SHARE = 0.2
+_TAIL = 1024
+"""So many rows without codes are searched one by one before they get theirs: 0.2 ms at 384 numbers."""
+_LEAST_DIMENSION = 16
+_BATCH = 4096
+_PROBES = 48
+_TOP = 10
+_RECALL = 0.995
+_REACHES = (4, 8, 16, 32, 64, 128)
+_GOOD_REACH = 16
+
+
+class Upkeep:
+    """Compacts shelves, and gives them codes.
+
+    Args:
+        library: what is kept up.
+        codes_from: shelves with at least so many rows get codes.
+        stopping: set when the index is being closed; what takes long then ends early.
+    """
+
+    def __init__(self, library: Library, *, codes_from: int, stopping: threading.Event) -> None:
+        self._library = library
+        self._codes_from = codes_from
+        self._stopping = stopping
+        self._working = threading.Lock()
+
+    def due(self) -> bool:
+        """Whether what changed since this was asked last needs work."""
+        shelves = self._library.shelves() if (touched := self._library.touched()) else {}
+        return any(self._is_due(*shelves[name]) for name in touched if name in shelves)
+
+    def run(self, connection: sqlite3.Connection, *, thoroughly: bool = False) -> int:
+        """Do what is due; gives how many dead rows were dropped.
+
+        Args:
+            connection: reads the truth, outside of any transaction.
+            thoroughly: drop every dead row, and code every row of a shelf that has codes.
+        """
+        dropped = 0
+        with self._working:
+            for name in self._library.shelves():
+                if self._stopping.is_set():
+                    break
+                dropped += self._compact(name, connection, 0 if thoroughly else _FEW_DEAD)
+                self._code(name, connection, 0 if thoroughly else _TAIL)
+        return dropped
+
+    def _is_due(self, shelf: Shelf, view: View) -> bool:
+        return self._is_wasteful(view, _FEW_DEAD) or self._needs_codes(shelf, view, _TAIL)
+
+    def _is_wasteful(self, view: View, few: int) -> bool:
+        return view.dead > few and (not few or view.dead > _DEAD_SHARE * view.count)
+
+    def _needs_codes(self, shelf: Shelf, view: View, tail: int) -> bool:
+        if view.measure.dimension < _LEAST_DIMENSION or len(view.alive) < max(self._codes_from, LEAST_SAMPLE):
+            return False
+        if view.coded is None:
+            return view.count >= 2 * shelf.refused_codes
+        return view.count - len(view.coded) > tail or view.count >= 2 * view.coded.trained_rows
+
+    def _compact(self, name: str, connection: sqlite3.Connection, few: int) -> int:
+        shelf, view = self._library.shelves()[name]
+        if not self._is_wasteful(view, few):
+            return 0
+        fresh = self._library.shelf(len(view.alive))
+        with reading(connection):
+            at = Truth(connection, view.measure.dimension).state()
+            for batch in _batches(Reads(connection, view.measure.dimension).rows(name)):
+                fresh.add(batch)
+        if view.coded is not None:
+            fresh.coded = carried(view.coded, shelf.marks(len(view.coded))[0], fresh.marks(fresh.count)[0])
+        return view.dead if self._library.replace(name, shelf, fresh, at, connection) else 0
+
+    def _code(self, name: str, connection: sqlite3.Connection, tail: int) -> None:
+        shelf, view = self._library.shelves()[name]
+        if not self._needs_codes(shelf, view, tail):
+            return
+        read = reader(view, connection)
+        known = view.coded
+        if known is None or view.count >= 2 * known.trained_rows:
+            coded = self._trained(view, read)
+        else:
+            coded = known.extended(self._encoded(view, known.book, len(known), read))
+        if not self._stopping.is_set():
+            self._library.change(name, shelf, lambda: shelf.with_codes(coded))
+
+    def _trained(self, view: View, read: Read) -> Coded | None:
+        """Codes as short as the recall of a sample allows; ``None`` when no codes give it."""
+        chance = np.random.default_rng(view.count)
+        rows = view.alive.numbers
+        chosen = np.sort(chance.choice(rows, min(SAMPLE, len(rows)), replace=False))
+        sample = view.kept.rows.take(chosen, read)
+        probes = chance.choice(len(chosen), _PROBES, replace=False)
+        exact = _neighbours(view, sample[probes], chosen[probes], read)
+        found: Coded | None = None
+        for width in _widths(view.measure.dimension):
+            book = Codebook.trained(sample, view.measure.metric, width)
+            codes = self._encoded(view, book, 0, read)
+            if self._stopping.is_set():
+                return None
+            coded = Coded(book, codes, reach=_REACHES[-1], trained_rows=view.count)
+            reach = _reach(coded, sample[probes], exact)
+            if reach and (found is None or reach < found.reach):
+                found = coded.with_reach(reach)
+            if reach and reach <= _GOOD_REACH:
+                break
+        return found
+
+    def _encoded(self, view: View, book: Codebook, first: int, read: Read) -> CodeBytes:
+        parts = []
+        for low in range(first, view.count, _BATCH):
+            if self._stopping.is_set():
+                break
+            for piece in view.kept.rows.run(low, min(view.count, low + _BATCH), read):
+                parts.append(book.encode(piece.matrix))
+        return np.concatenate(parts) if parts else np.empty((0, book.code_bytes), np.uint8)
+
+
+def carried(coded: Coded, slots: RowNumbers, fresh: RowNumbers) -> Coded | None:
+    """The codes of other rows that begin with some of the same slots; ``None`` when they begin with others.
+
+    Args:
+        slots: the slots of the rows that have codes, ascending.
+        fresh: the slots of the rows that will have them, ascending.
+    """
+    covered = int(np.searchsorted(fresh, slots[-1], "right"))
+    at = np.searchsorted(slots, fresh[:covered])
+    if not covered or not np.array_equal(slots[at], fresh[:covered]):
+        return None
+    return coded.with_codes(coded.codes[at])
+
+
+def reader(view: View, connection: sqlite3.Connection) -> Read:
+    """Fetches rows of a view outside of a transaction; what has gone meanwhile comes as some other vector."""
+    reads = Reads(connection, view.measure.dimension)
+
+    def read(rows: RowNumbers) -> Floats:
+        with reading(connection):
+            return view.measure.kept(reads.vectors(view.slots(rows.tolist()), missing=True))
+
+    return read
+
+
+def _neighbours(view: View, targets: Floats, own: RowNumbers, read: Read) -> list[set[int]]:
+    """For each target its nearest rows but its own."""
+    rows, _ = view.measure.nearest(targets, _TOP + 1, view.kept.rows.run(0, view.count, read))
+    return [set([r for r in line if r != mine][:_TOP]) for line, mine in zip(rows.tolist(), own.tolist(), strict=True)]
+
+
+def _reach(coded: Coded, targets: Floats, exact: list[set[int]]) -> int | None:
+    """How far the codes have to look for the recall that is promised; ``None`` when that is too far."""
+    found = coded.nearest(targets, min(len(coded), _REACHES[-1] * _TOP)).tolist()
+    for reach in _REACHES:
+        hits = sum(len(near.intersection(line[: reach * _TOP])) for near, line in zip(exact, found, strict=True))
+        if hits >= _RECALL * sum(map(len, exact)):
+            return reach
+    return None
+
+
+def _widths(dimension: int) -> tuple[int, ...]:
+    if dimension >= 256:
+        return 8, 4, 2
+    return (4, 2) if dimension >= 64 else (2,)
+
+
+def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    while batch := list(islice(rows, _BATCH)):
+        yield batch

@@ -1,0 +1,196 @@
+"""A view: one unchanging state of a shelf, which any number of threads search at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from pyroaring import BitMap
+
+from storycore.ports.filters import Filter
+from storycore_faiss.candidates import Candidates, FilterCache
+from storycore_faiss.codes import Coded
+from storycore_faiss.flat import Floats, Measure, RowNumbers, Scores
+from storycore_faiss.planner import Plan, Planner, Situation, Way
+from storycore_faiss.postings import Postings
+from storycore_faiss.rows import Read, Rows
+
+if TYPE_CHECKING:
+    from storycore_faiss.graph import Graph
+
+__all__ = ["Found", "Kept", "View"]
+
+_GROWTH = 8
+"""By how much a first pass that was not enough is widened."""
+_SPARE = 8
+
+
+class Found(NamedTuple):
+    """A row that a search found."""
+
+    row: int
+    id: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kept:
+    """What the views of a shelf share: it only grows, and a view looks at what was there when it was taken.
+
+    Args:
+        slots: the truth's slot of each row, ascending.
+        ids: the id of each row.
+    """
+
+    rows: Rows
+    slots: Sequence[int]
+    ids: Sequence[str]
+    postings: Postings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """What a search works with.
+
+    Args:
+        count: how many rows there are.
+        alive: those that are not dead; never changed.
+        longest: no row is longer.
+        coded: the codes of the first rows.
+        graph: the graph of the first rows.
+        filters: what filters left of this state.
+    """
+
+    measure: Measure
+    planner: Planner
+    kept: Kept
+    count: int
+    alive: Candidates
+    longest: float
+    coded: Coded | None
+    graph: Graph | None
+    filters: FilterCache
+
+    @property
+    def dead(self) -> int:
+        """Rows that take space and are never found."""
+        return self.count - len(self.alive)
+
+    def matching(self, where: Filter | None) -> Candidates:
+        """The live rows that match."""
+        return self.alive if where is None else self.filters.get(where, self._evaluated)
+
+    def slots(self, rows: Sequence[int]) -> list[int]:
+        """The slots of some rows."""
+        slots = self.kept.slots
+        return [slots[row] for row in rows]
+
+    def plan(self, vector: Floats, top_k: int, where: Filter | None, *, exact: bool) -> Plan:
+        """How a search would be answered."""
+        target = self.measure.target(vector)
+        return self.planner.plan(self._situation(target, self.matching(where), top_k, exact))
+
+    def search(self, vector: Floats, top_k: int, where: Filter | None, read: Read, *, exact: bool) -> list[Found]:
+        """The best live rows that match, ``min(top_k, matching)`` of them: scores descending, equal ones by id.
+
+        Args:
+            exact: refuse approximation.
+            read: fetches rows from the truth.
+        """
+        target, candidates = self.measure.target(vector), self.matching(where)
+        at = self._situation(target, candidates, top_k, exact)
+        planned = self.planner.plan(at)
+        if planned.way is Way.EMPTY:
+            return []
+        near = self._near(target, at, planned, candidates, read) if planned.approximate else None
+        if near is not None:
+            return self._best_of(target, near, top_k, read)
+        return self._exactly(target, top_k, self.planner.exact(at), candidates, read)
+
+    def _evaluated(self, where: Filter) -> BitMap:
+        return self.kept.postings.matching(where, self.alive.rows)
+
+    def _situation(self, target: Floats, candidates: Candidates, top_k: int, exact: bool) -> Situation:
+        coded, graph = self.coded, self.graph
+        return Situation(
+            candidates=len(candidates),
+            rows=self.count,
+            dimension=self.measure.dimension,
+            top_k=top_k,
+            exact=exact,
+            safe=self.measure.is_safe(target, self.longest),
+            coded=len(coded) if coded else 0,
+            code_bytes=coded.book.code_bytes if coded else 0,
+            reach=coded.reach if coded else 1,
+            linked=len(graph) if graph else 0,
+        )
+
+    def _near(
+        self, target: Floats, at: Situation, planned: Plan, candidates: Candidates, read: Read
+    ) -> RowNumbers | None:
+        """Candidates among which the best are very likely to be; ``None`` when too few were found for that.
+
+        A pass that finds fewer candidates than it was meant to is widened as long as it costs less than an exact way.
+        """
+        first = at.coded if planned.way is Way.CODES else at.linked
+        there = len(candidates) if first >= self.count else candidates.rows.range_cardinality(0, first)
+        fetch, dearest = planned.fetch, self.planner.exact(at).cost_us
+        wanted = min(there, at.wanted if planned.way is Way.CODES else at.top_k)
+        while True:
+            found = self._rough(planned.way, target, fetch)
+            near = found if len(candidates) == self.count else candidates.among(found)
+            if len(near) >= wanted:
+                break
+            fetch *= 4
+            if fetch >= first or fetch * self.planner.costs.fetched > 1000 * dearest:
+                return None
+        tail = candidates.from_row(first)
+        return np.concatenate([near, tail]) if len(tail) else near
+
+    def _rough(self, way: Way, target: Floats, fetch: int) -> RowNumbers:
+        if way is Way.CODES and self.coded:
+            return self.coded.nearest(target.reshape(1, -1), fetch).ravel()
+        return self.graph.nearest(target, fetch) if self.graph else np.empty(0, np.int64)
+
+    def _best_of(self, target: Floats, near: RowNumbers, top_k: int, read: Read) -> list[Found]:
+        """The best of some rows: those that are clearly not among them are left out in single precision."""
+        matrix = self.kept.rows.take(near, read)
+        count = top_k + _SPARE
+        if len(near) > 2 * count:
+            best = np.argpartition(self.measure.rough(target, matrix), -count)[-count:]
+            near, matrix = near[best], matrix[best]
+        return self._best(near, self.measure.scores(target, matrix), top_k)
+
+    def _exactly(self, target: Floats, top_k: int, planned: Plan, candidates: Candidates, read: Read) -> list[Found]:
+        if planned.way is Way.DIRECT:
+            rows = candidates.numbers
+            return self._best(rows, self._scores(target, rows, read), top_k)
+        return self._best(*self._certain(target, top_k, planned, candidates, read), top_k)
+
+    def _certain(
+        self, target: Floats, top_k: int, planned: Plan, candidates: Candidates, read: Read
+    ) -> tuple[RowNumbers, Scores]:
+        """Widen the first pass until no row that it left out can be among the best, ties included."""
+        fetch, slack = planned.fetch, self.measure.slack(target, self.longest, self.kept.rows.rounding)
+        whole, rows = planned.way is Way.WHOLE, self.kept.rows
+        while True:
+            pieces = rows.run(0, self.count, read) if whole else rows.listed(candidates.numbers, read)
+            near, rough = self.measure.nearest(target.reshape(1, -1), fetch, pieces)
+            scores = self._scores(target, near[0], read)
+            if fetch == planned.candidates or np.partition(scores, -top_k)[-top_k] > float(rough[0, -1]) + slack:
+                return near[0], scores
+            fetch = min(planned.candidates, fetch * _GROWTH)
+
+    def _scores(self, target: Floats, rows: RowNumbers, read: Read) -> Scores:
+        return self.measure.scores(target, self.kept.rows.take(rows, read))
+
+    def _best(self, rows: RowNumbers, scores: Scores, top_k: int) -> list[Found]:
+        if len(rows) > 4 * top_k:
+            near = scores >= np.partition(scores, -top_k)[-top_k]
+            rows, scores = rows[near], scores[near]
+        ids = self.kept.ids
+        found = [Found(r, ids[r], s) for r, s in zip(rows.tolist(), scores.tolist(), strict=True)]
+        found.sort(key=lambda f: (-f.score, f.id))
+        return found[:top_k]
