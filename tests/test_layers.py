@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import inspect
 import random
-from collections.abc import Awaitable, Callable
+from array import array
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import pytest
 
@@ -27,9 +30,18 @@ from storycore.layers.stack import interceptor, stacked
 from storycore.layers.timeout import Timeout, TimeoutSettings
 from storycore.memory.blobs import MemoryBlobStore, open_blobs
 from storycore.memory.config import MemoryConfig
+from storycore.memory.vectors import MemoryVectorIndex
+from storycore.ports.blobs import BlobStore
+from storycore.ports.cache import Cache
 from storycore.ports.conditions import ANY
+from storycore.ports.embeddings import Embedder
+from storycore.ports.entities import EntityStore
 from storycore.ports.environment import Environment
-from storycore.ports.lifecycle import PortName
+from storycore.ports.events import EventSink
+from storycore.ports.filters import Exists
+from storycore.ports.lifecycle import Port, PortName
+from storycore.ports.reranking import Reranker
+from storycore.ports.vectors import IndexSpec, TextQuery, VectorIndex, VectorQuery
 
 READ = OPERATIONS[PortName.ENTITIES]["get"]
 WRITE = OPERATIONS[PortName.ENTITIES]["write"]
@@ -178,6 +190,37 @@ async def test_a_deferred_port_is_built_and_opened_once_by_its_first_use() -> No
     await port.close()
     with pytest.raises(Unavailable, match="closed"):
         await _head(port)()
+
+
+CONTRACTS: Mapping[PortName, type] = {
+    PortName.ENTITIES: EntityStore,
+    PortName.CACHE: Cache,
+    PortName.VECTORS: VectorIndex,
+    PortName.BLOBS: BlobStore,
+    PortName.EVENTS: EventSink,
+    PortName.EMBEDDER: Embedder,
+    PortName.RERANKER: Reranker,
+}
+
+
+@pytest.mark.parametrize("port", PortName, ids=str)
+def test_layers_know_every_operation_of_a_port(port: PortName) -> None:
+    """Whatever a port promises beyond opening and closing goes through its layers, and nothing that it does not."""
+    promised = {name for name, _ in inspect.getmembers(CONTRACTS[port], inspect.iscoroutinefunction)}
+    in_common = {name for name, _ in inspect.getmembers(Port, inspect.iscoroutinefunction)}
+    assert set(OPERATIONS[port]) == promised - in_common
+
+
+async def test_a_readonly_index_searches_and_changes_nothing() -> None:
+    """Searching by words and explaining are reads; an update by filter is a write."""
+    layered: Any = stacked(
+        PortName.VECTORS, MemoryVectorIndex(IndexSpec(2)), [interceptor("readonly", {}, Environment())]
+    )
+    async with layered as index:
+        assert await index.search_text([TextQuery(text="mill")]) == [[]]
+        assert (await index.explain(VectorQuery(values=array("f", [1, 0])))).way == "exact"
+        with pytest.raises(AccessDenied):
+            await index.update_where(Exists("x"), unset=["x"])
 
 
 async def test_a_layered_port_can_be_copied() -> None:
