@@ -10,7 +10,7 @@ import orjson
 from storycore.ports.field_types import FieldType, type_of
 from storycore.ports.vectors import Metadata
 from storycore.ports.words import text_of
-from storycore_faiss._sql import LAYOUT, SECOND, WORDS
+from storycore_faiss._sql import LAYOUT, SECOND
 from storycore_faiss.texts import Texts
 from storycore_faiss.truth import Truth, metadata_of
 
@@ -42,8 +42,7 @@ def bring_up(connection: sqlite3.Connection, text_fields: Sequence[str]) -> None
         _keep_types(connection)
         connection.execute(f"PRAGMA user_version={LAYOUT:d}")
     else:
-        connection.execute("DROP TABLE words")
-        connection.execute(WORDS)
+        Texts(connection).clear()
     keep_text_fields(connection, text_fields)
     Texts(connection).add((slot, text_of(metadata, text_fields)) for slot, _, metadata in _items(connection))
 

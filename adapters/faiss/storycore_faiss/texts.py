@@ -11,6 +11,7 @@ from typing import NamedTuple
 import orjson
 
 from storycore.ports.words import text_score, word_texts
+from storycore_faiss._sql import WORDS
 
 __all__ = ["Found", "Texts", "tokens"]
 
@@ -43,6 +44,11 @@ class Texts:
         """Keep the words of new slots."""
         rows = ((slot, joined) for slot, text in texts if (joined := tokens(text)))
         self._sql.executemany("INSERT INTO words(rowid, text) VALUES (?, ?)", rows)
+
+    def clear(self) -> None:
+        """Forget the words of all items at once, which costs no more for many than for one."""
+        self._sql.execute("DROP TABLE words")
+        self._sql.execute(WORDS)
 
     def best(self, asked: Sequence[str], top_k: int, slots: Iterable[int] | None) -> list[Found]:
         """The items that answer distinct words best: scores descending, equal ones by id.

@@ -144,6 +144,14 @@ class Truth:
             raise Corrupt("The vector index has lost its specification; restore it from a backup.")
         return tuple(orjson.loads(row[0]))
 
+    def is_alone(self, namespace: str) -> bool:
+        """Whether no other namespace has items."""
+        [found] = self._sql.execute(
+            "SELECT EXISTS(SELECT 1 FROM item WHERE namespace < :n) OR EXISTS(SELECT 1 FROM item WHERE namespace > :n)",
+            {"n": namespace},
+        ).fetchone()
+        return not found
+
     def ids(self, namespace: str, *, prefix: str, after: str | None, limit: int) -> IdPage:
         """Ids in ascending order."""
         rows = self._sql.execute(

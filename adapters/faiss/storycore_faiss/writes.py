@@ -92,6 +92,8 @@ class Writes:
     def remove_all(self, namespace: str) -> tuple[int, State]:
         """End every item of a namespace and forget the types of its fields; gives how many items there were."""
         self._sql.execute("DELETE FROM field WHERE namespace = ?", (namespace,))
+        if self.truth.is_alone(namespace):
+            self._texts.clear()
         return self._remove("namespace = ?", [(namespace,)])
 
     def tidy(self) -> None:

@@ -13,7 +13,7 @@ import orjson
 import pytest
 from storycore_faiss._sql import APPLICATION, SCHEMA, SECOND
 
-from storycore.errors import SchemaConflict, SchemaMismatch
+from storycore.errors import Corrupt, SchemaConflict, SchemaMismatch
 from storycore.filters import F
 from storycore.ports.field_types import FieldType
 from storycore.ports.lifecycle import PortName
@@ -215,3 +215,23 @@ async def test_a_deep_look_finds_an_index_of_words_that_is_not_that_of_the_texts
             connection.execute("UPDATE words SET text = 'entirely different' WHERE rowid = 1")
             connection.execute("UPDATE words_content SET c0 = ? WHERE id = 1", (kept,))
         assert "index of the words" in await _deep(index)
+
+
+async def test_all_words_of_the_only_namespace_go_at_once(harness: Harness) -> None:
+    """Deleting all makes the words' table anew, also under another open index, and undone when the call fails."""
+    async with await harness.started() as index, harness.make() as other:
+        await index.upsert(TEXTS)
+        assert await _words(other, "mill") == ["b", "a"]
+        raw = index.native(sqlite3.Connection)
+        raw.execute("CREATE TEMP TRIGGER no BEFORE DELETE ON item BEGIN SELECT RAISE(ABORT, 'not now'); END")
+        with pytest.raises(Corrupt, match="not now"):
+            await index.delete(all=True)
+        raw.execute("DROP TRIGGER no")
+        assert (await _words(index, "mill"), await _deep(other)) == (["b", "a"], "")
+        assert (await index.delete(all=True)).count == 3
+        assert (await _words(other, "mill"), await _words(index, "mill")) == ([], [])
+        await other.upsert([item("d", text="a mill")])
+        await index.upsert([item("e", text="a mill")], namespace="n2")
+        assert (await index.delete(all=True)).count == 1
+        assert (await _words(other, "mill"), await _words(other, "mill", "n2")) == ([], ["e"])
+        assert (await _deep(index), await _deep(other)) == ("", "")
