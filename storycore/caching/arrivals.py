@@ -45,8 +45,8 @@ class Arrivals:
     async def bring_in(self, rows: Sequence[tuple[Loaded[T], Ticket]]) -> list[bool]:
         """Fill the shared tier under the leases, and the memory tier with what it accepted; which were accepted."""
         since = self._env.clock.now()
-        await self._shared.release([loaded.claim for loaded, ticket in rows if not ticket.alive])
         ours = [row for row in rows if row[0].claim.lease is not None]
+        await self._shared.release([loaded.claim for loaded, ticket in ours if not ticket.alive])
         alive = [loaded for loaded, ticket in ours if ticket.alive]
         took = dict(zip((loaded.slot.key for loaded in alive), await self._shared.fill(alive), strict=True))
         for loaded, ticket in ours:

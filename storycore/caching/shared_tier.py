@@ -79,8 +79,17 @@ class SharedTier:
         """Whether the tier has failed so often that it is let alone."""
         return self.guard.state is not BreakerState.CLOSED
 
+    def is_let_alone(self, slots: Sequence[Slot[Any]]) -> bool:
+        """Whether no call would be made now, which counts as a fault of the tier; nothing is held up to find out."""
+        if self.guard.state is not BreakerState.OPEN:
+            return False
+        _count_fault(slots)
+        return True
+
     async def look(self, slots: Sequence[Slot[T]]) -> list[Entry[T] | None]:
         """The entries, fresh or fit to stand in; ``None`` where there is none or the tier failed."""
+        if self.is_let_alone(slots):
+            return [None] * len(slots)
         try:
             if not await self.outbox.settled():
                 return [None] * len(slots)
@@ -99,6 +108,8 @@ class SharedTier:
         Args:
             refresh: also where there is a fresh value, which stays.
         """
+        if self.is_let_alone(slots):
+            return [Claim(is_fault=True)] * len(slots)
         claims: list[Claim[T]] = []
         try:
             if not await self.outbox.settled():
