@@ -88,18 +88,22 @@ class Changing:
 
     async def update_where(
         self, where: Filter, form: Compiled, namespace: str, *, added: Metadata, removed: Sequence[str]
-    ) -> tuple[int | None, WriteToken]:
-        """Change the metadata of all matching items: how many there were, where it is known, and the token."""
-        if form is Constant.NEVER or not (added or removed):
-            return await self.count(where, form, namespace), self.positions.last(namespace)
-        if self._registry.adds(namespace, added):
-            await self._registry.fix(namespace, [added] if await self.count(where, form, namespace) else [])
+    ) -> WriteToken:
+        """Change the metadata of all matching items."""
+        new = await self._registry.added(namespace, [added])
+        if form is Constant.NEVER or not (added or removed) or (new and not await self.count(where, form, namespace)):
+            return self.positions.last(namespace)
+        await self._registry.fix(namespace, [added] if new else [])
         if removed:
             return await self._rewrite(where, form, namespace, added, removed)
+        request = partial(
+            self._index.update, filter=_sendable(form), set_metadata=dict(added), namespace=space_of(namespace)
+        )
         try:
-            return await self._update_natively(form, namespace, added)
+            answer = await self._calls.send(unless_missing(request), writes=True)
         except LACKING:
             return await self._rewrite(where, form, namespace, added, removed)
+        return self.positions.last(namespace) if answer is None else self._wrote(namespace, answer)
 
     async def delete_ids(self, ids: Sequence[str], namespace: str) -> WriteToken:
         """Remove items by id."""
@@ -172,35 +176,19 @@ class Changing:
             raise _gravest(failed)
         return token
 
-    async def _update_natively(self, form: Compiled, namespace: str, added: Metadata) -> tuple[int | None, WriteToken]:
-        tries = 0
-
-        async def once() -> UpdateResponse:
-            nonlocal tries
-            tries += 1
-            return await self._index.update(
-                filter=_sendable(form), set_metadata=dict(added), namespace=space_of(namespace)
-            )
-
-        answer = await self._calls.send(unless_missing(once), writes=True)
-        if answer is None:
-            return 0, self.positions.last(namespace)
-        told = answer.matched_records if tries == 1 else None  # an attempt that was lost may have changed them already
-        return told, self._wrote(namespace, answer)
-
     async def _rewrite(
         self, where: Filter, form: Compiled, namespace: str, added: Metadata, removed: Sequence[str]
-    ) -> tuple[int, WriteToken]:
+    ) -> WriteToken:
         """Read what matches, and store it changed."""
-        count, token = 0, self.positions.last(namespace)
+        token = self.positions.last(namespace)
         ids = await self._reading.matching(namespace, where, _sendable(form))
         for some in ids_in_batches(ids):
             stored = await self._reading.fetch(some, namespace)
             items = [item for item in stored if item is not None and evaluate(where, item.metadata)]
             changed = [VectorItem(item.id, item.values, _merged(item, added, removed)) for item in items]
             if changed:
-                count, token = count + len(changed), await self._restore(changed, namespace)
-        return count, token
+                token = await self._restore(changed, namespace)
+        return token
 
     async def _remove(self, selectors: Sequence[Mapping[str, object]], namespace: str) -> WriteToken:
         requests: list[Callable[[], Awaitable[ResponseInfo | None]]] = [

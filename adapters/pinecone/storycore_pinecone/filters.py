@@ -74,14 +74,14 @@ def _negated(filter_: Filter, *, wanted: bool) -> Iterator[str]:
 
 
 def _listed(field: str, values: Sequence[Scalar], wanted: bool) -> Compiled:
-    """One of the values is there, or none. The service lists texts and numbers; bools are asked for one by one."""
-    bools = _distinct(value for value in values if isinstance(value, bool))
-    others = _distinct(value for value in values if not isinstance(value, bool) and _storable(value))
-    parts: list[Compiled] = [{field: {"$eq" if wanted else "$ne": value}} for value in bools]
-    if len(others) == 1:
-        parts.append({field: {"$eq" if wanted else "$ne": others[0]}})
-    elif others:
-        parts.append({field: {"$in" if wanted else "$nin": others}})
+    """One of the values is there, or none. A list of the service has texts alone or numbers alone, and no bools."""
+    kept = [value for value in values if isinstance(value, (bool, str)) or _storable(value)]
+    parts: list[Compiled] = [{field: {"$eq" if wanted else "$ne": value}} for value in _bools(kept)]
+    for alike in (_numbers(kept), _texts(kept)):
+        if len(alike) == 1:
+            parts.append({field: {"$eq" if wanted else "$ne": alike[0]}})
+        elif alike:
+            parts.append({field: {"$in" if wanted else "$nin": alike}})
     if wanted or not parts:
         return _joined(parts, "$or" if wanted else "$and")
     return _or_missing(field, _joined(parts, "$and"))
@@ -135,5 +135,13 @@ def _joined(parts: Sequence[Compiled], operator: str) -> Compiled:
     return asked[0] if len(asked) == 1 else {operator: asked}
 
 
-def _distinct(values: Iterable[Scalar]) -> list[Scalar]:
-    return list(dict.fromkeys(values))
+def _bools(values: Iterable[Scalar]) -> list[Scalar]:
+    return list(dict.fromkeys(value for value in values if isinstance(value, bool)))
+
+
+def _numbers(values: Iterable[Scalar]) -> list[Scalar]:
+    return list(dict.fromkeys(value for value in values if not isinstance(value, (bool, str))))
+
+
+def _texts(values: Iterable[Scalar]) -> list[Scalar]:
+    return list(dict.fromkeys(value for value in values if isinstance(value, str)))

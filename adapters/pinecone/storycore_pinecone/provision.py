@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Mapping
 from typing import Final
+from urllib.parse import quote, unquote
 
 from pinecone import AsyncPinecone, ConflictError, NotFoundError
 from pinecone.models.indexes.index import IndexModel
 from pinecone.models.indexes.schema import DenseVectorField, LegacyMetadataField, SparseVectorField
 
-from storycore.errors import Effect, NotProvisioned, SchemaMismatch, Unavailable
+from storycore.errors import ConfigError, Effect, NotProvisioned, SchemaMismatch, Unavailable
 from storycore.ports.lifecycle import Provision
 from storycore.ports.vectors import IndexSpec, Metric
 from storycore_pinecone._calls import Calls
 from storycore_pinecone.config import PineconeConfig
 
-__all__ = ["METRICS", "described", "missing", "provision", "verified"]
+__all__ = ["METRICS", "described", "missing", "model_of", "provision", "verified"]
 
 METRICS: Final[Mapping[Metric, str]] = {"cosine": "cosine", "dot": "dotproduct", "euclidean": "euclidean"}
 _MODEL: Final = "storycore-embedding"
-_FINGERPRINT: Final = "storycore-embedding-id"
 _DENSE: Final = "_values"
 _TAG_CHARS: Final = 120
+_PLAIN: Final = " !#$&'()*+,/:;<=>?@[]^`{|}~"
+"""What is written into a tag as it is, besides letters and digits."""
 _LONGEST_LOOK_SECONDS: Final = 2.0
 
 
@@ -76,16 +77,16 @@ def verified(found: IndexModel, asked: IndexSpec) -> None:
             "vectors in an index that is made with dimension and metric. Let `storycore init` make one of another name."
         )
     if (dense.dimension, dense.metric) != (asked.dimension, METRICS[asked.metric]):
-        raise SchemaMismatch(
-            f"The index {name!r} was made for {dense.dimension} dimensions and metric {dense.metric}; asked for are "
-            f"{asked.dimension} and {METRICS[asked.metric]}. Open it as it was made, or ingest again into a new index."
-        )
-    held = (found.tags or {}).get(_FINGERPRINT)
-    if held is not None and asked.embedding is not None and held != _fingerprint(asked.embedding):
-        raise SchemaMismatch(
-            f"The index {name!r} holds vectors of the model {(found.tags or {}).get(_MODEL, 'unnamed')!r}; asked for "
-            f"is {asked.embedding!r}. Open it with its model, or ingest again into a new index."
-        )
+        raise _mismatch(found, dense, asked)
+    model = model_of(found)
+    if model is not None and asked.embedding is not None and model != asked.embedding:
+        raise _mismatch(found, dense, asked)
+
+
+def model_of(found: IndexModel) -> str | None:
+    """The embedding model that the index remembers."""
+    held = (found.tags or {}).get(_MODEL)
+    return None if held is None else unquote(held)
 
 
 async def _create(client: AsyncPinecone, calls: Calls, config: PineconeConfig) -> None:
@@ -147,16 +148,30 @@ def _asked(config: PineconeConfig) -> IndexSpec:
     return IndexSpec(config.dimension, config.metric, config.embedding)
 
 
+def _mismatch(found: IndexModel, dense: DenseVectorField, asked: IndexSpec) -> SchemaMismatch:
+    return SchemaMismatch(
+        f"The index {found.name!r} was made for {dense.dimension} dimensions, metric {dense.metric}, model "
+        f"{model_of(found) or 'unnamed'}; asked for are {asked.dimension} dimensions, metric {METRICS[asked.metric]}, "
+        f"model {asked.embedding or 'unnamed'}. Open it as it was made, or ingest again into a new index."
+    )
+
+
 def _tags(config: PineconeConfig) -> dict[str, str]:
-    """What the index remembers: the user's tags, and the model by name, for people, and by fingerprint."""
+    """What the index remembers: the user's tags, and the model.
+
+    Raises:
+        ConfigError: the model's identity is longer than a tag.
+    """
     if config.embedding is None:
         return dict(config.tags)
-    named = "".join(char if char.isascii() and char.isprintable() else "?" for char in config.embedding)
-    return {**config.tags, _MODEL: named[:_TAG_CHARS], _FINGERPRINT: _fingerprint(config.embedding)}
-
-
-def _fingerprint(embedding: str) -> str:
-    return hashlib.sha256(embedding.encode()).hexdigest()[:32]
+    model = quote(config.embedding, safe=_PLAIN)
+    if len(model) > _TAG_CHARS:
+        raise ConfigError(
+            f"The index {config.index!r} remembers its embedding model in a tag, which has at most {_TAG_CHARS} "
+            f"characters; {config.embedding[:40]!r}... has {len(model)}. Give the model a shorter identity.",
+            path="embedding",
+        )
+    return {**config.tags, _MODEL: model}
 
 
 def _differences(found: IndexModel, config: PineconeConfig) -> list[str]:

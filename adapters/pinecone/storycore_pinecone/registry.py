@@ -1,7 +1,8 @@
 """The types of metadata fields, kept as records in a namespace of the adapter's own.
 
-One record for each field of each namespace: two processes that fix different fields never overwrite each other. The
-service shows a write only after a while, so what this process wrote, read or removed lately counts more than a read.
+One record for each field of each namespace, so that two processes that fix different fields never overwrite each
+other; and one with the namespace's age, which grows when its types are forgotten: records of an earlier age are void.
+The service shows a write only after a while, so what this process wrote counts even while a read does not show it.
 """
 
 from __future__ import annotations
@@ -10,38 +11,36 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from storycore.errors import InvalidKey, SchemaConflict
 from storycore.ports.environment import Environment
 from storycore.ports.field_types import FieldType, fixed_types
 from storycore.ports.vectors import IndexSpec, Metadata
-from storycore_pinecone._calls import Calls, unless_missing
+from storycore_pinecone._calls import Calls
 from storycore_pinecone._client import OneIndex
-from storycore_pinecone._wire import ids_in_batches, lines_of_ids
+from storycore_pinecone._wire import lines_of_ids
 
 __all__ = ["RESERVED", "Registry", "require_free"]
 
 RESERVED: Final = "__storycore__"
 """The namespace with the adapter's own records."""
 
-_SETTLED: Final = timedelta(seconds=60)
-"""After so long a read is believed when it no longer shows what was seen before."""
 _NAMESPACES: Final = 4_096
-_FORGOTTEN: Final = 100_000
-_LISTED: Final = 100
+_BATCH: Final = 50
+"""Records of one write: well below 2 MB at the longest names and dimensions."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Fixed:
-    """A field's type, the stamp of the record that fixed it, and when this process learnt of it."""
+@dataclass(slots=True)
+class _Space:
+    """What is known of a namespace: its age, the types of that age, and when the index was last asked."""
 
-    type: FieldType
-    stamp: str
-    at: datetime
+    age: int = 0
+    types: dict[str, FieldType] = field(default_factory=dict)
+    asked: datetime | None = None
 
 
 def require_free(namespace: str) -> None:
@@ -57,17 +56,18 @@ class Registry:
         index: the client.
         calls: sends requests.
         spec: what is declared counts everywhere.
-        env: names and dates what is fixed.
+        env: the clock.
+        trust_seconds: for how long what is known is taken for true without asking.
     """
 
-    def __init__(self, index: OneIndex, calls: Calls, spec: IndexSpec, env: Environment) -> None:
+    def __init__(self, index: OneIndex, calls: Calls, spec: IndexSpec, env: Environment, *, trust_seconds: float):
         self._index = index
         self._calls = calls
         self._declared = spec.fields
         self._values = [1.0] + [0.0] * (spec.dimension - 1)
-        self._env = env
-        self._known: OrderedDict[str, dict[str, _Fixed]] = OrderedDict()
-        self._forgotten: OrderedDict[str, None] = OrderedDict()
+        self._clock = env.clock
+        self._trust = timedelta(seconds=trust_seconds)
+        self._spaces: OrderedDict[str, _Space] = OrderedDict()
         self._turn = asyncio.Lock()
 
     async def fix(self, namespace: str, written: Sequence[Metadata]) -> None:
@@ -80,107 +80,107 @@ class Registry:
         Raises:
             SchemaConflict: a field has another type; nothing was written.
         """
-        try:
-            doubtful = {*fixed_types(self._types(namespace), written, namespace=namespace)}
-        except SchemaConflict:  # unless another process has forgotten the types since
-            doubtful = {name for metadata in written for name in metadata} - self._declared.keys()
-        if doubtful:
+        if await self.added(namespace, written):
             async with self._turn:
-                await self._look_up(namespace, doubtful)
-                added = fixed_types(self._types(namespace), written, namespace=namespace)
+                added = await self.added(namespace, written)
                 await self._write(namespace, added)
+
+    async def added(self, namespace: str, written: Sequence[Metadata]) -> Mapping[str, FieldType]:
+        """The types that a write would fix.
+
+        Raises:
+            SchemaConflict: a field has another type.
+        """
+        fields = {name for metadata in written for name in metadata} - self._declared.keys()
+        if fields and not self._is_trusted(namespace, fields):
+            await self._ask(namespace, fields)
+        try:
+            return fixed_types(self._types(namespace), written, namespace=namespace)
+        except SchemaConflict:
+            if not fields or not self._trust:
+                raise
+        await self._ask(namespace, fields)
+        return fixed_types(self._types(namespace), written, namespace=namespace)
 
     async def types(self, namespace: str, fields: Iterable[str]) -> Mapping[str, FieldType]:
         """The types of fields, of those that have one; what is not known here is looked up."""
         wanted = frozenset(fields)
         if unknown := wanted - self._types(namespace).keys():
-            await self._look_up(namespace, unknown)
-        return {field: type_ for field, type_ in self._types(namespace).items() if field in wanted}
-
-    def adds(self, namespace: str, metadata: Metadata) -> bool:
-        """Whether a write of the metadata may fix a type that this process does not know."""
-        return not metadata.keys() <= self._types(namespace).keys()
+            await self._ask(namespace, unknown)
+        return {name: type_ for name, type_ in self._types(namespace).items() if name in wanted}
 
     async def forget(self, namespace: str) -> None:
-        """Drop the types of a namespace, for everybody."""
+        """Make the types of a namespace void, for everybody."""
         async with self._turn:
-            known = self._known.pop(namespace, {})
-            ids = dict.fromkeys([*(_id(namespace, field) for field in known), *await self._listed(namespace)])
-            records = await self._records(list(ids))
-            stamps = [fixed.stamp for fixed in known.values()] + [stamp for _, _, stamp in records]
-            self._forgotten.update(dict.fromkeys(stamps))
-            while len(self._forgotten) > _FORGOTTEN:
-                self._forgotten.popitem(last=False)
-            removals = [
-                unless_missing(partial(self._index.remove, {"ids": batch}, namespace=RESERVED))
-                for batch in ids_in_batches(list(ids))
-            ]
-            await self._calls.send_all(removals, writes=True)
+            await self._ask(namespace, ())
+            age = self._space(namespace).age + 1
+            await self._store([self._record(_age_id(namespace), {"namespace": namespace, "age": age})])
+            self._spaces[namespace] = _Space(age, asked=self._clock.now())
+
+    def _is_trusted(self, namespace: str, fields: Iterable[str]) -> bool:
+        """Whether the index need not be asked: all fields are known, and it was asked lately."""
+        space = self._space(namespace)
+        if space.asked is None or not space.types.keys() >= {*fields}:
+            return False
+        return self._clock.now() - space.asked < self._trust
 
     def _types(self, namespace: str) -> dict[str, FieldType]:
-        held = self._known.get(namespace, {})
-        return {**{field: fixed.type for field, fixed in held.items()}, **self._declared}
+        return {**self._space(namespace).types, **self._declared}
 
-    async def _look_up(self, namespace: str, fields: Iterable[str]) -> None:
-        """Learn what the index says of the fields."""
-        asked = {_id(namespace, field): field for field in fields}
-        found = {field: (type_, stamp) for field, type_, stamp in await self._records(list(asked))}
-        now, held = self._env.clock.now(), self._space(namespace)
-        for field in asked.values():
-            if field in found:
-                type_, stamp = found[field]
-                if stamp not in self._forgotten:
-                    held[field] = _Fixed(type_, stamp, now)
-            elif field in held and now - held[field].at > _SETTLED:
-                del held[field]
+    async def _ask(self, namespace: str, fields: Iterable[str]) -> None:
+        """Learn what the index says of the namespace's age and of fields; of another age, everything anew."""
+        wanted = [*fields]
+        found = await self._records(namespace, wanted)
+        age = int(found.get(_age_id(namespace), {}).get("age", 0))
+        space = self._space(namespace)
+        if age > space.age:
+            space = self._spaces[namespace] = _Space(age)
+            found = await self._records(namespace, wanted)
+        space.asked = self._clock.now()
+        for name in wanted:
+            if (held := found.get(_id(namespace, space.age, name))) is not None:
+                space.types[name] = cast("FieldType", held["type"])
 
     async def _write(self, namespace: str, added: Mapping[str, FieldType]) -> None:
-        now, stamp = self._env.clock.now(), self._env.new_id()
-        fixed = {field: _Fixed(type_, f"{stamp}.{place}", now) for place, (field, type_) in enumerate(added.items())}
-        records = [
-            {
-                "id": _id(namespace, field),
-                "values": self._values,
-                "metadata": {"namespace": namespace, "field": field, "type": each.type, "stamp": each.stamp},
-            }
-            for field, each in fixed.items()
-        ]
-        batches = [records[start : start + _LISTED] for start in range(0, len(records), _LISTED)]
+        space = self._space(namespace)
+        await self._store(
+            [
+                self._record(_id(namespace, space.age, name), {"namespace": namespace, "field": name, "type": type_})
+                for name, type_ in added.items()
+            ]
+        )
+        space.types.update(added)
+
+    async def _store(self, records: Sequence[Mapping[str, Any]]) -> None:
+        batches = [records[start : start + _BATCH] for start in range(0, len(records), _BATCH)]
         requests = [partial(self._index.upsert, vectors=batch, namespace=RESERVED) for batch in batches]
         await self._calls.send_all(requests, writes=True)
-        self._space(namespace).update(fixed)
 
-    def _space(self, namespace: str) -> dict[str, _Fixed]:
-        held = self._known.setdefault(namespace, {})
-        self._known.move_to_end(namespace)
-        if len(self._known) > _NAMESPACES:
-            self._known.popitem(last=False)
-        return held
+    def _record(self, id_: str, metadata: Mapping[str, object]) -> Mapping[str, Any]:
+        return {"id": id_, "values": self._values, "metadata": dict(metadata)}
 
-    async def _records(self, ids: Sequence[str]) -> list[tuple[str, FieldType, str]]:
-        """Field, type and stamp of the records that there are."""
+    def _space(self, namespace: str) -> _Space:
+        space = self._spaces.setdefault(namespace, _Space())
+        self._spaces.move_to_end(namespace)
+        if len(self._spaces) > _NAMESPACES:
+            self._spaces.popitem(last=False)
+        return space
+
+    async def _records(self, namespace: str, fields: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """The metadata of the namespace's records that there are, by id: that of its age, and those of fields."""
+        age = self._space(namespace).age
+        ids = [_age_id(namespace), *(_id(namespace, age, name) for name in fields)]
         requests = [partial(self._index.fetch, ids=line, namespace=RESERVED) for line in lines_of_ids(ids)]
         answers = await self._calls.send_all(requests)
-        found = [record.metadata or {} for answer in answers for record in answer.vectors.values()]
-        return [(str(each["field"]), cast("FieldType", each["type"]), str(each["stamp"])) for each in found]
-
-    async def _listed(self, namespace: str) -> list[str]:
-        """The ids of the records of a namespace."""
-        prefix, token = f"{_digest(namespace)}.", None
-        ids: list[str] = []
-        while True:
-            request = partial(
-                self._index.list_paginated, prefix=prefix, limit=_LISTED, pagination_token=token, namespace=RESERVED
-            )
-            page = await self._calls.send(request)
-            ids += [each.id for each in page.vectors if each.id is not None]
-            token = page.pagination.next if page.pagination is not None else None
-            if not token:
-                return ids
+        return {id_: record.metadata or {} for answer in answers for id_, record in answer.vectors.items()}
 
 
-def _id(namespace: str, field: str) -> str:
-    return f"{_digest(namespace)}.{_digest(field)}"
+def _age_id(namespace: str) -> str:
+    return f"{_digest(namespace)}.age"
+
+
+def _id(namespace: str, age: int, name: str) -> str:
+    return f"{_digest(namespace)}.{age}.{_digest(name)}"
 
 
 def _digest(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from typing import Final, NamedTuple
@@ -39,7 +40,7 @@ from storycore_pinecone._client import OneIndex, control_plane, data_plane, name
 from storycore_pinecone.changing import Changing
 from storycore_pinecone.config import PineconeConfig
 from storycore_pinecone.filters import Compiled, Constant, compiled, in_doubt
-from storycore_pinecone.provision import METRICS, described, missing, provision, verified
+from storycore_pinecone.provision import METRICS, described, missing, model_of, provision, verified
 from storycore_pinecone.reading import Reading
 from storycore_pinecone.registry import RESERVED, Registry, require_free
 from storycore_pinecone.searching import Searching
@@ -134,7 +135,7 @@ class PineconeVectorIndex(Lifecycle):
             await index.close()
             return
         reading = Reading(index, self._calls)
-        registry = Registry(index, self._calls, self._spec, self._env)
+        registry = Registry(index, self._calls, self._spec, self._env, trust_seconds=self._config.trust_types_seconds)
         searching = Searching(index, self._calls, reading, self._spec)
         self._live = _Live(index, reading, registry, searching, Changing(index, self._calls, reading, registry))
         self._natives, self._opened = (index,), True
@@ -198,8 +199,8 @@ class PineconeVectorIndex(Lifecycle):
         form = await self._form(where, namespace)
         if dry_run:
             return Updated(await live.changing.count(where, form, namespace), live.changing.positions.last(namespace))
-        count, token = await live.changing.update_where(where, form, namespace, added=set or {}, removed=unset)
-        return Updated(count, token)
+        token = await live.changing.update_where(where, form, namespace, added=set or {}, removed=unset)
+        return Updated(None, token)
 
     async def delete(
         self,
@@ -310,6 +311,7 @@ class PineconeVectorIndex(Lifecycle):
         if found is None:
             raise missing(self._config)
         verified(found, self._spec)
+        self._spec = replace(self._spec, embedding=self._spec.embedding or model_of(found))
         if not found.host:
             raise Unavailable(f"{self._calls.place} is {found.status.state}; try again when it is ready.")
         return found.host

@@ -59,6 +59,7 @@ def _service(form: Mapping[str, Any], metadata: Mapping[str, object], *, missing
         return any(_is_number(value) and _COMPARES[op](float(value), float(operand)) for value in held)  # type: ignore[arg-type]  # a number
     wanted = operand if op in ("$in", "$nin") else [operand]
     assert wanted, "an empty list is not sent"
+    assert op in ("$eq", "$ne") or len({isinstance(value, str) for value in wanted}) == 1, "a list is of one type"
     assert op in ("$eq", "$ne") or not any(isinstance(value, bool) for value in wanted), "bools are not listed"
     found = any(_equal(value, other) for value in held for other in wanted)
     if op in ("$eq", "$in"):
@@ -110,7 +111,10 @@ def test_only_doubtful_types_matter(filter_: Filter, metadata: Mapping[str, obje
         (F.x == 1, {"x": {"$eq": 1}}),
         (F.x != 1, {"$or": [{"x": {"$exists": False}}, {"x": {"$ne": 1}}]}),
         (F.x.in_(["a"]), {"x": {"$eq": "a"}}),
-        (F.x.in_(["a", 2, True]), {"$or": [{"x": {"$eq": True}}, {"x": {"$in": ["a", 2]}}]}),
+        (
+            F.x.in_(["a", 2, 3, True]),
+            {"$or": [{"x": {"$eq": True}}, {"x": {"$in": [2, 3]}}, {"x": {"$eq": "a"}}]},
+        ),
         (F.x.in_([]), Constant.NEVER),
         (F.x.not_in([]), Constant.ALWAYS),
         ((F.x == 1) & F.y.in_([]), Constant.NEVER),
