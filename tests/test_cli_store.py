@@ -382,11 +382,11 @@ def test_doctor_finds_a_file_in_the_folders_place(storycore: Storycore, tmp_path
 
 
 def test_a_missing_adapter_is_one_error_with_its_cure(storycore: Storycore) -> None:
-    """The profile aws without its adapters: status 2, every name, one command."""
+    """The profile aws without one of its adapters: status 2, the name, one command."""
     ran = storycore("init", "--profile", "aws", "--json")
     assert ran.status == 2
     assert ran.json["error"]["code"] == "adapter_not_found"
-    assert ran.json["error"]["cure"] == "pip install 'storycore[aws]'"
+    assert ran.json["error"]["cure"] == "pip install 'storycore[s3]'"
 
 
 def test_the_demonstration_does_the_whole_job(storycore: Storycore) -> None:

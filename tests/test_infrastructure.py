@@ -215,7 +215,7 @@ def test_a_profile_without_a_cloud_declares_nothing(profile: str) -> None:
 def test_an_adapter_that_is_not_installed_hides_no_other() -> None:
     """Its port is named with the cure, the others are still exported."""
     found = declared(load("aws"), Plugins())
-    assert "pip install 'storycore[pinecone]'" in found.missing[PortName.VECTORS]
+    assert "pip install 'storycore[s3]'" in found.missing[PortName.BLOBS]
     assert PortName.ENTITIES not in found.missing
 
 

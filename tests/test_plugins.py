@@ -116,8 +116,8 @@ def test_a_vendor_library_that_is_missing_is_reported_when_the_port_is_opened(si
 
 
 def test_an_adapter_that_is_not_installed_comes_with_its_install_line() -> None:
-    with pytest.raises(AdapterNotFound, match=r"storycore\[pinecone\]"):
-        Plugins().adapter("pinecone")
+    with pytest.raises(AdapterNotFound, match=r"storycore\[s3\]"):
+        Plugins().adapter("s3")
 
 
 def test_an_unknown_adapter_comes_with_the_nearest_name() -> None:
