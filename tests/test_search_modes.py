@@ -260,6 +260,16 @@ async def test_diversity_works_on_what_words_found(search: Search) -> None:
     assert len({hit.id for hit in varied}) == 3
 
 
+async def test_diversity_chooses_among_the_best_of_what_was_reranked(search: Search, index: VectorIndex) -> None:
+    """Five candidates for each result, however many were read again."""
+    items = [VectorItem(f"m{n:03}", array("f", [0, 9, 0, n]), {"text": f"mill {n}"}) for n in range(1, 40)]
+    await index.upsert(items)
+    best = await search("mill 7", mode="dense", rerank=45, top_k=10)
+    varied = await search("mill 7", mode="dense", rerank=45, top_k=2, diversity=1)
+    assert varied[0] == best[0]
+    assert {hit.id for hit in varied} <= {hit.id for hit in best}
+
+
 async def test_a_reranker_has_the_last_word(search: Search) -> None:
     """Its score orders the hits, of equal ones the order before; the parts keep what was before."""
     found = await search("the mill burned", mode="dense", rerank=True, top_k=3)

@@ -52,8 +52,8 @@ class Request:
 
     Args:
         rerank: how many candidates a reranker reads; 0 for none.
-        width: how many candidates the legs together must give: the results, and what reranking and diversity choose
-            from.
+        varied: how many candidates diversity chooses from; 0 without diversity.
+        width: how many candidates the legs together must give: the results, and what reranking and diversity need.
         pool: how many candidates each of several legs brings, never fewer than ``width``.
     """
 
@@ -65,6 +65,7 @@ class Request:
     namespaces: tuple[str, ...]
     diversity: float | None
     rerank: int
+    varied: int
     width: int
     pool: int
     weights: tuple[float, float]
@@ -108,7 +109,8 @@ def request(
     reread = _reread(rerank, _count(top_k, "top_k"))
     if diversity is not None and top_k > _MOST_VARIED:
         raise InvalidArgument(f"diversity chooses among at most {_MOST_VARIED} candidates; lower top_k, {top_k}.")
-    width = min(max(top_k, reread, 0 if diversity is None else min(top_k * _VARIED, _MOST_VARIED)), _MOST)
+    varied = 0 if diversity is None else min(top_k * _VARIED, _MOST_VARIED)
+    width = max(top_k, reread, varied)
     return Request(
         query=query,
         mode=_mode(mode, bounded=least is not None and not reread),
@@ -118,6 +120,7 @@ def request(
         namespaces=(home,) if namespace is None else _namespaces(namespace),
         diversity=_share(diversity),
         rerank=reread,
+        varied=varied,
         width=width,
         pool=max(_count(pool, "pool"), width),
         weights=_weights(weights),

@@ -12,7 +12,7 @@ from storycore.ports.embeddings import Embedder
 from storycore.ports.filters import Filter
 from storycore.ports.reranking import Reranker
 from storycore.ports.vectors import DEFAULT_NAMESPACE, Match, Vector, VectorIndex, WriteToken
-from storycore.search.candidates import Candidate, ranked_by_meaning, ranked_by_words
+from storycore.search.candidates import Candidate, Key, key, ranked_by_meaning, ranked_by_words
 from storycore.search.diversity import diversify
 from storycore.search.fusion import fused
 from storycore.search.hits import Hit, hit
@@ -143,7 +143,7 @@ class Search:
             candidates = [candidate for candidate in candidates if candidate.score >= asked.min_score]
         if asked.diversity is not None:
             with watch.step("diversity"):
-                candidates = await self._varied(candidates, asked.top_k, asked.diversity)
+                candidates = await self._varied(candidates[: asked.varied], asked.top_k, asked.diversity)
         with watch.step("hits"):
             return await _read(candidates[: asked.top_k], asked.query)
 
@@ -185,24 +185,24 @@ class Search:
         with_vectors = [
             (candidate, replace(candidate.match, score=candidate.score, values=values))
             for candidate in candidates
-            if (values := candidate.match.values or vectors.get(_place(candidate))) is not None
+            if (values := candidate.match.values or vectors.get(key(candidate.match))) is not None
         ]
         matches = [match for _, match in with_vectors]
         chosen = await asyncio.to_thread(diversify, matches, count=count, diversity=diversity)
-        by_place = {_place(candidate): candidate for candidate, _ in with_vectors}
-        return [by_place[match.namespace, match.id] for match in chosen]
+        by_key = {key(match): candidate for candidate, match in with_vectors}
+        return [by_key[key(match)] for match in chosen]
 
-    async def _missing_vectors(self, candidates: Sequence[Candidate]) -> dict[tuple[str, str], Vector]:
+    async def _missing_vectors(self, candidates: Sequence[Candidate]) -> dict[Key, Vector]:
         """The vectors of what was found by words alone; what has been deleted since has none."""
         wanted: dict[str, list[str]] = {}
         for candidate in candidates:
             if candidate.match.values is None:
                 wanted.setdefault(candidate.match.namespace, []).append(candidate.match.id)
-        found: dict[tuple[str, str], Vector] = {}
+        found: dict[Key, Vector] = {}
         for namespace, ids in wanted.items():
             for item in await self._vectors.fetch(ids, namespace=namespace):
                 if item is not None:
-                    found[namespace, item.id] = item.values
+                    found[item.id, namespace] = item.values
         return found
 
     def _require_reranker(self, asked: Request) -> None:
@@ -212,10 +212,6 @@ class Search:
                 "(`storycore plugins` lists the adapters that have one), or search without rerank.",
                 path="reranker",
             )
-
-
-def _place(candidate: Candidate) -> tuple[str, str]:
-    return candidate.match.namespace, candidate.match.id
 
 
 async def _read(candidates: Sequence[Candidate], query: str) -> list[Hit]:
