@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import socket
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -112,6 +114,28 @@ def test_another_key_is_refused(local_pinecone: dict[str, str], admin: Admin) ->
             pytest.raises(UnauthorizedError),
         ):
             index.query(vector=[1.0], top_k=1)
+
+
+def test_a_missing_key_is_told_in_plain_text(local_pinecone: dict[str, str], admin: Admin) -> None:
+    """As the vendor's definition has it: not every answer is JSON."""
+    connection = HTTPConnection(urlsplit(local_pinecone["endpoint_url"]).netloc, timeout=10)
+    connection.request("GET", "/indexes")
+    answer = connection.getresponse()
+    assert (answer.status, answer.getheader("content-type"), answer.read()) == (401, "text/plain", b"Unauthorized")
+    connection.close()
+
+
+async def test_many_calls_at_once_are_each_answered(local_pinecone: dict[str, str], admin: Admin) -> None:
+    """Connections wait for nobody, and writes do not mix."""
+    field = {"type": "dense_vector", "dimension": 2, "metric": "cosine"}
+    async with AsyncPinecone(api_key=local_pinecone["api_key"], host=local_pinecone["endpoint_url"]) as client:
+        model = await client.indexes.create(name="stories", schema={"fields": {"_values": field}})
+        index = await client.index(host=str(model.host))
+        await asyncio.gather(*(index.upsert(vectors=[(f"{key}", [1.0, key])], namespace="x") for key in range(50)))
+        found = await asyncio.gather(*(index.query(id=f"{key}", top_k=1, namespace="x") for key in range(50)))
+        await index.close()
+    assert [answer.matches[0].id for answer in found] == [f"{key}" for key in range(50)]
+    assert {answer.response_info.lsn_reconciled for answer in found} == {50}
 
 
 def test_another_version_of_the_api_is_refused(raw: Raw) -> None:

@@ -14,6 +14,7 @@ from storycore_pinecone.testing import Admin, server
 NewIndex = Callable[..., Index]
 Raw = Callable[..., tuple[int, dict[str, object], Mapping[str, str]]]
 
+_SCHEMA = {"fields": {"_values": {"type": "dense_vector", "dimension": 2, "metric": "cosine"}}}
 _UPSERT = "/i/stories/vectors/upsert"
 _ONE = {"vectors": [{"id": "a", "values": [1.0, 0.0]}]}
 
@@ -198,8 +199,8 @@ def test_the_control_plane_fails_in_its_own_words(sdk: Pinecone, admin: Admin) -
     """Its errors have codes by name."""
     admin.fail("create_index", status=503)
     with pytest.raises(ServiceError) as failure:
-        sdk.indexes.create(name="stories", schema={"fields": {"_values": {"type": "dense_vector", "dimension": 2}}})
-    assert failure.value.error_code == "UNAVAILABLE"
+        sdk.indexes.create(name="stories", schema=_SCHEMA)
+    assert failure.value.error_code == "SERVICE_UNAVAILABLE"
     assert list(sdk.indexes.list()) == []
 
 
@@ -256,14 +257,18 @@ def test_a_reset_comes_back_to_the_start() -> None:
         admin = Admin(settings)
         with Pinecone(api_key=str(settings["api_key"]), host=str(settings["endpoint_url"])) as client:
             model = client.indexes.create(
-                name="stories", schema={"fields": {"_values": {"type": "dense_vector", "dimension": 2}}}, timeout=-1
+                name="stories",
+                schema=_SCHEMA,
+                timeout=-1,
             )
             admin.turn(visible_after_reads=0)
             admin.fail(times=0)
             admin.reset()
             assert list(client.indexes.list()) == []
             client.indexes.create(
-                name="stories", schema={"fields": {"_values": {"type": "dense_vector", "dimension": 2}}}, timeout=-1
+                name="stories",
+                schema=_SCHEMA,
+                timeout=-1,
             )
             with client.Index(host=str(model.host)) as index:
                 index.upsert(vectors=[("a", [1.0, 0.0])])

@@ -85,8 +85,8 @@ def test_protection_and_tags_change(new_index: NewIndex, sdk: Pinecone) -> None:
 @pytest.mark.parametrize(
     ("name", "field", "told"),
     [
-        ("Stories", _DENSE, "lower case"),
-        ("-stories", _DENSE, "lower case"),
+        ("Stories", _DENSE, "lowercase"),
+        ("-stories", _DENSE, "begin or end with a hyphen"),
         ("x" * 46, _DENSE, "at most 45"),
         ("stories", {**_DENSE, "dimension": 0}, "between 1 and 20000"),
         ("stories", {**_DENSE, "dimension": 20_001}, "between 1 and 20000"),
@@ -99,6 +99,50 @@ def test_an_index_that_cannot_be_is_refused(raw: Raw, name: str, field: dict[str
     status, body, _ = raw("POST", "/indexes", {"name": name, "schema": {"fields": {"_values": field}}})
     assert status == 400
     assert told in str(body["error"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({}, 400),
+        ({"_values": _DENSE, "_sparse_values": {"type": "sparse_vector"}}, 201),
+        ({"_values": _DENSE, "body": {"type": "string", "full_text_search": {}}}, 400),
+        ({"_values": {"type": "sparse_vector"}}, 400),
+        ({"_other": _DENSE}, 400),
+        ({"$meaning": _DENSE}, 400),
+        ({"x" * 65: _DENSE}, 400),
+        ({"a": _DENSE, "b": _DENSE}, 400),
+        ({"genre": {"type": "string"}}, 400),
+        ({"year": {"type": "float"}}, 400),
+        ({"_values": {"type": "dense_vector", "dimension": 2}}, 422),
+        ({"_values": {"type": "dense_vector", "metric": "cosine"}}, 422),
+    ],
+)
+def test_a_schema_follows_the_vendors_definition(raw: Raw, fields: dict[str, object], status: int) -> None:
+    """Reserved names stand alone, there is one field of each kind of vector, and metadata is not declared."""
+    assert raw("POST", "/indexes", {"name": "stories", "schema": {"fields": fields}})[0] == status
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ({"speed": 3}, 422),
+        ({"deployment": {"deployment_type": "pod"}}, 400),
+        ({"deployment": {"deployment_type": "managed", "cloud": "aws"}}, 400),
+        ({"deployment": {"deployment_type": "managed", "cloud": "moon", "region": "dark"}}, 404),
+        ({"deletion_protection": True}, 400),
+        ({"tags": {"k": 1}}, 400),
+        ({"tags": {"k" * 81: "v"}}, 400),
+        ({"tags": {"k": "v" * 121}}, 400),
+        ({"tags": {"k/": "v"}}, 400),
+        ({"tags": {"k": "v/"}}, 400),
+        ({"tags": {"k" * 80: "v" * 120}}, 201),
+    ],
+)
+def test_what_an_index_is_made_with_is_checked(raw: Raw, more: dict[str, object], status: int) -> None:
+    """Deployment, protection and tags, by the vendor's definition."""
+    body = {"name": "stories", "schema": {"fields": {"_values": _DENSE}}, **more}
+    assert raw("POST", "/indexes", body)[0] == status
 
 
 def test_the_largest_dimension_is_allowed(new_index: NewIndex, sdk: Pinecone) -> None:

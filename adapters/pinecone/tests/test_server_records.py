@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from pinecone.errors import ApiError, ConflictError, NotFoundError
 from storycore_pinecone.testing import Admin
 
 NewIndex = Callable[..., Index]
+Raw = Callable[..., tuple[int, dict[str, object], Mapping[str, str]]]
 
 _LETTERS = [("a", [1.0, 0.0], {"n": 1, "tags": ["x", "y"]}), ("b", [0.0, 1.0], {"n": 2}), ("c", [1.0, 1.0])]
 
@@ -218,6 +219,23 @@ def test_namespaces_are_made_listed_described_and_deleted(new_index: NewIndex) -
     with pytest.raises(NotFoundError):
         index.describe_namespace(name="t-2")
     assert index.fetch(ids=["a"], namespace="t-2").vectors == {}
+
+
+def test_counts_of_namespaces_are_decimal_strings(new_index: NewIndex, raw: Raw) -> None:
+    """As 64-bit integers are in that part of the vendor's definition; the client takes them for numbers."""
+    index = new_index()
+    index.upsert(vectors=[("a", [1.0, 0.0], {"n": 1, "k": "x"})], namespace="t")
+    found = raw("GET", "/i/stories/namespaces/t")[1]
+    assert found == {"name": "t", "record_count": "1", "size_bytes": "8", "indexed_fields": {"fields": ["k", "n"]}}
+    assert index.describe_namespace(name="t").record_count == 1
+
+
+def test_the_default_namespace_is_always_there(new_index: NewIndex, raw: Raw) -> None:
+    """Described and emptied before anything was written, and never made."""
+    index = new_index()
+    assert index.describe_namespace(name="__default__").record_count == 0
+    index.delete(delete_all=True)
+    assert raw("POST", "/i/stories/namespaces", {"name": "__default__"})[0] == 409
 
 
 def test_what_a_namespace_declares_filterable_comes_back(new_index: NewIndex) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import secrets
-import select
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -69,18 +69,29 @@ def _greeted(process: subprocess.Popen[bytes], settings: Mapping[str, object], l
     try:
         process.stdin.write(orjson.dumps(settings) + b"\n")
         process.stdin.flush()
-        ready, _, _ = select.select([process.stdout], [], [], _PATIENCE_SECONDS)
-        said = process.stdout.readline() if ready else b""
     except BrokenPipeError:
-        said = b""
+        pass  # it ended at once; its log tells why
+    with _impatience(process):
+        said = process.stdout.readline()
     if said:
         return said.decode().strip()
-    process.kill()
     process.wait()
     log.seek(0)
     end = log.read().decode(errors="replace")[-_TAIL_CHARS:]
     where = f"port {settings['port']}" if settings["port"] else "a free port"
     raise Unavailable(f"The local Pinecone did not start on {where} of 127.0.0.1; choose another. Its log ends:\n{end}")
+
+
+@contextmanager
+def _impatience(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Kill the child if the block takes too long."""
+    timer = threading.Timer(_PATIENCE_SECONDS, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

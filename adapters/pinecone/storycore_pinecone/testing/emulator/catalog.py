@@ -8,16 +8,22 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from .knobs import Knobs
-from .limits import MAX_DIMENSION, MAX_FIELD_NAME_BYTES, MAX_INDEX_NAME_CHARS
+from .limits import MAX_DIMENSION, MAX_FIELD_NAME_BYTES, MAX_INDEX_NAME_CHARS, MAX_TAG_CHARS
 from .namespaces import Namespace
+from .records import DEFAULT_NAMESPACE
 from .refusals import Refusal
 
 __all__ = ["Catalog", "Index"]
 
 _DENSE: Final = "_values"
-_RESERVED: Final = frozenset({_DENSE, "_sparse_values"})
+_RESERVED: Final = {_DENSE: "dense_vector", "_sparse_values": "sparse_vector"}
 _METRICS: Final = ("cosine", "dotproduct", "euclidean")
-_TYPES: Final = ("dense_vector", "sparse_vector", "string", "semantic_text")
+_CLOUDS: Final = ("aws", "gcp", "azure")
+_TYPES: Final = ("dense_vector", "sparse_vector", "string")
+_CONFIGURE: Final = frozenset({"schema", "deployment", "read_capacity", "tags", "deletion_protection"})
+_CREATE: Final = _CONFIGURE | {"name", "cmek_id"}
+_TAG_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
+_TAG_VALUE: Final = re.compile(r"[A-Za-z0-9;@_.+ -]*")
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _ON_DEMAND: Final = {"mode": "OnDemand", "status": {"state": "Ready", "current_replicas": None, "current_shards": None}}
 _MANAGED: Final = {"deployment_type": "managed", "cloud": "aws", "region": "us-east-1"}
@@ -52,7 +58,7 @@ class Index:
     @property
     def has_documents(self) -> bool:
         """Whether its fields have names of their own, so that the vectors API is not for it."""
-        return not set(self.schema["fields"]) <= _RESERVED
+        return not set(self.schema["fields"]) <= set(_RESERVED)
 
     @property
     def dimension(self) -> int:
@@ -70,6 +76,10 @@ class Index:
         if self.leaving is not None:
             return "Terminating"
         return "Initializing" if self.waiting else "Ready"
+
+    def existing(self, name: str) -> Namespace | None:
+        """The namespace of that name; the default one is always there."""
+        return self.space(name) if name == DEFAULT_NAMESPACE else self.spaces.get(name)
 
     def space(self, name: str) -> Namespace:
         """The namespace of a write: it is there from now on."""
@@ -97,22 +107,24 @@ class Catalog:
         """
         index = self._indexes.get(name)
         if index is None or index.leaving is not None:
-            raise Refusal(404, f"Index {name} not found")
+            raise Refusal(404, f"Index {name} not found.")
         if index.waiting:
             raise Refusal(503, f"Index {name} is not ready")
         return index
 
     def create(self, body: dict[str, Any], knobs: Knobs) -> dict[str, object]:
         """A new index, described."""
+        if unknown := set(body) - _CREATE:
+            raise Refusal(422, f"Failed to deserialize the JSON body: unknown field `{min(unknown)}`")
         name = body.get("name") or f"index-{uuid.uuid4().hex[:8]}"
         if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > MAX_INDEX_NAME_CHARS:
             raise Refusal(
                 400,
-                f"Name must consist of lower case alphanumeric characters or '-', start and end with one that is no "
-                f"'-', and be at most {MAX_INDEX_NAME_CHARS} characters long",
+                "Index name must contain only lowercase alphanumeric characters or hyphens, must not begin or end with "
+                f"a hyphen, and must be at most {MAX_INDEX_NAME_CHARS} characters long",
             )
         if name in self._indexes:
-            raise Refusal(409, f"Resource {name} already exists")
+            raise Refusal(409, "Resource already exists.")
         self._indexes[name] = Index(
             name=name,
             schema=_checked_schema(body.get("schema")),
@@ -136,6 +148,8 @@ class Catalog:
     def configure(self, name: str, body: dict[str, Any]) -> dict[str, object]:
         """Change protection and tags, which is all that the API changes of such an index."""
         index = self._known(name)
+        if unknown := set(body) - _CONFIGURE:
+            raise Refusal(422, f"Failed to deserialize the JSON body: unknown field `{min(unknown)}`")
         if body.get("schema") is not None:
             raise Refusal(400, "The schema of an index cannot be changed")
         if body.get("deployment") is not None:
@@ -170,7 +184,7 @@ class Catalog:
 
     def _known(self, name: str) -> Index:
         if name not in self._indexes:
-            raise Refusal(404, f"Resource {name} not found")
+            raise Refusal(404, f"Index {name} not found.")
         return self._indexes[name]
 
     def _grow(self, index: Index) -> None:
@@ -194,21 +208,38 @@ class Catalog:
 
 
 def _checked_schema(found: object) -> dict[str, Any]:
+    """The schema of a new index, by the description of "CreateIndexSchema" in the vendor's definition."""
     fields = found.get("fields") if isinstance(found, dict) else None
     if not isinstance(fields, dict) or not fields:
         raise Refusal(400, "schema.fields must name at least one field")
     for name, settings in fields.items():
-        if not isinstance(settings, dict) or settings.get("type") not in _TYPES:
-            raise Refusal(400, f"The type of field {name} must be one of {', '.join(_TYPES)}")
-        if not 0 < len(name.encode()) <= MAX_FIELD_NAME_BYTES:
-            raise Refusal(400, f"A field name has at most {MAX_FIELD_NAME_BYTES} bytes")
-        if settings["type"] == "dense_vector":
-            _check_dense(name, settings)
+        _check_field(name, settings)
+    types = [settings["type"] for settings in fields.values()]
+    if types.count("dense_vector") > 1 or types.count("sparse_vector") > 1:
+        raise Refusal(400, "A schema has at most one dense_vector and one sparse_vector field")
+    if any(name.startswith("_") for name in fields) and any(
+        _RESERVED.get(name) != settings["type"] for name, settings in fields.items()
+    ):
+        raise Refusal(400, "Field names that start with _ are reserved: _values and _sparse_values stand alone")
     return {"fields": fields}
 
 
+def _check_field(name: str, settings: object) -> None:
+    if not isinstance(settings, dict) or settings.get("type") not in _TYPES:
+        raise Refusal(400, f"The type of field {name} must be one of {', '.join(_TYPES)}")
+    if not 0 < len(name.encode()) <= MAX_FIELD_NAME_BYTES or name.startswith("$"):
+        raise Refusal(400, f"A field name has 1 to {MAX_FIELD_NAME_BYTES} bytes and does not start with $")
+    if settings["type"] == "string" and not isinstance(settings.get("full_text_search"), dict):
+        raise Refusal(400, f"The string field {name} needs full_text_search; metadata is not declared")
+    if settings["type"] == "dense_vector":
+        _check_dense(name, settings)
+
+
 def _check_dense(name: str, settings: dict[str, object]) -> None:
-    dimension, metric = settings.get("dimension"), settings.setdefault("metric", "cosine")
+    for needed in ("dimension", "metric"):
+        if needed not in settings:
+            raise Refusal(422, f"Failed to deserialize the JSON body into the target type: missing field `{needed}`")
+    dimension, metric = settings["dimension"], settings["metric"]
     if isinstance(dimension, bool) or not isinstance(dimension, int) or not 1 <= dimension <= MAX_DIMENSION:
         raise Refusal(400, f"The dimension of field {name} must be between 1 and {MAX_DIMENSION}, got {dimension}")
     if metric not in _METRICS:
@@ -222,6 +253,8 @@ def _checked_deployment(found: object) -> dict[str, object]:
         raise Refusal(400, "This emulator has managed deployments alone")
     if not all(isinstance(found.get(name), str) and found[name] for name in ("cloud", "region")):
         raise Refusal(400, "A managed deployment needs cloud and region")
+    if found["cloud"] not in _CLOUDS:
+        raise Refusal(404, f"Resource cloud: {found['cloud']} region: {found['region']} not found.")
     return found
 
 
@@ -235,6 +268,12 @@ def _checked_tags(found: object, known: dict[str, str]) -> dict[str, str]:
     """The tags with the new ones; an empty value takes one away."""
     if found is None:
         return known
+    longest_key, longest_value = MAX_TAG_CHARS
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise Refusal(400, "tags must be strings")
+    for name, value in found.items():
+        if len(name) > longest_key or len(value) > longest_value:
+            raise Refusal(400, f"The key of a tag has at most {longest_key} characters, its value {longest_value}")
+        if not _TAG_KEY.fullmatch(name) or not _TAG_VALUE.fullmatch(value):
+            raise Refusal(400, f"The tag {name!r} has a character that tags do not have")
     return {name: value for name, value in {**known, **found}.items() if value}

@@ -1,7 +1,7 @@
-"""What the service allows, each number with the page of its documentation.
+"""What the service allows, each number with its source.
 
-``[op]``: "Operation limits"; ``[id]``: "Identifier limits"; ``[list]``: "List record IDs"; ``[sdk]``: the check of the
-SDK, version 10.2, that tells the same.
+``[spec]``: "Pinecone Data Plane API" and "Pinecone Control Plane API", the definitions of the version 2026-07 that the
+vendor publishes as pinecone-io/pinecone-api; ``[op]``: the page "Operation limits"; ``[id]``: "Identifier limits".
 """
 
 from __future__ import annotations
@@ -10,31 +10,38 @@ from typing import Final
 
 API_VERSION: Final = "2026-07"
 MAX_DIMENSION: Final = 20_000
-"""Of a dense vector. [op]"""
+"""Of a dense vector. [spec]"""
 MAX_TOP_K: Final = 10_000
-"""[op]"""
+"""[spec]"""
 MAX_RESULT_BYTES: Final = 4_000_000
 """Of an answer to a query. [op] says 4MB."""
 MAX_UPSERT_RECORDS: Final = 1_000
-"""[op]"""
+"""[spec]"""
 MAX_REQUEST_BYTES: Final = 2_000_000
 """Of an upsert. [op] says 2 MB."""
 MAX_METADATA_BYTES: Final = 40_960
 """Of one record. [op] says 40 KB, an error of the service 40960 bytes."""
 MAX_ID_CHARS: Final = 512
-"""ASCII without NUL. [id], [sdk]"""
+"""ASCII without NUL. [spec]"""
 MAX_NAMESPACE_CHARS: Final = 512
-"""ASCII without NUL. [id], [sdk]"""
+"""ASCII without NUL. [spec]"""
 MAX_IDS: Final = 1_000
-"""Of one fetch or delete. [op]"""
+"""Of one fetch or delete. [spec]"""
 MAX_LIST: Final = 100
-"""Ids on a page. [list], [sdk]"""
+"""Ids or namespaces on a page. [spec]"""
 MAX_FETCH_PAGE: Final = 10_000
-"""Records on a page of a fetch by metadata. [sdk]"""
+"""Records on a page of a fetch by metadata. [spec]"""
 DEFAULT_PAGE: Final = 100
+"""[spec]"""
 MAX_FILTER_VALUES: Final = 10_000
 """Of one ``$in`` or ``$nin``. [op]"""
 MAX_INDEX_NAME_CHARS: Final = 45
-"""Lower-case letters, digits and dashes. [id], [sdk]"""
+"""Lower-case letters, digits and dashes. [spec]"""
 MAX_FIELD_NAME_BYTES: Final = 64
-"""Of a field in a schema. [sdk]"""
+"""Of a field in the schema of an index. [spec]"""
+MAX_NAMESPACE_FIELDS: Final = 50
+"""That the schema of a namespace declares. [spec]"""
+MAX_TAG_CHARS: Final = (80, 120)
+"""Of the key and the value of a tag. [spec]"""
+SMALLEST_VALUE: Final = 1e-8
+"""A vector whose values are all nearer to zero "is rejected as containing only zeros". [spec]"""

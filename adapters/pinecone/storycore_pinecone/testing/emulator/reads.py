@@ -13,7 +13,7 @@ from .knobs import Knobs
 from .limits import DEFAULT_PAGE, MAX_FETCH_PAGE, MAX_IDS, MAX_LIST, MAX_RESULT_BYTES, MAX_TOP_K
 from .namespaces import Namespace
 from .pages import page, page_size, pagination
-from .records import Floats, Record, checked_id, checked_values, namespace_of
+from .records import Floats, Record, checked_id, checked_prefix, checked_values, namespace_of
 from .refusals import Refusal
 from .scoring import Ranking
 
@@ -73,14 +73,14 @@ class Reads:
         """Ids, in bitwise order."""
         size = page_size(call.text("limit"), default=DEFAULT_PAGE, most=MAX_LIST)
         _, seen, name = _seen(index, call)
-        prefix = call.text("prefix") or ""
+        prefix = checked_prefix(call.text("prefix"))
         keys, token = page([key for key in seen if key.startswith(prefix)], call.text("paginationToken"), size)
         vectors = [{"id": key} for key in keys]
         return Answer(body={"vectors": vectors, "namespace": name, "usage": _USAGE, **pagination(token)})
 
     def stats(self, index: Index, call: Call, knobs: Knobs) -> Answer:
         """How many records there are."""
-        if call.body.get("filter") is not None:
+        if call.body.get("filter"):
             raise Refusal(400, "Serverless indexes do not support describing index stats with metadata filtering")
         counts = {name: len(space.read()) for name, space in sorted(index.spaces.items())}
         namespaces = {name: {"vectorCount": count} for name, count in counts.items()}

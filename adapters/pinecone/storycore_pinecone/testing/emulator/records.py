@@ -9,10 +9,19 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from .limits import MAX_ID_CHARS, MAX_METADATA_BYTES, MAX_NAMESPACE_CHARS
+from .limits import MAX_ID_CHARS, MAX_METADATA_BYTES, MAX_NAMESPACE_CHARS, SMALLEST_VALUE
 from .refusals import Refusal
 
-__all__ = ["DEFAULT_NAMESPACE", "Floats", "Record", "checked_id", "checked_metadata", "checked_values", "namespace_of"]
+__all__ = [
+    "DEFAULT_NAMESPACE",
+    "Floats",
+    "Record",
+    "checked_id",
+    "checked_metadata",
+    "checked_prefix",
+    "checked_values",
+    "namespace_of",
+]
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 DEFAULT_NAMESPACE: Final = "__default__"
@@ -69,6 +78,17 @@ def checked_id(found: object) -> str:
     return found
 
 
+def checked_prefix(found: str | None) -> str:
+    """How names begin that are asked for.
+
+    Raises:
+        Refusal: none begins so.
+    """
+    if found and not _is_name(found, MAX_ID_CHARS):
+        raise Refusal(400, f"prefix must be at most {MAX_ID_CHARS} ASCII characters without NUL")
+    return found or ""
+
+
 def checked_values(found: object, dimension: int, named: str) -> Floats:
     """A dense vector, as 32-bit floats.
 
@@ -89,7 +109,7 @@ def checked_values(found: object, dimension: int, named: str) -> Floats:
         values = np.asarray(numbers, dtype=np.float64).astype(np.float32)
     if not np.isfinite(values).all():
         raise Refusal(400, f"Invalid value in the values of {named}: does not fit 32-bit floats")
-    if not values.any():
+    if not (np.abs(values) >= SMALLEST_VALUE).any():
         raise Refusal(400, f"Dense vectors must contain at least one non-zero value. {named} contains only zeros")
     return values
 
@@ -105,7 +125,7 @@ def checked_metadata(found: object) -> dict[str, object]:
     if not isinstance(found, dict):
         raise Refusal(400, "Metadata must be an object")
     stored = {name: _stored(name, value) for name, value in found.items()}
-    size = len(orjson.dumps(found))
+    size = len(orjson.dumps({name: _shortest(value) for name, value in stored.items()}))
     if size > MAX_METADATA_BYTES:
         raise Refusal(
             400, f"metadata size is {size} bytes, which exceeds the limit of {MAX_METADATA_BYTES} bytes per vector"
@@ -126,6 +146,11 @@ def _stored(name: str, value: object) -> object:
     raise Refusal(
         400, f"Metadata value must be a string, number, boolean or list of strings, got '{shown}' for field '{name}'"
     )
+
+
+def _shortest(value: object) -> object:
+    """A whole number without its point: the size is that of what is usually sent."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 
 def _is_name(found: str, longest: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["Refusal", "control_body", "data_body"]
+__all__ = ["Refusal", "Unauthorized", "control_body", "data_body"]
 
 _GRPC_CODES: Final = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 412: 9, 413: 11, 429: 8, 500: 13, 501: 12, 503: 14}
 _NAMES: Final = {
@@ -12,13 +12,13 @@ _NAMES: Final = {
     401: "UNAUTHENTICATED",
     403: "FORBIDDEN",
     404: "NOT_FOUND",
+    402: "PAYMENT_REQUIRED",
     409: "ALREADY_EXISTS",
     412: "FAILED_PRECONDITION",
-    413: "OUT_OF_RANGE",
+    413: "PAYLOAD_TOO_LARGE",
+    422: "UNPROCESSABLE_ENTITY",
     429: "RESOURCE_EXHAUSTED",
-    500: "UNKNOWN",
-    501: "UNIMPLEMENTED",
-    503: "UNAVAILABLE",
+    503: "SERVICE_UNAVAILABLE",
 }
 
 
@@ -30,6 +30,10 @@ class Refusal(Exception):
         self.status = status
         self.message = message
         self.headers = headers or {}
+
+
+class Unauthorized(Exception):
+    """The answer to a request without the right key, which is plain text."""
 
 
 def control_body(status: int, message: str) -> dict[str, object]:

@@ -20,7 +20,7 @@ from .knobs import Knobs
 from .limits import API_VERSION
 from .reads import Reads
 from .records import namespace_of
-from .refusals import Refusal, control_body, data_body
+from .refusals import Refusal, Unauthorized, control_body, data_body
 from .scoring import Ranking
 from .spaces import Spaces
 from .writes import Writes, lsn_header
@@ -92,13 +92,15 @@ class Service:
         except Refusal as refusal:
             body = body_of(refusal.status, refusal.message)
             return self._sent(Answer(refusal.status, body, refusal.headers))
+        except Unauthorized:
+            return Response(401, {"content-type": "text/plain"}, b"Unauthorized", self._knobs.latency_ms)
         except Exception:  # a mistake of the emulator is told, and its traceback is in the log
             traceback.print_exc()
             return self._sent(Answer(500, body_of(500, "The emulator made a mistake; its log tells more")))
 
     def _admit(self, request: Request, *, is_admin: bool) -> None:
         if request.headers.get("api-key") != self._key:
-            raise Refusal(401, "Invalid API Key")
+            raise Unauthorized
         version = request.headers.get("x-pinecone-api-version")
         if not is_admin and version != API_VERSION:
             raise Refusal(400, f"This emulator speaks API version {API_VERSION}, not {version}")

@@ -21,10 +21,8 @@ class Writes:
         """Store records, each in the place of what was there."""
         _refuse_documents(index)
         if call.size > MAX_REQUEST_BYTES:
-            raise Refusal(
-                413,
-                f"Error, message length too large: found {call.size} bytes, the limit is: {MAX_REQUEST_BYTES} bytes",
-            )
+            size = -(-call.size // 1_000_000)
+            raise Refusal(400, f"Request size {size}MB exceeds the maximum supported size of 2MB")
         vectors = call.body.get("vectors")
         if not isinstance(vectors, list) or not 1 <= len(vectors) <= MAX_UPSERT_RECORDS:
             raise Refusal(400, f"Between 1 and {MAX_UPSERT_RECORDS} vectors can be upserted at once")
@@ -62,7 +60,7 @@ class Writes:
         test = None if condition is None else compiled(_nonempty(condition), missing=knobs.missing)
         keys = _ids(ids) if ids else []
         name = namespace_of(call.namespace())
-        space = index.spaces.get(name)
+        space = index.existing(name)
         if space is None:
             if knobs.delete_in_unknown_namespace == "refuse":
                 raise Refusal(404, "Namespace not found")
