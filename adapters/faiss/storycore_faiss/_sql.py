@@ -53,6 +53,7 @@ _ERRORS: dict[int, tuple[type[StorycoreError], str]] = {
     sqlite3.SQLITE_READONLY: (AccessDenied, "is read-only; check the rights on the file and its folder"),
     sqlite3.SQLITE_PERM: (AccessDenied, "may not be used; check the rights on the file and its folder"),
     sqlite3.SQLITE_FULL: (StorageFull, "cannot grow: the disk is full; make room and write again"),
+    sqlite3.SQLITE_CORRUPT_VTAB: (Corrupt, "has a damaged index of words; have it made anew with optimize()"),
     sqlite3.SQLITE_CORRUPT: (Corrupt, "is damaged; restore it from a backup, or delete it and ingest again"),
     sqlite3.SQLITE_NOTADB: (Corrupt, "is not an SQLite file; point the path elsewhere, or delete it"),
 }
@@ -70,8 +71,11 @@ def translating(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as exc:
-        code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        kind, what = _ERRORS.get(code, (Corrupt, "does not have the tables of this adapter; restore it from a backup"))
+        whole = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        code = whole & 0xFF
+        kind, what = _ERRORS.get(whole) or _ERRORS.get(
+            code, (Corrupt, "does not have the tables of this adapter; restore it from a backup")
+        )
         effect = Effect.UNKNOWN if code == sqlite3.SQLITE_IOERR else None
         raise kind(f"The vector index {path} {what} (SQLite: {exc}).", effect=effect) from exc
     except OSError as exc:

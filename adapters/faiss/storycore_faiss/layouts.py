@@ -14,7 +14,7 @@ from storycore_faiss._sql import LAYOUT, SECOND
 from storycore_faiss.texts import Texts
 from storycore_faiss.truth import Truth, metadata_of
 
-__all__ = ["MIXED", "bring_up", "changes", "keep_text_fields"]
+__all__ = ["MIXED", "bring_up", "changes", "keep_text_fields", "remake_words"]
 
 MIXED = "mixed"
 """What the specification holds when layout 1 left fields with values of several types."""
@@ -41,10 +41,15 @@ def bring_up(connection: sqlite3.Connection, text_fields: Sequence[str]) -> None
             connection.execute(statement)
         _keep_types(connection)
         connection.execute(f"PRAGMA user_version={LAYOUT:d}")
-    else:
-        Texts(connection).clear()
     keep_text_fields(connection, text_fields)
-    Texts(connection).add((slot, text_of(metadata, text_fields)) for slot, _, metadata in _items(connection))
+    remake_words(connection, text_fields)
+
+
+def remake_words(connection: sqlite3.Connection, text_fields: Sequence[str]) -> None:
+    """Put the words of all items in place of those that are kept."""
+    texts = Texts(connection)
+    texts.clear()
+    texts.add((slot, text_of(metadata, text_fields)) for slot, _, metadata in _items(connection))
 
 
 def keep_text_fields(connection: sqlite3.Connection, text_fields: Sequence[str]) -> None:

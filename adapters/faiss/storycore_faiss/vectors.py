@@ -38,7 +38,7 @@ from storycore_faiss.config import FaissConfig
 from storycore_faiss.lanes import Lanes
 from storycore_faiss.provision import provision, require_file, verified
 from storycore_faiss.truth import State, Truth
-from storycore_faiss.verifying import damage, damage_of_words
+from storycore_faiss.verifying import damage, damage_of_words, mended
 from storycore_faiss.writes import Writes
 
 if TYPE_CHECKING:
@@ -256,9 +256,10 @@ class FaissVectorIndex(Lifecycle):
         return await self._search(lambda engine, sql: engine.stats(sql))
 
     async def optimize(self) -> Optimized:
-        """Drop dead rows from memory, merge the index of the words, and give free pages of the file back."""
-        await self._write(lambda writes: writes.tidy())
-        return await self._write_raw(self._running().engine.optimize)
+        """Drop dead rows from memory, give free pages back, and mend the index of words or merge its parts."""
+        words = await self._write_raw(lambda sql: mended(sql, self._spec))
+        done = await self._write_raw(self._running().engine.optimize)
+        return Optimized(f"{done.detail}, made the words anew", done.dropped) if words else done
 
     async def _damage(self) -> str:
         def inside(sql: sqlite3.Connection) -> str:
@@ -267,7 +268,7 @@ class FaissVectorIndex(Lifecycle):
 
         return (
             await self._search(lambda engine, sql: inside(sql))
-            or await self._write_raw(damage_of_words)
+            or await self._write_raw(lambda sql: damage_of_words(sql, self._spec))
             or await self._search(lambda engine, sql: engine.difference(sql))
         )
 

@@ -1,4 +1,4 @@
-"""Verifying: whether the file agrees with itself, row by row. Nothing is mended here."""
+"""Verifying: whether the file agrees with itself, row by row; words, which follow from the items, can be mended."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import NamedTuple
 from storycore.ports.field_types import FieldType, type_of
 from storycore.ports.vectors import IndexSpec, Metadata
 from storycore.ports.words import text_of
-from storycore_faiss._sql import writing
-from storycore_faiss.layouts import MIXED
-from storycore_faiss.texts import tokens
+from storycore_faiss._sql import reading, writing
+from storycore_faiss.layouts import MIXED, remake_words
+from storycore_faiss.texts import Texts, tokens
 from storycore_faiss.truth import metadata_of
 
-__all__ = ["damage", "damage_of_words"]
+__all__ = ["damage", "damage_of_words", "mended"]
 
-_CURE = "restore the file, or delete it and ingest again."
+_RESTORE = "restore the file, or delete it and ingest again."
+_MEND = "have the words made anew with optimize()."
 
 
 class _Held(NamedTuple):
@@ -25,54 +26,72 @@ class _Held(NamedTuple):
     id: str
     size: int
     metadata: bytes
-    words: str | None
 
     def __str__(self) -> str:
         return f"item {self.id!r} in namespace {self.namespace!r}"
 
 
 def damage(connection: sqlite3.Connection, spec: IndexSpec) -> str:
-    """What is wrong with the file, in one sentence; ``""`` when nothing is.
+    """What is wrong with pages and items, in one sentence; ``""`` when nothing is.
 
-    Every page is read, and of every item the length of its vector, its metadata, their types, and its words. The
-    caller holds a transaction.
+    Every page is read, and of every item the length of its vector, its metadata, and their types. The caller holds a
+    transaction.
 
     Raises:
         Corrupt: an item's metadata cannot be read.
     """
     [verdict] = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if verdict != "ok":
-        return f"SQLite finds the file damaged ({verdict}); {_CURE}"
+        return f"SQLite finds the file damaged ({verdict}); {_RESTORE}"
     return next(_wrong(connection, spec), "")
 
 
-def damage_of_words(connection: sqlite3.Connection) -> str:
-    """What is wrong with the index of the words; needs the right to write, and writes nothing."""
+def damage_of_words(connection: sqlite3.Connection, spec: IndexSpec) -> str:
+    """What is wrong with the words, in one sentence: whether they are those of the items, and whether they are found.
+
+    The latter is FTS5's own check, which needs the right to write and writes nothing.
+    """
     try:
+        with reading(connection):
+            if wrong := next(_wrong_words(connection, spec), ""):
+                return wrong
         with writing(connection):
             connection.execute("INSERT INTO words(words) VALUES ('integrity-check')")
     except sqlite3.DatabaseError as exc:
-        if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:
+        if exc.sqlite_errorcode != sqlite3.SQLITE_CORRUPT_VTAB:
             raise
-        return f"The index of the words disagrees with the texts; {_CURE}"
+        return f"The index of the words is damaged; {_MEND}"
     return ""
+
+
+def mended(connection: sqlite3.Connection, spec: IndexSpec) -> bool:
+    """Make the words anew if anything is wrong with them, else merge what small writes have left; tells which."""
+    is_damaged = bool(damage_of_words(connection, spec))
+    with writing(connection):
+        if is_damaged:
+            remake_words(connection, spec.text_fields)
+        else:
+            Texts(connection).tidy()
+    return is_damaged
 
 
 def _wrong(connection: sqlite3.Connection, spec: IndexSpec) -> Iterator[str]:
     types = {(namespace, name): kind for namespace, name, kind in connection.execute("SELECT * FROM field")}
     mixed = connection.execute("SELECT 1 FROM spec WHERE name = ?", (MIXED,)).fetchone() is not None
-    texts = 0
     for held in _items(connection):
-        metadata = metadata_of(held.metadata)
         if held.size != 4 * spec.dimension:
-            yield f"The vector of {held} has not {spec.dimension} dimensions; {_CURE}"
-        if field := _untyped(held.namespace, metadata, types, mixed=mixed):
-            yield f"The field {field!r} of {held} has not the type that is written down; {_CURE}"
-        if tokens(text_of(metadata, spec.text_fields)) != (held.words or ""):
-            yield f"The words of {held} are not those of its text; {_CURE}"
-        texts += held.words is not None
-    if texts != connection.execute("SELECT count(*) FROM words").fetchone()[0]:
-        yield f"There are words of items that are gone; {_CURE}"
+            yield f"The vector of {held} has not {spec.dimension} dimensions; {_RESTORE}"
+        if field := _untyped(held.namespace, metadata_of(held.metadata), types, mixed=mixed):
+            yield f"The field {field!r} of {held} has not the type that is written down; {_RESTORE}"
+
+
+def _wrong_words(connection: sqlite3.Connection, spec: IndexSpec) -> Iterator[str]:
+    texts = dict(connection.execute("SELECT rowid, text FROM words"))
+    for held in _items(connection):
+        if tokens(text_of(metadata_of(held.metadata), spec.text_fields)) != texts.pop(held.slot, ""):
+            yield f"The words of {held} are not those of its text; {_MEND}"
+    if texts:
+        yield f"There are words of items that are gone; {_MEND}"
 
 
 def _untyped(namespace: str, metadata: Metadata, types: dict[tuple[str, str], FieldType], *, mixed: bool) -> str | None:
@@ -82,7 +101,5 @@ def _untyped(namespace: str, metadata: Metadata, types: dict[tuple[str, str], Fi
 
 
 def _items(connection: sqlite3.Connection) -> Iterator[_Held]:
-    rows = connection.execute(
-        "SELECT slot, namespace, id, length(vector), metadata, (SELECT text FROM words WHERE rowid = slot) FROM item"
-    )
+    rows = connection.execute("SELECT slot, namespace, id, length(vector), metadata FROM item")
     return (_Held(*row) for row in rows)

@@ -96,10 +96,6 @@ class Writes:
             self._texts.clear()
         return self._remove("namespace = ?", [(namespace,)])
 
-    def tidy(self) -> None:
-        """Merge the parts of the index of the words, which every small write adds to."""
-        self._texts.tidy()
-
     def _fix_types(self, namespace: str, written: Sequence[Metadata]) -> None:
         self._keep_types(namespace, self._added_types(namespace, written))
 

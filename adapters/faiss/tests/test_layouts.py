@@ -215,6 +215,8 @@ async def test_a_deep_look_finds_an_index_of_words_that_is_not_that_of_the_texts
             connection.execute("UPDATE words SET text = 'entirely different' WHERE rowid = 1")
             connection.execute("UPDATE words_content SET c0 = ? WHERE id = 1", (kept,))
         assert "index of the words" in await _deep(index)
+        await index.optimize()
+        assert (await _deep(index), await _words(index, "old")) == ("", ["a"])
 
 
 async def test_all_words_of_the_only_namespace_go_at_once(harness: Harness) -> None:
