@@ -1,6 +1,7 @@
 """The filter language for people: build it with ``F``, read it from a dict, write it as one.
 
-``F.year >= 2020``, ``F["odd name"] == "x"``, ``F.tags.contains("river")`` give nodes that combine with ``& | ~``.
+``F.year >= 2020``, ``F["odd name"] == "x"``, ``F.tags.contains("river")`` give nodes that combine with ``& | ~``;
+``F[Article].year >= 2020`` is the same, once it is known that the pydantic model ``Article`` has such a field.
 The dict form is Pinecone's: an implicit "and" over fields and operators, ``$and $or $not`` over lists and filters.
 """
 
@@ -8,11 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, overload
 
 from storycore.errors import InvalidFilter
+from storycore.ports.field_types import FieldType, type_of
 from storycore.ports.filters import And, Combinable, Compare, Eq, Exists, Filter, In, Not, Or, Scalar
+from storycore.ports.model_fields import held_types
 from storycore.suggestions import did_you_mean
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 __all__ = [
     "MAX_DEPTH",
@@ -21,6 +27,8 @@ __all__ = [
     "F",
     "Field",
     "Fields",
+    "ModelField",
+    "ModelFields",
     "as_filter",
     "check_filter",
     "parse",
@@ -49,10 +57,10 @@ class Field:
         self._name = _field(name, "")
 
     def __eq__(self, value: object) -> Eq:  # type: ignore[override]  # builds a filter, as the language intends
-        return Eq(self._name, _scalar(value, f"{self._name}.$eq"))
+        return Eq(self._name, self._value(value, f"{self._name}.$eq"))
 
     def __ne__(self, value: object) -> Not:  # type: ignore[override]  # builds a filter, as the language intends
-        return Not(Eq(self._name, _scalar(value, f"{self._name}.$ne")))
+        return Not(Eq(self._name, self._value(value, f"{self._name}.$ne")))
 
     def __gt__(self, bound: float) -> Compare:
         return self._compare("gt", bound)
@@ -68,11 +76,11 @@ class Field:
 
     def in_(self, values: Iterable[Scalar]) -> In:
         """The field has one of ``values``; none of no values."""
-        return In(self._name, _scalars(values, f"{self._name}.$in"))
+        return In(self._name, self._values(values, f"{self._name}.$in"))
 
     def not_in(self, values: Iterable[Scalar]) -> Not:
         """The field has none of ``values``; true where the field is missing."""
-        return Not(In(self._name, _scalars(values, f"{self._name}.$nin")))
+        return Not(In(self._name, self._values(values, f"{self._name}.$nin")))
 
     def exists(self) -> Exists:
         """The field has a value."""
@@ -83,11 +91,61 @@ class Field:
         return self == value
 
     def _compare(self, op: Literal["gt", "gte", "lt", "lte"], bound: object) -> Compare:
-        return Compare(self._name, op, _bound(bound, f"{self._name}.${op}"))
+        path = f"{self._name}.${op}"
+        self._value(_bound(bound, path), path)
+        return Compare(self._name, op, _bound(bound, path))
+
+    def _values(self, values: object, path: str) -> tuple[Scalar, ...]:
+        return tuple(self._value(value, f"{path}[{i}]") for i, value in enumerate(_scalars(values, path)))
+
+    def _value(self, value: object, path: str) -> Scalar:
+        return _scalar(value, path)
+
+
+class ModelField(Field):
+    """A field of a pydantic model, which refuses a value of another type than it holds."""
+
+    __slots__ = ("_types",)
+    __hash__ = None
+
+    def __init__(self, name: str, types: frozenset[FieldType]) -> None:
+        super().__init__(name)
+        self._types = types
+
+    def _value(self, value: object, path: str) -> Scalar:
+        wanted = _scalar(value, path)
+        held = " or ".join(sorted(self._types)) or "nothing that a filter compares"
+        _require(type_of(wanted) in self._types, f"The field {self._name!r} holds {held}, not {wanted!r}", path)
+        return wanted
+
+
+class ModelFields:
+    """The fields of a pydantic model, by attribute or item: ``F[Article].year``.
+
+    A name that the model does not have and a value of another type raise ``InvalidFilter`` as the filter is built. A
+    type checker sees that the parts fit together; names it does not know, for no annotation gives each field of a
+    model another type without a plugin of the checker.
+    """
+
+    __slots__ = ("_model", "_types")
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        self._model = model.__name__
+        self._types = held_types(model)
+
+    def __getattr__(self, name: str) -> ModelField:
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(name)
+        return self[name]
+
+    def __getitem__(self, name: str) -> ModelField:
+        if name not in self._types:
+            raise InvalidFilter(f"{self._model} has no field {name!r}. {did_you_mean(name, self._types)}", path=name)
+        return ModelField(name, self._types[name])
 
 
 class Fields:
-    """Fields by attribute or item: ``F.year``, ``F["odd name"]``. Use the constant ``F``."""
+    """Fields by attribute or item: ``F.year``, ``F["odd name"]``, ``F[Article].year``. Use the constant ``F``."""
 
     __slots__ = ()
 
@@ -96,8 +154,14 @@ class Fields:
             raise AttributeError(name)
         return Field(name)
 
-    def __getitem__(self, name: str) -> Field:
-        return Field(name)
+    @overload
+    def __getitem__(self, name: str) -> Field: ...
+
+    @overload
+    def __getitem__(self, name: type[BaseModel]) -> ModelFields: ...
+
+    def __getitem__(self, name: str | type[BaseModel]) -> Field | ModelFields:
+        return ModelFields(name) if isinstance(name, type) else Field(name)
 
 
 F = Fields()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from enum import Enum, StrEnum
+from typing import Annotated, Any, Literal, NewType
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel, Field
 
 from storycore.errors import InvalidFilter
 from storycore.filters import MAX_DEPTH, MAX_NODES, MAX_VALUES, F, as_filter, check_filter, parse, to_dict
@@ -258,3 +261,94 @@ def test_comparisons_never_hold_for_other_types(field: str, bound: float, metada
     assert sum(holds) == int(is_number)
     assert evaluate(F[field] <= bound, metadata) is (holds[0] or holds[1])
     assert evaluate(F[field] >= bound, metadata) is (holds[1] or holds[2])
+
+
+class Shelf(StrEnum):
+    """A place for books."""
+
+    OPEN = "open"
+    LOCKED = "locked"
+
+
+class Grade(Enum):
+    """A mark."""
+
+    GOOD = 1
+
+
+Isbn = NewType("Isbn", str)
+
+
+class Book(BaseModel):
+    """A model with a field of each kind."""
+
+    publish_year: int | None = None
+    price: Annotated[float, Field(ge=0)] = 0.0
+    title: str = ""
+    lent: bool = False
+    tags: list[str] = []
+    words: Sequence[str] = ()
+    shelf: Shelf = Shelf.OPEN
+    grade: Grade = Grade.GOOD
+    language: Literal["de", "en"] | None = None
+    isbn: Isbn = Isbn("")
+    bought: datetime | None = None
+    code: int | str = 0
+    anything: Any = None
+    inner: dict[str, str] = {}
+
+
+OF_A_MODEL: list[tuple[Filter, Filter]] = [
+    (F[Book].publish_year >= 1851, Compare("publish_year", "gte", 1851)),
+    (F[Book].price < 9.5, Compare("price", "lt", 9.5)),
+    (F[Book].price == 9, Eq("price", 9)),
+    (F[Book].title != "Moby Dick", Not(Eq("title", "Moby Dick"))),
+    (F[Book].lent == True, Eq("lent", True)),  # noqa: E712
+    (F[Book].tags.contains("sea"), Eq("tags", "sea")),
+    (F[Book].words.in_(["a", "b"]), In("words", ("a", "b"))),
+    (F[Book].shelf == Shelf.LOCKED, Eq("shelf", "locked")),
+    (F[Book].grade > 0, Compare("grade", "gt", 0)),
+    (F[Book].language.not_in(["de"]), Not(In("language", ("de",)))),
+    (F[Book].isbn.exists(), Exists("isbn")),
+    (F[Book].bought == "1851-10-18", Eq("bought", "1851-10-18")),
+    (F[Book].code.in_([1, "1"]), In("code", (1, "1"))),
+    (F[Book].anything == "x", Eq("anything", "x")),
+    (F[Book]["inner"].exists(), Exists("inner")),
+    ((F[Book].publish_year > 1) & ~F[Book].lent.exists(), And((Compare("publish_year", "gt", 1), Not(Exists("lent"))))),
+]
+
+
+@pytest.mark.parametrize(("built", "node"), OF_A_MODEL, ids=repr)
+def test_a_model_s_fields_give_the_same_nodes(built: Filter, node: Filter) -> None:
+    """A field of a model builds what a field of that name does."""
+    assert built == node
+
+
+MISTAKEN: dict[str, Callable[[], object]] = {
+    "a text for a number": lambda: F[Book].publish_year == "1851",
+    "a bool for a number": lambda: F[Book].publish_year == True,  # noqa: E712
+    "a number for a text": lambda: F[Book].title != 1,
+    "a number for a bool": lambda: F[Book].lent == 1,
+    "a number in a list of texts": lambda: F[Book].tags.contains(1),
+    "one of another type": lambda: F[Book].publish_year.in_([1, "2"]),
+    "an order of texts": lambda: F[Book].title > 1,
+    "an order of bools": lambda: F[Book].lent <= 1,
+    "a bool for a number or text": lambda: F[Book].code == False,  # noqa: E712
+    "a value of a mapping": lambda: F[Book].inner == "x",
+    "an order of moments": lambda: F[Book].bought > 5,
+}
+
+
+@pytest.mark.parametrize("name", MISTAKEN)
+def test_a_model_s_field_refuses_a_value_of_another_type(name: str) -> None:
+    """What the field can never hold is refused as the filter is built, with what it does hold."""
+    with pytest.raises(InvalidFilter, match="holds"):
+        MISTAKEN[name]()
+
+
+def test_an_unknown_field_of_a_model_is_told_the_nearest() -> None:
+    """The error names the model and the field that was probably meant."""
+    with pytest.raises(InvalidFilter, match=r"Book has no field 'publish_yaer'.*'publish_year'"):
+        _ = F[Book].publish_yaer
+    with pytest.raises(InvalidFilter, match="Book has no field"):
+        _ = F[Book]["year"]
