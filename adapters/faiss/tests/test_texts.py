@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import sqlite3
 import time
@@ -141,6 +142,29 @@ async def test_equal_scores_go_by_id_also_at_the_end(harness: Harness) -> None:
         await index.upsert([item(name, text="one fox") for name in sorted(ids, key=hash)])
         [matches] = await index.search_text([TextQuery(text="fox one", top_k=7)])
         assert [match.id for match in matches] == ids[:7]
+
+
+async def test_searches_by_words_see_whole_calls(harness: Harness) -> None:
+    """While texts are replaced again and again, here and in another index on the file every answer is of one moment."""
+    async with await harness.started(durability="normal") as index, harness.make() as other:
+        done = asyncio.Event()
+
+        async def write() -> None:
+            for turn in range(30):
+                await index.upsert([item(f"i{n}", text=f"mill {turn}", turn=turn) for n in range(15)])
+            done.set()
+
+        async def read(store: Any) -> None:
+            last = -1
+            while not done.is_set():
+                everything, newest = await store.search_text([TextQuery(text="mill", top_k=50), TextQuery(text="29")])
+                turns = {match.metadata["turn"] for match in everything}
+                assert (len(everything), len(turns)) in ((0, 0), (15, 1))
+                assert bool(newest) == (turns == {29})
+                assert last <= max(turns, default=last)
+                last = max(turns, default=last)
+
+        await asyncio.gather(write(), read(index), read(other))
 
 
 async def test_many_texts_are_written_and_found_fast(harness: Harness) -> None:
