@@ -30,6 +30,7 @@ from storycore_faiss.flat import Floats, RowNumbers, use_one_thread
 from storycore_faiss.lanes import Lanes
 from storycore_faiss.library import Generation, Library
 from storycore_faiss.reads import Reads
+from storycore_faiss.snapshots import Snapshots
 from storycore_faiss.texts import Texts
 from storycore_faiss.truth import State, Truth, metadata_of, vector_of
 from storycore_faiss.upkeep import Upkeep
@@ -51,7 +52,10 @@ class Engine:
         self._spec = spec
         storage = "disk" if config.vectors == "disk" else config.storage
         self._library = Library(spec, storage=storage, search=config.search, changed=self._changed)
-        self._upkeep = Upkeep(self._library, codes_from=config.codes_from, stopping=lanes.stopping)
+        self._snapshots = Snapshots(config.path.with_name(config.path.name + ".cache"), spec)
+        self._upkeep = Upkeep(
+            self._library, codes_from=config.codes_from, snapshots=self._snapshots, stopping=lanes.stopping
+        )
         self._lanes = lanes
         self._keeping = threading.Lock()
         self._failure = ""
@@ -63,7 +67,10 @@ class Engine:
 
     def load(self, sql: sqlite3.Connection) -> None:
         """Read everything into memory."""
-        self._library.current(sql, lambda truth, generation: None)
+        with self._keeping:
+            self._library.current(sql, lambda truth, generation: None)
+            self._upkeep.adopt()
+        self._changed()
 
     def query(self, sql: sqlite3.Connection, queries: Sequence[VectorQuery]) -> list[list[Match]]:
         """Answer all queries on one unchanging state."""
@@ -132,8 +139,11 @@ class Engine:
 
     def _changed(self) -> None:
         """Have upkeep done aside when it is due and is not under way."""
-        if self._upkeep.due() and self._keeping.acquire(blocking=False):
-            self._lanes.aside(self._keep, self._kept)
+        if self._keeping.acquire(blocking=False):
+            if self._upkeep.due():
+                self._lanes.aside(self._keep, self._kept)
+            else:
+                self._keeping.release()
 
     def _keep(self, sql: sqlite3.Connection) -> None:
         self._upkeep.run(sql)
@@ -194,6 +204,8 @@ class Engine:
         detail: dict[str, str | int | float] = {"lsn": generation.state.lsn}
         detail["dead_rows"] = sum(view.dead for view in views.values())
         detail["coded_rows"] = sum(len(view.coded) for view in views.values() if view.coded)
+        if self._snapshots.note:
+            detail["snapshot"] = self._snapshots.note
         if self._failure:
             detail["upkeep"] = self._failure
         return VectorStats(counts, size, detail)

@@ -76,6 +76,11 @@ class Library:
         self._touched: set[str] = set()
         self._empty = self.shelf(0).view()
 
+    @property
+    def lsn(self) -> int:
+        """How far memory is; 0 before anything was read."""
+        return self._generation.state.lsn if self._generation else 0
+
     def current(self, connection: sqlite3.Connection, work: Callable[[Truth, Generation], T]) -> T:
         """Do ``work`` on the truth as it is now, and on the generation that shows the same state.
 

@@ -13,7 +13,7 @@ from pyroaring import BitMap
 
 from storycore_faiss.candidates import Candidates, FilterCache
 from storycore_faiss.codes import Coded
-from storycore_faiss.flat import Measure, RowNumbers
+from storycore_faiss.flat import Floats, Measure, RowNumbers
 from storycore_faiss.planner import Planner
 from storycore_faiss.postings import Postings
 from storycore_faiss.reads import matrix_of
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from storycore_faiss.graph import Graph
 
 __all__ = ["Shelf"]
+
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
+"""2**64 divided by the golden ratio: its multiples are spread over all bits (Knuth, volume 3, 6.4)."""
 
 
 class Shelf:
@@ -52,6 +55,7 @@ class Shelf:
         self._longest = 0.0
         self.coded: Coded | None = None
         self.refused_codes = 0
+        self.saved_rows = 0
         self.graph: Graph | None = None
 
     def __len__(self) -> int:
@@ -66,7 +70,7 @@ class Shelf:
         """Append rows in ascending order of slot; none of their ids is alive here."""
         first = self.count
         matrix = matrix_of([row.vector for row in rows], self._measure.dimension)
-        self._prints.frombytes(np.bitwise_xor.reduce(matrix.view(np.uint32), axis=1).tobytes())
+        self._prints.frombytes(_prints(matrix).tobytes())
         kept = self._measure.kept(matrix)
         self._longest = max(self._longest, self._measure.longest(kept))
         self._kept.rows.append(kept)
@@ -105,3 +109,10 @@ class Shelf:
     def marks(self, count: int) -> tuple[RowNumbers, NDArray[np.uint32]]:
         """The slots of the first rows, and of each a number that another vector hardly has."""
         return np.array(self._slots[:count], np.int64), np.array(self._prints[:count], np.uint32)
+
+
+def _prints(matrix: Floats) -> NDArray[np.uint32]:
+    """Of each line a number that another vector hardly has: the upper half of a weighted sum of all its bits."""
+    words = matrix.view(np.uint64) if matrix.shape[1] % 2 == 0 else matrix.view(np.uint32).astype(np.uint64)
+    weights = np.arange(1, words.shape[1] + 1, dtype=np.uint64) * _SPREAD | np.uint64(1)
+    return np.asarray(np.einsum("ij,j->i", words, weights) >> np.uint64(32), np.uint32)

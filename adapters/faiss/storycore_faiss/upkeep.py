@@ -16,6 +16,7 @@ from storycore_faiss.library import Library
 from storycore_faiss.reads import Reads
 from storycore_faiss.rows import Read
 from storycore_faiss.shelf import Shelf
+from storycore_faiss.snapshots import Snapshot, Snapshots, carried
 from storycore_faiss.truth import Row, Truth
 from storycore_faiss.view import View
 
@@ -27,6 +28,8 @@ _TAIL = 1024
 """So many rows without codes are searched one by one before they get theirs: 0.2 ms at 384 numbers."""
 _LEAST_DIMENSION = 16
 _BATCH = 4096
+_SAVED_SHARE = 0.9
+"""A snapshot that covers this share is good enough: the rest gets its codes again in a moment."""
 _PROBES = 48
 _TOP = 10
 _RECALL = 0.995
@@ -40,11 +43,13 @@ class Upkeep:
     Args:
         library: what is kept up.
         codes_from: shelves with at least so many rows get codes.
+        snapshots: where codes are kept for the next time.
         stopping: set when the index is being closed; what takes long then ends early.
     """
 
-    def __init__(self, library: Library, *, codes_from: int, stopping: threading.Event) -> None:
+    def __init__(self, library: Library, *, codes_from: int, snapshots: Snapshots, stopping: threading.Event) -> None:
         self._library = library
+        self._snapshots = snapshots
         self._codes_from = codes_from
         self._stopping = stopping
         self._working = threading.Lock()
@@ -53,6 +58,12 @@ class Upkeep:
         """Whether what changed since this was asked last needs work."""
         shelves = self._library.shelves() if (touched := self._library.touched()) else {}
         return any(self._is_due(*shelves[name]) for name in touched if name in shelves)
+
+    def adopt(self) -> None:
+        """Take over the codes that were kept the last time."""
+        for name, (shelf, view) in self._library.shelves().items():
+            if self._needs_codes(shelf, view, 0) and (found := self._kept_before(name, shelf, view)):
+                self._take(name, shelf, found)
 
     def run(self, connection: sqlite3.Connection, *, thoroughly: bool = False) -> int:
         """Do what is due; gives how many dead rows were dropped.
@@ -68,6 +79,9 @@ class Upkeep:
                     break
                 dropped += self._compact(name, connection, 0 if thoroughly else _FEW_DEAD)
                 self._code(name, connection, 0 if thoroughly else _TAIL)
+                self._save(name, _SAVED_SHARE if not thoroughly else 1.0)
+            if thoroughly:
+                self._snapshots.keep_only({name for name, (shelf, _) in self._library.shelves().items() if shelf.coded})
         return dropped
 
     def _is_due(self, shelf: Shelf, view: View) -> bool:
@@ -101,13 +115,35 @@ class Upkeep:
         if not self._needs_codes(shelf, view, tail):
             return
         read = reader(view, connection)
-        known = view.coded
+        known = view.coded or self._kept_before(name, shelf, view)
         if known is None or view.count >= 2 * known.trained_rows:
             coded = self._trained(view, read)
         else:
             coded = known.extended(self._encoded(view, known.book, len(known), read))
         if not self._stopping.is_set():
-            self._library.change(name, shelf, lambda: shelf.with_codes(coded))
+            self._take(name, shelf, coded)
+
+    def _take(self, name: str, shelf: Shelf, coded: Coded | None) -> None:
+        self._library.change(name, shelf, lambda: shelf.with_codes(coded))
+
+    def _kept_before(self, name: str, shelf: Shelf, view: View) -> Coded | None:
+        snapshot = self._snapshots.read(name)
+        if (
+            snapshot is None or snapshot.lsn > self._library.lsn
+        ):  # later than the truth: that was restored from a backup
+            return None
+        coded = snapshot.for_rows(*shelf.marks(view.count))
+        shelf.saved_rows = len(coded) if coded else 0
+        return coded
+
+    def _save(self, name: str, share: float) -> None:
+        """Keep the codes for the next time, when enough of them are new."""
+        shelf, view = self._library.shelves()[name]
+        if view.coded is None or len(view.coded) == shelf.saved_rows or shelf.saved_rows > share * len(view.coded):
+            return
+        slots, prints = shelf.marks(len(view.coded))
+        self._snapshots.write(name, Snapshot(self._library.lsn, slots, prints, view.coded))
+        shelf.saved_rows = len(view.coded)
 
     def _trained(self, view: View, read: Read) -> Coded | None:
         """Codes as short as the recall of a sample allows; ``None`` when no codes give it."""
@@ -139,20 +175,6 @@ class Upkeep:
             for piece in view.kept.rows.run(low, min(view.count, low + _BATCH), read):
                 parts.append(book.encode(piece.matrix))
         return np.concatenate(parts) if parts else np.empty((0, book.code_bytes), np.uint8)
-
-
-def carried(coded: Coded, slots: RowNumbers, fresh: RowNumbers) -> Coded | None:
-    """The codes of other rows that begin with some of the same slots; ``None`` when they begin with others.
-
-    Args:
-        slots: the slots of the rows that have codes, ascending.
-        fresh: the slots of the rows that will have them, ascending.
-    """
-    covered = int(np.searchsorted(fresh, slots[-1], "right"))
-    at = np.searchsorted(slots, fresh[:covered])
-    if not covered or not np.array_equal(slots[at], fresh[:covered]):
-        return None
-    return coded.with_codes(coded.codes[at])
 
 
 def reader(view: View, connection: sqlite3.Connection) -> Read:
