@@ -42,6 +42,7 @@ BAD_ITEMS: dict[str, tuple[VectorItem, type[InvalidArgument]]] = {
     "no dimensions": (_of([]), InvalidArgument),
     "all zero": (_of([0.0] * DIMENSION), InvalidArgument),
     "all zero as float32": (_of([1e-60] * DIMENSION), InvalidArgument),
+    "all nearer to zero than 1e-8": (_of([9e-9, -9e-9, *[0.0] * (DIMENSION - 2)]), InvalidArgument),
     "NaN": (item("a", float("nan")), InvalidArgument),
     "infinity": (item("a", float("inf")), InvalidArgument),
     "both infinities": (item("a", float("inf"), float("-inf")), InvalidArgument),

@@ -11,12 +11,14 @@ from storycore.ports.filters import MetadataValue
 from storycore.ports.metadata_size import check_size
 from storycore.ports.vectors import DEFAULT_NAMESPACE, Vector
 
-__all__ = ["MAX_ID", "MAX_INTEGER", "as_id", "as_metadata", "as_namespace", "as_vector"]
+__all__ = ["MAX_ID", "MAX_INTEGER", "SMALLEST_VALUE", "as_id", "as_metadata", "as_namespace", "as_vector"]
 
 MAX_ID = 512
 """Characters of an id or a namespace (Pinecone: record ids)."""
 MAX_INTEGER = 2**53
 """Up to here every whole number is exact as a float64, which is how remote indexes keep numbers."""
+SMALLEST_VALUE = 1e-8
+"""One value of a vector is at least as far from zero (Pinecone Data Plane API: what is nearer counts as zero)."""
 
 _NUMBERS = frozenset("fdhHiIlLqQ")
 """Formats of buffers that hold numbers; single bytes are not among them, for they are more often text."""
@@ -31,16 +33,19 @@ def as_vector(values: object, dimension: int, *, of: str) -> Vector:
         of: names the vector in errors, for example ``"item 'a'"``.
 
     Raises:
-        InvalidArgument: it is no such sequence, has another length, is all zero, or holds a bool or a number that
-            is not finite as a float32.
+        InvalidArgument: it is no such sequence, has another length, has no value of 1e-8 or farther from zero, or
+            holds a bool or a number that is not finite as a float32.
     """
     vector = _floats(values, of)
     if len(vector) != dimension:
         raise InvalidArgument(f"The vector of {of} has {len(vector)} dimensions; this index has {dimension}.")
     if not math.isfinite(sum(vector)):
         raise InvalidArgument(f"The vector of {of} holds NaN, infinity, or a number beyond float32.")
-    if not any(vector):
-        raise InvalidArgument(f"The vector of {of} is all zero and has no direction; do not store empty embeddings.")
+    if not any(value >= SMALLEST_VALUE or value <= -SMALLEST_VALUE for value in vector):
+        raise InvalidArgument(
+            f"The vector of {of} is all zero, or nearer to it than {SMALLEST_VALUE:g}, and has no direction; "
+            "do not store empty embeddings."
+        )
     return vector
 
 
