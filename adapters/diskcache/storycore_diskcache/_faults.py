@@ -51,7 +51,9 @@ def translated(path: Path) -> Iterator[None]:
         # diskcache raises Timeout for every failure to begin, and keeps what SQLite said as its context.
         raise _error(path, _of_sqlite(exc.__context__)) from exc
     except sqlite3.Error as exc:
-        raise _error(path, _of_sqlite(exc)) from exc
+        # SQLite ends a transaction by itself when the disk is full, and the ROLLBACK that follows then fails too.
+        first = exc.__context__ if isinstance(exc.__context__, sqlite3.Error) else exc
+        raise _error(path, _of_sqlite(first)) from exc
     except OSError as exc:
         raise _error(path, _BY_ERRNO.get(exc.errno or 0, Unavailable), str(exc.strerror or exc)) from exc
 

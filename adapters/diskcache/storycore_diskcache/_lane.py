@@ -1,4 +1,7 @@
-"""One thread that does all the work of a cache on disk, in batches: whatever has queued up shares one transaction."""
+"""One thread that does all the work of a cache on disk, in batches.
+
+What has queued up shares one transaction, and requests of one kind that stand side by side are answered together.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,27 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from storycore.errors import Corrupt, Unavailable
 from storycore_diskcache._store import Store
 
 __all__ = ["Lane"]
 
+Q = TypeVar("Q")
 R = TypeVar("R")
+
+Work: TypeAlias = Callable[[Store, Sequence[Q]], Sequence[R]]
+"""Answers requests of one kind, in their order, as if it were one after the other."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Job:
-    act: Callable[[Store], Any]
+    work: Work[Any, Any]
+    request: Any
     writes: bool
     answer: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
@@ -45,13 +54,15 @@ class Lane:
         """Do what is no part of the protocol: make, open, close, measure."""
         return await asyncio.get_running_loop().run_in_executor(self._executor(), act, self._store)
 
-    async def read(self, act: Callable[[Store], R]) -> R:
-        """Do what needs no transaction."""
-        return await self._do(act, writes=False)
+    async def read(self, work: Work[Q, R], request: Q) -> R:
+        """Answer a request that needs no transaction."""
+        answer: R = await self._do(_Job(work, request, False, *_answer()))
+        return answer
 
-    async def write(self, act: Callable[[Store], R]) -> R:
-        """Do something in a transaction, which it may share with the jobs queued beside it."""
-        return await self._do(act, writes=True)
+    async def write(self, work: Work[Q, R], request: Q) -> R:
+        """Answer a request in a transaction, which it may share with those queued beside it."""
+        answer: R = await self._do(_Job(work, request, True, *_answer()))
+        return answer
 
     def close(self) -> None:
         """Let the thread end once it has nothing to do."""
@@ -59,16 +70,13 @@ class Lane:
         if thread is not None:
             thread.shutdown(wait=False)
 
-    async def _do(self, act: Callable[[Store], R], *, writes: bool) -> R:
-        loop = asyncio.get_running_loop()
-        job = _Job(act, writes, loop.create_future(), loop)
+    async def _do(self, job: _Job) -> Any:  # whatever the work gives
         with self._lock:
             self._queue.append(job)
             start, self._is_draining = not self._is_draining, True
         if start:
             self._executor().submit(self._drain)
-        answer: R = await job.answer
-        return answer
+        return await job.answer
 
     def _executor(self) -> ThreadPoolExecutor:
         if self._thread is None:
@@ -102,30 +110,33 @@ class Lane:
             self._store.refresh()
         except Exception as exc:  # every job needs the store
             return [exc] * len(jobs)
-        if jobs[0].writes:
-            return self._together(jobs)
-        return [_outcome(job, self._store) for job in jobs]
+        return self._together(jobs)
 
     def _together(self, jobs: Sequence[_Job]) -> list[Any]:
-        """One transaction for all; when a job spoils it, each has its own."""
+        """All at once, writes in one transaction; when a job spoils it, each has its own."""
         try:
-            with self._store.transaction():
-                return [job.act(self._store) for job in jobs]
+            with self._store.transaction() if jobs[0].writes else nullcontext():
+                return _answers(jobs, self._store)
         except Exception as exc:  # delivered to the callers
             if len(jobs) == 1 or isinstance(exc, Unavailable | Corrupt):
                 return [exc] * len(jobs)
         return [outcome for job in jobs for outcome in self._together([job])]
 
 
+def _answer() -> tuple[asyncio.Future[Any], asyncio.AbstractEventLoop]:
+    loop = asyncio.get_running_loop()
+    return loop.create_future(), loop
+
+
 def _runs(jobs: Sequence[_Job]) -> list[list[_Job]]:
     return [list(run) for _, run in groupby(jobs, key=lambda job: job.writes)]
 
 
-def _outcome(job: _Job, store: Store) -> Any:
-    try:
-        return job.act(store)
-    except Exception as exc:  # delivered to the caller
-        return exc
+def _answers(jobs: Sequence[_Job], store: Store) -> list[Any]:
+    found: list[Any] = []
+    for work, run in groupby(jobs, key=lambda job: job.work):
+        found += work(store, [job.request for job in run])
+    return found
 
 
 def _deliver(jobs: Sequence[_Job], outcomes: Sequence[Any]) -> None:

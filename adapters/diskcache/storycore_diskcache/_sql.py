@@ -19,10 +19,12 @@ __all__ = [
     "delete_dead",
     "delete_foreign",
     "delete_range",
+    "files",
     "integrity",
     "live_count",
     "live_keys",
     "oldest_values",
+    "put_rows",
     "rows",
     "set_expiry",
 ]
@@ -65,6 +67,30 @@ def live_count(sql: Any, low: bytes, high: bytes, now: int) -> int:
         (low, high, now),
     ).fetchall()
     return int(count)
+
+
+def files(sql: Any, keys: Sequence[bytes]) -> list[str]:
+    """The files of the rows of these keys."""
+    found: list[str] = []
+    for some in _chunks(keys):
+        found += _files(sql, f"raw = 1 AND key IN ({_marks(some)})", some)
+    return found
+
+
+def put_rows(connection: Any, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Write rows, each in the place of the one with its key, as diskcache would.
+
+    Args:
+        rows: key, when it was stored, when it was read, tag, size, mode, filename, value.
+    """
+    connection.executemany(
+        "INSERT INTO Cache (key, raw, store_time, expire_time, access_time, tag, size, mode, filename, value)"
+        " VALUES (?, 1, ?, NULL, ?, ?, ?, ?, ?, ?) ON CONFLICT (key, raw) DO UPDATE SET"
+        " store_time = excluded.store_time, expire_time = NULL, access_time = excluded.access_time, access_count = 0,"
+        " tag = excluded.tag, size = excluded.size, mode = excluded.mode, filename = excluded.filename,"
+        " value = excluded.value",
+        rows,
+    )
 
 
 def set_expiry(sql: Any, key: bytes, now: int, until: int) -> bool:
@@ -117,9 +143,14 @@ def after_prefix(prefix: bytes) -> bytes:
 
 
 def _delete(sql: Any, where: str, values: Sequence[object]) -> list[str]:
-    files = sql(f"SELECT filename FROM Cache WHERE filename IS NOT NULL AND {where}", values).fetchall()  # noqa: S608
+    gone = _files(sql, where, values)
     sql(f"DELETE FROM Cache WHERE {where}", values)  # noqa: S608
-    return [name for (name,) in files]
+    return gone
+
+
+def _files(sql: Any, where: str, values: Sequence[object]) -> list[str]:
+    found = sql(f"SELECT filename FROM Cache WHERE filename IS NOT NULL AND {where}", values).fetchall()  # noqa: S608
+    return [name for (name,) in found]
 
 
 def _chunks(keys: Sequence[bytes]) -> Iterable[Sequence[bytes]]:

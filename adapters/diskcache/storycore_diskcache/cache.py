@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from importlib.metadata import version
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from storycore.errors import StorageFull, StorycoreError, Unavailable, Unsupported
 from storycore.ports.cache import Acquired, Cache, CacheItem, Fill, KeyPage, Lease, Listener
@@ -89,7 +89,8 @@ class DiskCache(Lifecycle):
 
     async def get(self, keys: Sequence[str]) -> list[bytes | None]:
         """The live values."""
-        return await self._read(lambda store: store.get(keys))
+        self._require_open()
+        return await self._lane.read(Store.get_each, keys)
 
     async def acquire(self, keys: Sequence[str], *, lease: timedelta, refresh: bool = False) -> list[Acquired]:
         """A value, a lease, or neither, per key; values are also found when there is no space for a lease."""
@@ -111,7 +112,8 @@ class DiskCache(Lifecycle):
 
     async def put(self, items: Sequence[CacheItem]) -> None:
         """Store at once and kill the leases."""
-        await self._write(lambda store: store.put(items))
+        self._require_open()
+        await self._lane.write(Store.put_each, items)
 
     async def invalidate(self, keys: Sequence[str]) -> int:
         """Remove values and kill leases."""
@@ -144,11 +146,11 @@ class DiskCache(Lifecycle):
 
     async def _read(self, act: Callable[[Store], R]) -> R:
         self._require_open()
-        return await self._lane.read(act)
+        return await self._lane.read(_in_turn, act)
 
     async def _write(self, act: Callable[[Store], R]) -> R:
         self._require_open()
-        return await self._lane.write(act)
+        return await self._lane.write(_in_turn, act)
 
     def _require_open(self) -> None:
         super()._require_open()
@@ -162,6 +164,11 @@ class DiskCache(Lifecycle):
         if self._store.place.damaged.is_dir():
             return f"A damaged cache was set aside in {self._store.place.damaged}; delete it when it is of no interest."
         return ""
+
+
+def _in_turn(store: Store, acts: Sequence[Callable[[Store], Any]]) -> list[Any]:
+    """What cannot be answered together."""
+    return [act(store) for act in acts]
 
 
 def _since(started: float) -> float:

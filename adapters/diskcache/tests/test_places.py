@@ -174,6 +174,18 @@ async def test_a_spoiled_write_does_not_spoil_its_batch(harness: Harness) -> Non
     await store.close()
 
 
+async def test_requests_side_by_side_are_answered_as_if_one_after_the_other(harness: Harness) -> None:
+    """What is done together in one batch leaves what the last of them said, and each gets his own answer."""
+    async with await harness.started() as store:
+        large = b"x" * 100_000
+        writes = [store.put([item("a", large), item("b")]), store.put([item("b", b"2")]), store.put([item("a", b"3")])]
+        await asyncio.gather(*writes, store.put([item("c", large)]))
+        found = await asyncio.gather(store.get(["a", "b"]), store.get([]), store.get(["b", "none", "b"]))
+        assert found == [[b"3", b"2"], [], [b"2", None, b"2"]]
+        await store.put([item("c")])
+        assert not list((harness.path / "cache").glob("??/??/*.val"))
+
+
 async def test_it_stays_near_its_size_limit(tmp_path: Path) -> None:
     """The values that were stored longest ago go, their files too; counters stay."""
     harness = Harness(PortName.CACHE, "diskcache", {"size_limit_bytes": 1024 * 1024}, tmp_path)
