@@ -37,8 +37,9 @@ __all__ = [
 Metric: TypeAlias = Literal["cosine", "dot", "euclidean"]
 Metadata: TypeAlias = Mapping[str, MetadataValue]
 Vector: TypeAlias = "array[float]"
-"""An ``array('f')``: float32, length = dimension, finite, at least one value of 1e-8 or farther from zero. Callers above
-the checks may hand in any sequence of numbers or object with a float buffer; adapters always receive this type."""
+"""An ``array('f')``: float32, length = dimension, finite, at least one value of 1e-8 or farther from zero. Callers
+above the checks may hand in any sequence of numbers or object with a float buffer; adapters always receive this
+type."""
 
 WriteToken = NewType("WriteToken", str)
 """Stands for "everything up to this write"; hand it to a read as ``at_least``."""
