@@ -1,18 +1,16 @@
 """What a hit in memory costs, what an entry weighs, and how often the memory tier hits, beside other caches.
 
-    python benchmarks/caching.py [--rounds 9] [--quick] [--json]
+    uv run --with-requirements benchmarks/peers/caching.txt python benchmarks/caching.py [--rounds 9] [--quick] [--json]
 
-Peers are measured where they are installed: `uv run --with cachetools --with cachebox --with moka-py --with theine
---with aiocache --with cashews python benchmarks/caching.py`; one that is missing is named. Rounds alternate between
-the programs, and the least CPU time of each counts, since other work on the machine can only add to it. So the ratios
-are the facts, and the nanoseconds only say on which machine they were found.
+Rounds alternate between the programs, and the least CPU time of each counts, since other work on the machine can only
+add to it. So the ratios are the facts, and the nanoseconds only say on which machine they were found. What a server or
+a disk adds is measured by ``cache_redis.py`` and ``cache_disk.py``, which are run likewise.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib
 import itertools
 import json
 import random
@@ -20,8 +18,10 @@ import time
 import tracemalloc
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
+
+from cache_peers import peer
 
 from storycore.caching import Caching
 from storycore.caching.memory_tier import Held, MemoryTier
@@ -33,16 +33,8 @@ from storycore.ports.lifecycle import PortName
 
 KEYS = [f"story{number}" for number in range(1000)] * 10
 FAR = time.time() + 10**8
-PEERS = ("cachetools", "cachebox", "moka_py", "theine", "aiocache", "cashews")
 Get = Callable[[str], Any]
 AsyncGet = Callable[[str], Awaitable[Any]]
-
-
-def found(name: str) -> Any:
-    """A peer's module, or ``None``."""
-    with suppress(ImportError):
-        return importlib.import_module(name)
-    return None
 
 
 def held(key: str, size: int = 1) -> Held:
@@ -61,16 +53,16 @@ def gets() -> dict[str, Get]:
     for key in KEYS[:1000]:
         mine.put(held(key))
     programs: dict[str, Get] = {"dict.get": dict.fromkeys(KEYS, 1).get, "storycore get + ttl": mine.get}
-    if cachetools := found("cachetools"):
-        programs["cachetools TTLCache.get"] = filled(cachetools.TTLCache(10_000, 3600), "__setitem__")
-        programs["cachetools LRUCache.get"] = filled(cachetools.LRUCache(10_000), "__setitem__")
-    if cachebox := found("cachebox"):
-        programs["cachebox TTLCache.get"] = filled(cachebox.TTLCache(10_000, 3600), "insert")
-    if moka := found("moka_py"):
-        programs["moka_py get + ttl"] = filled(moka.Moka(10_000, ttl=3600.0), "set")
-    if theine := found("theine"):
-        programs["theine get"] = filled(theine.Cache(10_000), "set")
-    return programs
+    cachetools = peer("cachetools")
+    dogpile = peer("dogpile.cache").make_region().configure("dogpile.cache.memory", expiration_time=3600)
+    return programs | {
+        "cachetools TTLCache.get": filled(cachetools.TTLCache(10_000, 3600), "__setitem__"),
+        "cachetools LRUCache.get": filled(cachetools.LRUCache(10_000), "__setitem__"),
+        "cachebox TTLCache.get": filled(peer("cachebox").TTLCache(10_000, 3600), "insert"),
+        "moka_py get + ttl": filled(peer("moka_py").Moka(10_000, ttl=3600.0), "set"),
+        "theine get": filled(peer("theine").Cache(10_000), "set"),
+        "dogpile.cache memory get": filled(dogpile, "set"),
+    }
 
 
 def filled(cache: Any, put: str) -> Get:
@@ -140,18 +132,14 @@ def decorated(made: Caching) -> dict[str, AsyncGet]:
 
 def decorated_peers() -> dict[str, AsyncGet]:
     """The peers' decorators for async functions."""
-    programs: dict[str, AsyncGet] = {}
-    if cachebox := found("cachebox"):
-        programs["cachebox cached"] = cachebox.cached(cachebox.LRUCache(10_000))(bare)
-    if moka := found("moka_py"):
-        programs["moka_py cached"] = moka.cached(maxsize=10_000)(bare)
-    if aiocache := found("aiocache"):
-        programs["aiocache cached"] = aiocache.cached(ttl=3600)(bare)
-    if cashews := found("cashews"):
-        cache = cashews.Cache()
-        cache.setup("mem://?size=10000&check_interval=0")
-        programs["cashews cached"] = cache(ttl="1h", key="s:{key}")(bare)
-    return programs
+    cashews = peer("cashews").Cache()
+    cashews.setup("mem://?size=10000&check_interval=0")
+    return {
+        "cachebox cached": peer("cachebox").cached(peer("cachebox").LRUCache(10_000))(bare),
+        "moka_py cached": peer("moka_py").cached(maxsize=10_000)(bare),
+        "aiocache cached": peer("aiocache").cached(ttl=3600)(bare),
+        "cashews cached": cashews(ttl="1h", key="s:{key}")(bare),
+    }
 
 
 async def hits_of_decorators(rounds: int) -> dict[str, float]:
@@ -263,10 +251,9 @@ def measure(rounds: int, size: int) -> dict[str, float]:
     lookups = sync_nanoseconds(gets(), rounds)
     awaits = asyncio.run(hits_of_decorators(rounds))
     ratios = {f"{name} / dict.get": took / lookups["dict.get"] for name, took in lookups.items()}
-    if "cachetools TTLCache.get" in lookups:
-        ratios["storycore get / cachetools TTLCache.get"] = (
-            lookups["storycore get + ttl"] / lookups["cachetools TTLCache.get"]
-        )
+    ratios["storycore get / cachetools TTLCache.get"] = (
+        lookups["storycore get + ttl"] / lookups["cachetools TTLCache.get"]
+    )
     ratios |= {f"{name} / bare coroutine": took / awaits["bare coroutine"] for name, took in awaits.items()}
     return {
         **{f"{name} ns": took for name, took in (lookups | awaits).items()},
@@ -287,10 +274,7 @@ def main() -> None:
     result = {
         name: round(value, 3) for name, value in measure(options.rounds, 40_000 if options.quick else 400_000).items()
     }
-    missing = [name for name in PEERS if found(name) is None]
     print(json.dumps(result) if options.json else "\n".join(f"{name:55} {value}" for name, value in result.items()))
-    if missing:
-        print(json.dumps({"not installed": missing}) if options.json else f"not installed: {', '.join(missing)}")
 
 
 if __name__ == "__main__":
