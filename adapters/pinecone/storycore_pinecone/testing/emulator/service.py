@@ -83,20 +83,20 @@ class Service:
         self._number += 1
         parts = urlsplit(request.target)
         path = [unquote(part) for part in parts.path.split("/")[1:]]
-        body_of = data_body if path[0] == "i" else control_body
+        is_data = path[0] == "i"
         try:
             self._admit(request, is_admin=path[0] == "_admin")
             if path[0] == "_admin":
                 return self._sent(Answer(body=self._admin(request, path[1:])))
             return self._serve(request, path, parse_qs(parts.query, keep_blank_values=True))
         except Refusal as refusal:
-            body = body_of(refusal.status, refusal.message)
-            return self._sent(Answer(refusal.status, body, refusal.headers))
+            return self._sent(_refused(refusal, is_data=is_data))
         except Unauthorized:
             return Response(401, {"content-type": "text/plain"}, b"Unauthorized", self._knobs.latency_ms)
         except Exception:  # a mistake of the emulator is told, and its traceback is in the log
             traceback.print_exc()
-            return self._sent(Answer(500, body_of(500, "The emulator made a mistake; its log tells more")))
+            mistake = Refusal(500, "The emulator made a mistake; its log tells more")
+            return self._sent(_refused(mistake, is_data=is_data))
 
     def _admit(self, request: Request, *, is_admin: bool) -> None:
         if request.headers.get("api-key") != self._key:
@@ -106,40 +106,41 @@ class Service:
             raise Refusal(400, f"This emulator speaks API version {API_VERSION}, not {version}")
 
     def _serve(self, request: Request, path: list[str], query: dict[str, list[str]]) -> Response:
-        if path[0] == "i":
-            operation, target = _named(request.method, path[2:])
-        else:
-            operation, target = _named_control(request.method, path)
+        """Carry a call out, or let it fail as ordered, and note it."""
+        index = path[1] if path[0] == "i" and len(path) > 1 else None
+        operation, target = _named(request.method, path) if index is None else _named_data(request.method, path[2:])
         call = Call(operation, target, query, _parsed(request.body), len(request.body))
         fault = self._faults.due(call)
-        note: dict[str, object] = {"operation": operation, "namespace": call.namespace(), "bytes": call.size}
-        self._notes.append(note)
-        note |= {"index": path[1] if path[0] == "i" else target, "ids": call.ids()}
-        response = self._failed(fault, path, call) if fault is not None else self._done(path, call)
-        note["status"] = 0 if response.cut_at is not None else response.status
+        response = self._done(index, call) if fault is None else self._failed(fault, index, call)
+        self._notes.append(
+            {
+                "operation": operation,
+                "index": target if index is None else index,
+                "namespace": call.namespace(),
+                "ids": call.ids(),
+                "bytes": call.size,
+                "status": 0 if response.cut_at is not None else response.status,
+            }
+        )
         return response
 
-    def _failed(self, fault: Fault, path: list[str], call: Call) -> Response:
+    def _failed(self, fault: Fault, index: str | None, call: Call) -> Response:
         """The answer of a call that an order is about."""
-        done = self._done(path, call) if fault.takes_effect or fault.status == 200 else None
+        done = self._done(index, call) if fault.takes_effect or fault.status == 200 else None
         late = self._knobs.latency_ms + fault.latency_ms
-        if fault.status == 200 and done is not None:
-            return Response(done.status, done.headers, done.body, late)
         if fault.status == 0:
             kept = b"" if done is None else done.body
             return Response(200, {}, kept, late, cut_at=len(kept) // 2)
-        body = data_body if path[0] == "i" else control_body
-        return self._sent(
-            Answer(fault.status, body(fault.status, fault.message), fault.headers()), late - self._knobs.latency_ms
-        )
+        if done is None or fault.status != 200:
+            refusal = Refusal(fault.status, fault.message, fault.headers())
+            done = self._sent(_refused(refusal, is_data=index is not None))
+        return Response(done.status, done.headers, done.body, late)
 
-    def _done(self, path: list[str], call: Call) -> Response:
+    def _done(self, index: str | None, call: Call) -> Response:
         try:
-            answer = self._data(path[1], call) if path[0] == "i" else self._control(call)
+            return self._sent(self._control(call) if index is None else self._data(index, call))
         except Refusal as refusal:
-            body = data_body if path[0] == "i" else control_body
-            answer = Answer(refusal.status, body(refusal.status, refusal.message), refusal.headers)
-        return self._sent(answer)
+            return self._sent(_refused(refusal, is_data=index is not None))
 
     def _data(self, name: str, call: Call) -> Answer:
         index = self._catalog.serving(name)
@@ -210,10 +211,10 @@ class Service:
         self._notes.clear()
         self._recent.clear()
 
-    def _sent(self, answer: Answer, late: float = 0.0) -> Response:
+    def _sent(self, answer: Answer) -> Response:
         body = b"" if answer.body is None else orjson.dumps(answer.body)
         headers = {"content-type": "application/json", "x-pinecone-request-id": str(self._number), **answer.headers}
-        return Response(answer.status, headers, body, self._knobs.latency_ms + late)
+        return Response(answer.status, headers, body, self._knobs.latency_ms)
 
 
 _DATA: Final = {
@@ -251,7 +252,13 @@ def _operations() -> dict[str, _Operation]:
     }
 
 
-def _named(method: str, path: list[str]) -> tuple[str, str]:
+def _refused(refusal: Refusal, *, is_data: bool) -> Answer:
+    """What is answered to a call that is not served, in the words of either plane."""
+    body = (data_body if is_data else control_body)(refusal.status, refusal.message)
+    return Answer(refusal.status, body, refusal.headers)
+
+
+def _named_data(method: str, path: list[str]) -> tuple[str, str]:
     """The operation of an index and the namespace in its path."""
     if path[:1] == ["namespaces"] and len(path) == 2 and method in _ONE_NAMESPACE:
         return _ONE_NAMESPACE[method], path[1]
@@ -260,7 +267,7 @@ def _named(method: str, path: list[str]) -> tuple[str, str]:
     raise Refusal(501, f"The emulator has no {method} {'/'.join(path)}")
 
 
-def _named_control(method: str, path: list[str]) -> tuple[str, str]:
+def _named(method: str, path: list[str]) -> tuple[str, str]:
     """The operation of the control plane and the index in its path."""
     if path == ["indexes"] and method in _INDEXES:
         return _INDEXES[method], ""
