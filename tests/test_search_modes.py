@@ -25,7 +25,16 @@ from storycore.ports.capabilities import Capabilities, Guarantees, Support
 from storycore.ports.embeddings import Embedder, EmbeddingSpec, Purpose
 from storycore.ports.lifecycle import PortName
 from storycore.ports.reranking import Reranker
-from storycore.ports.vectors import IndexSpec, Match, TextQuery, Vector, VectorIndex, VectorItem, VectorQuery
+from storycore.ports.vectors import (
+    IndexSpec,
+    Match,
+    QueryPlan,
+    TextQuery,
+    Vector,
+    VectorIndex,
+    VectorItem,
+    VectorQuery,
+)
 from storycore.search import Hit, Mode, Search
 from storycore.testing.harness import Harness
 
@@ -260,6 +269,30 @@ async def test_diversity_works_on_what_words_found(search: Search) -> None:
     assert len({hit.id for hit in varied}) == 3
 
 
+async def test_vectors_are_fetched_only_for_what_words_alone_have_found(embedder: Compass) -> None:
+    """What was found by meaning brings its vector along."""
+
+    class Counting(MemoryVectorIndex):
+        """Notes what is fetched."""
+
+        fetched: ClassVar[list[str]] = []
+
+        async def fetch(self, ids: Sequence[str], *, namespace: str = "default") -> list[VectorItem | None]:
+            self.fetched.extend(ids)
+            return await super().fetch(ids, namespace=namespace)
+
+    async with AsyncExitStack() as stack:
+        inner = Counting(IndexSpec(4))
+        index = await opened(stack, inner)
+        await fill(index)
+        search = Search(index, as_embedder(embedder))
+        await search("mill", mode="dense", diversity=0.5)
+        await search("mill", mode="hybrid", diversity=0.5)
+        assert inner.fetched == []
+        await search("231", mode="words", diversity=0.5)
+        assert inner.fetched == ["d"]
+
+
 async def test_diversity_chooses_among_the_best_of_what_was_reranked(search: Search, index: VectorIndex) -> None:
     """Five candidates for each result, however many were read again."""
     items = [VectorItem(f"m{n:03}", array("f", [0, 9, 0, n]), {"text": f"mill {n}"}) for n in range(1, 40)]
@@ -282,6 +315,7 @@ async def test_only_so_many_are_reranked(search: Search) -> None:
     """What is not read is no result; never fewer are read than are wanted."""
     assert set(ids(await search("mill", mode="dense", rerank=1, top_k=2))) == {"c", "f"}
     assert set(ids(await search("mill", mode="dense", rerank=3, top_k=2))) <= {"c", "f", "b"}
+    assert set(ids(await search("mill", mode="dense", rerank=2, top_k=2, diversity=0))) == {"c", "f"}
 
 
 async def test_a_least_score_bounds_the_rerankers_score(search: Search) -> None:
@@ -371,6 +405,11 @@ async def test_a_search_sees_the_write_it_names(embedder: Compass) -> None:
             self._look()
             return await super().search_text(queries)
 
+        async def explain(self, query: VectorQuery) -> QueryPlan:
+            if query.at_least is not None:
+                self._look()
+            return await super().explain(query)
+
         def _look(self) -> None:
             self.looks += 1
             if self.looks <= 2:
@@ -384,6 +423,7 @@ async def test_a_search_sees_the_write_it_names(embedder: Compass) -> None:
         assert ids(await search("mill", at_least=token)) == ["a"]
         assert inner.looks == 4
         inner.looks = 0
+        assert (await search.explain("mill", at_least=token)).legs[0].way == "exact"
         with pytest.raises(StaleRead):
             await search("mill", at_least=token, wait=0)
 

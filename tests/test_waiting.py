@@ -18,6 +18,7 @@ from storycore.layers.deadline import Deadline, Deadlines
 from storycore.layers.metrics import Metrics
 from storycore.layers.retry import Retrying, RetrySettings
 from storycore.layers.stack import interceptor, stacked
+from storycore.layers.timeout import Timeout
 from storycore.layers.waiting import Waiting
 from storycore.memory.vectors import MemoryVectorIndex
 from storycore.ports.capabilities import Capabilities, Guarantees
@@ -177,8 +178,10 @@ async def test_a_local_index_never_pauses() -> None:
 
 async def test_it_stands_between_metrics_and_retry(lagging: Lagging) -> None:
     """A wait is one call for whoever counts, and each look has the retries and the time limit of its own."""
+    assert Metrics.slot < Waiting.slot < Retrying.slot < Timeout.slot
     metrics = Metrics()
-    layers = [metrics, *(interceptor(name, {}, Environment()) for name in ("retry", "timeout"))]
+    limit = interceptor("timeout", {"read_seconds": 0.02}, Environment())
+    layers = [metrics, interceptor("retry", {}, Environment()), limit]
     index = checked(PortName.VECTORS, stacked(PortName.VECTORS, lagging, layers))
     token = (await written(index)).token
     await index.query([asked(token)])

@@ -133,13 +133,13 @@ class Search:
 
     async def _answered(self, asked: Request, watch: Stopwatch) -> list[Hit]:
         self._require_reranker(asked)
-        candidates = (await self._found(asked, watch))[: asked.width]
+        candidates = await self._found(asked, watch)
         if asked.rerank and self._reranker is not None:
             with watch.step("reranking"):
                 candidates = await reread(
                     self._reranker, asked.query, candidates[: asked.rerank], self._vectors.spec.text_fields
                 )
-        if asked.min_score is not None and not asked.is_bounded_by_index:
+        if asked.min_score is not None:
             candidates = [candidate for candidate in candidates if candidate.score >= asked.min_score]
         if asked.diversity is not None:
             with watch.step("diversity"):
