@@ -6,7 +6,8 @@ import heapq
 import sqlite3
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from typing import NamedTuple
+from itertools import chain
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -19,7 +20,10 @@ _LONGEST = 256
 """Characters of a word that is kept as it is; FTS5 cuts words off at 32 768 bytes, and would take two for one."""
 _MARK = "\u2026"
 """Begins what stands for a longer word; no word has it, and the ASCII tokenizer takes it for a letter."""
+_AT_ONCE = 256
+"""Words that FTS5 is asked for in one statement; its time to read them grows with their square."""
 _NEAR = 1 - 1e-9
+"""What is below the last match by less than this may still be equal to it once it is rounded."""
 
 
 class Found(NamedTuple):
@@ -58,36 +62,42 @@ class Texts:
             top_k: how many items at most.
             slots: choose among these; ``None``: among all.
         """
-        scored = self._scored(asked, slots) if asked else []
+        scored = self._scored(asked, slots)
         if not scored:
             return []
         least = heapq.nlargest(top_k, (score for _, score in scored))[-1] * _NEAR
         near = {slot: text_score(score) for slot, score in scored if score >= least}
-        found = [Found(id_, near[slot], metadata) for slot, id_, metadata in self._items(near)]
-        return sorted(found, key=lambda each: (-each.score, each.id))[:top_k]
+        ranked = sorted((-near[slot], id_, slot) for slot, id_ in self._column("id", near))[:top_k]
+        metadata = dict(self._column("metadata", (slot for _, _, slot in ranked)))
+        return [Found(id_, -score, metadata[slot]) for score, id_, slot in ranked]
 
     def tidy(self) -> None:
         """Merge what many small writes have left into one."""
         self._sql.execute("INSERT INTO words(words) VALUES ('optimize')")
 
-    def _scored(self, asked: Sequence[str], slots: Iterable[int] | None) -> list[tuple[int, float]]:
-        """Every item that has one of the words, with its score.
+    def _scored(self, asked: Sequence[str], slots: Iterable[int] | None) -> Sequence[tuple[int, float]]:
+        """Every item that has one of the words, with its score, which is the sum of what each word adds."""
+        chosen = None if slots is None else _json(slots)
+        parts = [self._scored_at_once(asked[i : i + _AT_ONCE], chosen) for i in range(0, len(asked), _AT_ONCE)]
+        if len(parts) == 1:
+            return parts[0]
+        sums: dict[int, float] = {}
+        for slot, score in chain.from_iterable(parts):
+            sums[slot] = sums.get(slot, 0.0) + score
+        return list(sums.items())
 
-        The plus sign keeps SQLite from looking up slot by slot, which would count all words anew for each.
-        """
+    def _scored_at_once(self, asked: Sequence[str], chosen: str | None) -> list[tuple[int, float]]:
+        """The plus sign keeps SQLite from looking up slot by slot, which would count all words anew for each."""
         statement = "SELECT rowid, -bm25(words) FROM words WHERE words MATCH ?"
         wanted = " OR ".join(f'"{_token(word)}"' for word in asked)
-        if slots is None:
+        if chosen is None:
             return self._sql.execute(statement, (wanted,)).fetchall()
-        chosen = orjson.dumps(list(slots)).decode()
         statement += " AND +rowid IN (SELECT value FROM json_each(?))"
         return self._sql.execute(statement, (wanted, chosen)).fetchall()
 
-    def _items(self, slots: Iterable[int]) -> list[tuple[int, str, bytes]]:
-        chosen = orjson.dumps(list(slots)).decode()
-        return self._sql.execute(
-            "SELECT slot, id, metadata FROM item WHERE slot IN (SELECT value FROM json_each(?))", (chosen,)
-        ).fetchall()
+    def _column(self, name: Literal["id", "metadata"], slots: Iterable[int]) -> list[tuple[int, Any]]:  # a text or JSON
+        statement = f"SELECT slot, {name} FROM item WHERE slot IN (SELECT value FROM json_each(?))"  # noqa: S608
+        return self._sql.execute(statement, (_json(slots),)).fetchall()
 
 
 def tokens(text: str) -> str:
@@ -97,3 +107,7 @@ def tokens(text: str) -> str:
 
 def _token(word: str) -> str:
     return word if len(word) <= _LONGEST else _MARK + blake2b(word.encode(), digest_size=16).hexdigest()
+
+
+def _json(slots: Iterable[int]) -> str:
+    return orjson.dumps(list(slots)).decode()
