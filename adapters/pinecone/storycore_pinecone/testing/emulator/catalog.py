@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from .knobs import Knobs
-from .limits import MAX_DIMENSION, MAX_FIELD_NAME_BYTES, MAX_INDEX_NAME_CHARS, MAX_TAG_CHARS
+from .limits import MAX_DIMENSION, MAX_FIELD_NAME_BYTES, MAX_INDEX_NAME_CHARS, MAX_TAG_CHARS, MAX_TAGS
 from .namespaces import Namespace
 from .records import DEFAULT_NAMESPACE
 from .refusals import Refusal
@@ -23,7 +23,7 @@ _TYPES: Final = ("dense_vector", "sparse_vector", "string")
 _CONFIGURE: Final = frozenset({"schema", "deployment", "read_capacity", "tags", "deletion_protection"})
 _CREATE: Final = _CONFIGURE | {"name", "cmek_id"}
 _TAG_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
-_TAG_VALUE: Final = re.compile(r"[A-Za-z0-9;@_.+ -]*")
+_TAG_VALUE: Final = re.compile(r"[ -~]*")
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _ON_DEMAND: Final = {"mode": "OnDemand", "status": {"state": "Ready", "current_replicas": None, "current_shards": None}}
 _MANAGED: Final = {"deployment_type": "managed", "cloud": "aws", "region": "us-east-1"}
@@ -253,6 +253,8 @@ def _checked_deployment(found: object) -> dict[str, object]:
         raise Refusal(400, "This emulator has managed deployments alone")
     if not all(isinstance(found.get(name), str) and found[name] for name in ("cloud", "region")):
         raise Refusal(400, "A managed deployment needs cloud and region")
+    if unknown := set(found) - set(_MANAGED):
+        raise Refusal(422, f"Failed to deserialize the JSON body: unknown field `{min(unknown)}`")
     if found["cloud"] not in _CLOUDS:
         raise Refusal(404, f"Resource cloud: {found['cloud']} region: {found['region']} not found.")
     return found
@@ -268,7 +270,7 @@ def _checked_tags(found: object, known: dict[str, str]) -> dict[str, str]:
     """The tags with the new ones; an empty value takes one away."""
     if found is None:
         return known
-    longest_key, longest_value = MAX_TAG_CHARS
+    longest_key, longest_value = MAX_TAG_CHARS, MAX_TAGS
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise Refusal(400, "tags must be strings")
     for name, value in found.items():
@@ -276,4 +278,7 @@ def _checked_tags(found: object, known: dict[str, str]) -> dict[str, str]:
             raise Refusal(400, f"The key of a tag has at most {longest_key} characters, its value {longest_value}")
         if not _TAG_KEY.fullmatch(name) or not _TAG_VALUE.fullmatch(value):
             raise Refusal(400, f"The tag {name!r} has a character that tags do not have")
-    return {name: value for name, value in {**known, **found}.items() if value}
+    tags = {name: value for name, value in {**known, **found}.items() if value}
+    if len(tags) > MAX_TAGS:
+        raise Refusal(400, f"An index has at most {MAX_TAGS} tags")
+    return tags

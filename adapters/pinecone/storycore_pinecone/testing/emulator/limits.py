@@ -41,6 +41,8 @@ MAX_FIELD_NAME_BYTES: Final = 64
 """Of a field in the schema of an index. [spec]"""
 MAX_NAMESPACE_FIELDS: Final = 50
 """That the schema of a namespace declares. [spec]"""
+MAX_TAGS: Final = 20
+"""Of an index. [spec]"""
 MAX_TAG_CHARS: Final = (80, 120)
 """Of the key and the value of a tag. [spec]"""
 SMALLEST_VALUE: Final = 1e-8
