@@ -40,6 +40,13 @@ class Listing:
 
     async def page(self, namespace: str, *, prefix: str, after: str | None, limit: int) -> IdPage:
         """At most ``limit`` ids that begin with ``prefix``, ascending, behind ``after``."""
+        return await self._from(namespace, prefix, after, limit)
+
+    async def rest(self, namespace: str, *, after: str | None) -> IdPage:
+        """The ids behind ``after`` that a page of the service holds: from 1 to 100, unless nothing is left."""
+        return await self._from(namespace, "", after, None)
+
+    async def _from(self, namespace: str, prefix: str, after: str | None, limit: int | None) -> IdPage:
         place = _Place(namespace, prefix, after or "")
         if (token := self._tokens.get(place)) is not None:
             try:
@@ -53,17 +60,19 @@ class Listing:
         if begun_after is not None and (token := self._tokens.get(_Place(namespace, "", begun_after))) is not None:
             self._remember(_Place(namespace, "", id_), token)
 
-    async def _walk(self, namespace: str, prefix: str, after: str | None, limit: int, token: str | None) -> IdPage:
+    async def _walk(
+        self, namespace: str, prefix: str, after: str | None, limit: int | None, token: str | None
+    ) -> IdPage:
         ids: list[str] = []
         while True:
             here = token
             found, token = await self._fetched(namespace, prefix, here)
             ids += [id_ for id_ in found if after is None or id_ > after]
-            if len(ids) > limit:
+            if limit is not None and len(ids) > limit:
                 return self._stopped(_Place(namespace, prefix, ids[limit - 1]), ids[:limit], here)
             if token is None:
                 return IdPage(ids)
-            if len(ids) == limit:
+            if len(ids) == limit or (limit is None and ids):
                 return self._stopped(_Place(namespace, prefix, ids[-1]), ids, token)
 
     async def _fetched(self, namespace: str, prefix: str, token: str | None) -> tuple[list[str], str | None]:

@@ -23,8 +23,8 @@ METRICS: Final[Mapping[Metric, str]] = {"cosine": "cosine", "dot": "dotproduct",
 _MODEL: Final = "storycore-embedding"
 _DENSE: Final = "_values"
 _TAG_CHARS: Final = 120
-_PLAIN: Final = " !#$&'()*+,/:;<=>?@[]^`{|}~"
-"""What is written into a tag as it is, besides letters and digits."""
+_PLAIN: Final = " ;@"
+"""What the value of a tag may hold besides letters, digits, ``_``, ``.``, ``-`` and ``+``."""
 _LONGEST_LOOK_SECONDS: Final = 2.0
 
 
@@ -86,7 +86,7 @@ def verified(found: IndexModel, asked: IndexSpec) -> None:
 def model_of(found: IndexModel) -> str | None:
     """The embedding model that the index remembers."""
     held = (found.tags or {}).get(_MODEL)
-    return None if held is None else unquote(held)
+    return None if held is None else unquote(held.replace("+", "%"))
 
 
 async def _create(client: AsyncPinecone, calls: Calls, config: PineconeConfig) -> None:
@@ -164,7 +164,7 @@ def _tags(config: PineconeConfig) -> dict[str, str]:
     """
     if config.embedding is None:
         return dict(config.tags)
-    model = quote(config.embedding, safe=_PLAIN)
+    model = quote(config.embedding, safe=_PLAIN).replace("~", "%7E").replace("%", "+")
     if len(model) > _TAG_CHARS:
         raise ConfigError(
             f"The index {config.index!r} remembers its embedding model in a tag, which has at most {_TAG_CHARS} "

@@ -43,7 +43,10 @@ class Reading:
         items: list[VectorItem] = []
         at: str | None = after
         while True:
-            page = await self.ids(namespace, prefix="", after=at, limit=max(_PAGE, limit))
+            if where is None:
+                page = await self.ids(namespace, prefix="", after=at, limit=limit)
+            else:
+                page = await self._listing.rest(namespace, after=at)
             stored = await self.fetch(page.ids, namespace)
             items += [each for each in stored if each is not None and (where is None or evaluate(where, each.metadata))]
             if len(items) > limit:
