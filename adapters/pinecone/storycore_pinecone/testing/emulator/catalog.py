@@ -270,7 +270,7 @@ def _checked_tags(found: object, known: dict[str, str]) -> dict[str, str]:
     """The tags with the new ones; an empty value takes one away."""
     if found is None:
         return known
-    longest_key, longest_value = MAX_TAG_CHARS, MAX_TAGS
+    longest_key, longest_value = MAX_TAG_CHARS
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise Refusal(400, "tags must be strings")
     for name, value in found.items():
