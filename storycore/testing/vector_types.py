@@ -108,6 +108,19 @@ class VectorTypes:
         assert await found(store, F.fresh == "t") == ["b"]
 
     @pytest.mark.asyncio
+    async def test_an_update_that_matches_nothing_is_compared_and_fixes_no_type(
+        self, harness: Harness, store: VectorIndex
+    ) -> None:
+        """What an update by filter sets is compared before anything is looked for, and fixed once it is written."""
+        harness.require(store, "vectors.field_types")
+        await store.upsert([item("a", 1, x=1)])
+        with pytest.raises(SchemaConflict):
+            await store.update_where(F.nowhere == 1, set={"x": "t"})
+        await store.update_where(F.nowhere == 1, set={"fresh": "t"})
+        await store.upsert([item("b", 1, fresh=1)])
+        assert await found(store, F.fresh == 1) == ["b"]
+
+    @pytest.mark.asyncio
     async def test_each_namespace_has_its_own_types(self, store: VectorIndex) -> None:
         """The same field may be a number here and a text there."""
         await store.upsert([item("a", 1, x=1)])
