@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from hashlib import blake2b
 from operator import and_
@@ -36,13 +37,15 @@ class NumberColumn:
     def __init__(self) -> None:
         self._held: tuple[_Column, _Column, int] = (_column(0), _column(_FIRST_UNSORTED), 0)
 
-    def add(self, row: int, value: float) -> None:
-        """Keep the value of a new row."""
-        known, tail, count = self._held
-        tail[0][count], tail[1][count] = value, row
-        self._held = (known, tail, count + 1)
-        if count + 1 == len(tail[0]):
-            self._merge(max(min(2 * len(tail[0]), _MOST_UNSORTED), len(known[0]) // 8))
+    def extend(self, rows: Sequence[int], values: Sequence[float]) -> None:
+        """Keep the values of new rows."""
+        known, (tail_values, tail_rows), count = self._held
+        end = count + len(rows)
+        if end > len(tail_rows):
+            self._merge(rows, values)
+            return
+        tail_values[count:end], tail_rows[count:end] = values, rows
+        self._held = (known, (tail_values, tail_rows), end)
 
     def where(self, op: str, bound: float) -> BitMap:
         """The rows whose value is above, below or (``"eq"``) at the bound."""
@@ -56,11 +59,12 @@ class NumberColumn:
             found |= _bitmap(new_rows[:count][_COMPARE[op](new_values[:count], number)])
         return found
 
-    def _merge(self, room: int) -> None:
-        (values, rows), (new_values, new_rows), count = self._held
-        all_values = np.concatenate([values, new_values[:count]])
-        all_rows = np.concatenate([rows, new_rows[:count]])
+    def _merge(self, more_rows: Sequence[int], more_values: Sequence[float]) -> None:
+        (values, rows), (tail_values, tail_rows), count = self._held
+        all_values = np.concatenate([values, tail_values[:count], np.array(more_values, np.float64)])
+        all_rows = np.concatenate([rows, tail_rows[:count], np.array(more_rows, np.uint32)])
         order = np.argsort(all_values, kind="stable")
+        room = max(min(2 * len(tail_rows), _MOST_UNSORTED), len(order) // 8)
         self._held = ((all_values[order], all_rows[order]), _column(room), 0)
 
 
@@ -76,16 +80,25 @@ class Postings:
         self._terms: dict[str, dict[str | bytes | bool, BitMap | int]] = {}
         self._numbers: dict[str, NumberColumn] = {}
 
-    def add(self, row: int, metadata: Metadata) -> None:
-        """Keep a new row; rows come in ascending order."""
-        for field, value in metadata.items():
-            self._present.setdefault(field, BitMap()).add(row)
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                self._numbers.setdefault(field, NumberColumn()).add(row, float(value))
-            else:
-                terms = self._terms.setdefault(field, {})
-                for element in (value,) if isinstance(value, (str, bool)) else value:
-                    _post(terms, _term(element), row)
+    def extend(self, first: int, rows: Iterable[Metadata]) -> None:
+        """Keep new rows, whose numbers run from ``first``."""
+        present: defaultdict[str, list[int]] = defaultdict(list)
+        numbers: defaultdict[str, list[float]] = defaultdict(list)
+        numbered: defaultdict[str, list[int]] = defaultdict(list)
+        for row, metadata in enumerate(rows, first):
+            for field, value in metadata.items():
+                present[field].append(row)
+                if isinstance(value, (int, float)) and not isinstance(value, bool):
+                    numbered[field].append(row)
+                    numbers[field].append(float(value))
+                else:
+                    self._add_terms(field, row, (value,) if isinstance(value, (str, bool)) else value)
+        for field, having in present.items():
+            self._present.setdefault(field, BitMap()).update(having)
+        for field, values in numbers.items():
+            if field not in self._numbers:
+                self._numbers[field] = NumberColumn()
+            self._numbers[field].extend(numbered[field], values)
 
     def matching(self, filter_: Filter, alive: BitMap) -> BitMap:
         """The rows of ``alive`` that match."""
@@ -104,6 +117,11 @@ class Postings:
                 return reduce(and_, (self.matching(term, alive) for term in terms))
             case Or(terms):
                 return BitMap.union(BitMap(), *(self.matching(term, alive) for term in terms))
+
+    def _add_terms(self, field: str, row: int, values: Iterable[str | bool]) -> None:
+        terms = self._terms.setdefault(field, {})
+        for value in values:
+            _post(terms, _term(value), row)
 
     def _equal(self, field: str, value: Scalar) -> BitMap:
         if isinstance(value, (str, bool)):

@@ -35,7 +35,7 @@ class Reads:
         found = self._sql.execute(
             "SELECT slot, namespace, id, vector, metadata FROM item WHERE namespace = ? ORDER BY slot", (namespace,)
         )
-        return (Row(*row) for row in found)
+        return map(Row._make, found)
 
     def vectors(self, slots: Sequence[int], *, missing: bool = False) -> Floats:
         """The vectors in some slots, in their order, as they were written.

@@ -74,8 +74,7 @@ class Shelf:
         kept = self._measure.kept(matrix)
         self._longest = max(self._longest, self._measure.longest(kept))
         self._kept.rows.append(kept)
-        for number, row in enumerate(rows, first):
-            self._kept.postings.add(number, metadata_of(row.metadata))
+        self._kept.postings.extend(first, [metadata_of(row.metadata) for row in rows])
         self._ids.extend([row.id for row in rows])
         self._slots.extend([row.slot for row in rows])
         self._alive.add_range(first, first + len(rows))

@@ -6,6 +6,7 @@ import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 
@@ -34,8 +35,7 @@ class State:
     last_slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A live item as the file holds it: the vector as float32 bytes, the metadata as JSON."""
 
     slot: int
@@ -101,7 +101,7 @@ class Truth:
         rows = self._sql.execute(
             "SELECT slot, namespace, id, vector, metadata FROM item WHERE slot > ? ORDER BY slot", (slot,)
         )
-        return Tail(state, list(gone), (Row(*row) for row in rows))
+        return Tail(state, list(gone), map(Row._make, rows))
 
     def places(self) -> Iterable[tuple[str, int, str]]:
         """Namespace, slot and id of every live item."""

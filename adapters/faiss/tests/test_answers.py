@@ -119,8 +119,8 @@ async def test_other_arrays_are_refused(given: Any, tmp_path: Path) -> None:
 
 def _postings(rows: Sequence[Mapping[str, Any]]) -> Postings:
     postings = Postings()
-    for row, metadata in enumerate(rows):
-        postings.add(row, metadata)
+    postings.extend(0, rows[: len(rows) // 2])
+    postings.extend(len(rows) // 2, rows[len(rows) // 2 :])
     return postings
 
 
@@ -142,7 +142,7 @@ def test_numbers_are_found_across_the_sorted_part_and_the_tail() -> None:
     values: list[float] = []
     for row in range(9_500):
         values.append(chance.choice([chance.randint(-50, 50), chance.random()]))
-        column.add(row, float(values[-1]))
+        column.extend([row], [float(values[-1])])
         if row in (0, 100, 4_095, 4_096, 6_000, 9_499):
             for op, bound in [("gt", 0), ("gte", 7), ("lt", -3), ("lte", 0.5), ("eq", 7)]:
                 wanted = F.x == bound if op == "eq" else Compare("x", op, bound)  # type: ignore[arg-type]  # a literal
