@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,22 @@ def test_search_has_modes_namespaces_and_a_reranker(storycore: Storycore, docs: 
     assert len(storycore("search", "kayaks", "--diversity", "0.5", "--top-k", "2", "--json").json["hits"]) == 2
     refused = storycore("search", "kayaks", "--rerank")
     assert (refused.status, "reranker" in refused.err) == (2, True)
+
+
+def test_the_words_of_a_query_are_shown_in_bold() -> None:
+    """On a terminal, in whatever case they stand; signs that would steer it stay text."""
+    from rich.console import Console
+
+    from storycore.cli.passages import passage
+    from storycore.search import Hit
+
+    text = "\x1b[2J[bold]The Mill[/] burned; mills did not."
+    where = (text.index("Mill"), text.index("Mill") + 4)
+    names = {"id": "a", "source": "s", "title": "", "section": "", "snippet": text, "text": text}
+    hit = Hit(**names, score=1.0, start=0, end=9, metadata={}, highlights=(where,))  # type: ignore[arg-type]  # all text
+    shown = StringIO()
+    Console(force_terminal=True, color_system="standard", width=200, file=shown).print(passage(1, hit))
+    assert "\\x1b[2J[bold]The \x1b[1mMill\x1b[0m[/] burned; mills did not." in shown.getvalue()
 
 
 def test_search_explains_itself(storycore: Storycore, docs: Path) -> None:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
+from rich.text import Text
 
 from storycore.cli.output import escape
+from storycore.ports.words import distinct_words, words
 
 if TYPE_CHECKING:
     from storycore.search import Hit
@@ -22,8 +24,18 @@ def passage(place: int, hit: Hit) -> RenderableType:
     where = f" [dim]{hit.start}-{hit.end}[/]" if hit.start >= 0 else ""
     head = f"[bold]{place}.[/] [green]{_score(hit)}[/] [bold]{escape(hit.source)}[/]{where}"
     heading = _heading(hit)
-    below = [f"[italic]{escape(heading)}[/]"] if heading else []
-    return Group(head, *(Padding(line, _INDENT, expand=False) for line in [*below, escape(hit.snippet)]))
+    below: list[RenderableType] = [f"[italic]{escape(heading)}[/]"] if heading else []
+    return Group(head, *(Padding(line, _INDENT, expand=False) for line in [*below, _snippet(hit)]))
+
+
+def _snippet(hit: Hit) -> Text:
+    """The snippet, with the words that were looked for in bold."""
+    wanted = {text for start, end in hit.highlights for text in distinct_words(hit.text[start:end])}
+    line = Text.from_markup(escape(hit.snippet))
+    for word in words(line.plain):
+        if word.text in wanted:
+            line.stylize("bold", word.start, word.end)
+    return line
 
 
 def _score(hit: Hit) -> str:
