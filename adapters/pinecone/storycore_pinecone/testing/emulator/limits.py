@@ -1,7 +1,7 @@
 """What the service allows, each number with its source.
 
 ``[spec]``: "Pinecone Data Plane API" and "Pinecone Control Plane API", the definitions of the version 2026-07 that the
-vendor publishes as pinecone-io/pinecone-api; ``[op]``: the page "Operation limits"; ``[id]``: "Identifier limits".
+vendor publishes as pinecone-io/pinecone-api; ``[op]``: the page "Operation limits".
 """
 
 from __future__ import annotations
