@@ -17,6 +17,7 @@ from storycore_faiss.truth import metadata_of
 __all__ = ["damage", "damage_of_words", "mended"]
 
 _RESTORE = "restore the file, or delete it and ingest again."
+_NO_MORE = (2**63, "")
 _MEND = "have the words made anew with optimize()."
 
 
@@ -85,11 +86,18 @@ def _wrong(connection: sqlite3.Connection, spec: IndexSpec) -> Iterator[str]:
 
 
 def _wrong_words(connection: sqlite3.Connection, spec: IndexSpec) -> Iterator[str]:
-    texts = dict(connection.execute("SELECT rowid, text FROM words"))
+    """Walk over items and words side by side, both in the order of their slots."""
+    rows = connection.execute("SELECT rowid, text FROM words ORDER BY rowid")
+    slot, kept = next(rows, _NO_MORE)
     for held in _items(connection):
-        if tokens(text_of(metadata_of(held.metadata), spec.text_fields)) != texts.pop(held.slot, ""):
+        if slot < held.slot:
+            break
+        text = tokens(text_of(metadata_of(held.metadata), spec.text_fields))
+        if text != (kept if slot == held.slot else ""):
             yield f"The words of {held} are not those of its text; {_MEND}"
-    if texts:
+        if slot == held.slot:
+            slot, kept = next(rows, _NO_MORE)
+    if slot < _NO_MORE[0]:
         yield f"There are words of items that are gone; {_MEND}"
 
 
@@ -100,5 +108,5 @@ def _untyped(namespace: str, metadata: Metadata, types: dict[tuple[str, str], Fi
 
 
 def _items(connection: sqlite3.Connection) -> Iterator[_Held]:
-    rows = connection.execute("SELECT slot, namespace, id, length(vector), metadata FROM item")
+    rows = connection.execute("SELECT slot, namespace, id, length(vector), metadata FROM item ORDER BY slot")
     return (_Held(*row) for row in rows)

@@ -184,6 +184,8 @@ async def test_a_refused_write_leaves_no_type_behind(harness: Harness) -> None:
         ("UPDATE words SET text = 'other words' WHERE rowid = 1", "words"),
         ("DELETE FROM words WHERE rowid = 2", "words"),
         ("INSERT INTO words(rowid, text) VALUES (99, 'ghost')", "gone"),
+        ("INSERT INTO words(rowid, text) VALUES (-1, 'ghost')", "gone"),
+        ("INSERT INTO words(rowid, text) VALUES (3, 'ghost')", "words of"),
         ("UPDATE words_content SET c0 = 'the old mill'", "words of"),
         ("UPDATE words_data SET block = x'00' WHERE id > 10", ""),
         ("DELETE FROM field", "type"),
