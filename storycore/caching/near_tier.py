@@ -63,14 +63,17 @@ class NearTier:
         The copy ends when the value is due to be loaded again, so that the next reader sees to that; with
         ``is_refreshed`` somebody does already, and it ends with the value.
         """
-        until = moment(entry.fresh_until if is_refreshed else entry.refresh_from)
         longest = None if ticket.is_told else self.longest
+        if longest is not None and not longest:
+            return
+        until = moment(entry.fresh_until if is_refreshed else entry.refresh_from)
         self._keep(slot, ticket, entry, until if longest is None else min(until, since + longest))
 
     def bridge(self, slot: Slot[T], ticket: Ticket, entry: Entry[T], since: datetime) -> None:
         """Keep a copy for the short time for which that is safe while the shared tier is out of reach."""
         longest = self._bridged if self.longest is None else min(self._bridged, self.longest)
-        self._keep(slot, ticket, entry, min(moment(entry.fresh_until), since + longest))
+        if longest:
+            self._keep(slot, ticket, entry, min(moment(entry.fresh_until), since + longest))
 
     def _keep(self, slot: Slot[T], ticket: Ticket, entry: Entry[T], until: datetime) -> None:
         if not entry.is_kept:
