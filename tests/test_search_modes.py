@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from array import array
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
@@ -154,6 +155,44 @@ async def test_a_query_of_unknown_words_is_answered_by_meaning(search: Search) -
     for query in ("flames", "?!"):
         assert await search(query, mode="words") == []
         assert ids(await search(query, top_k=6)) == ids(await search(query, mode="dense", top_k=6))
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_memory_and_faiss_agree_on_anything(seed: int, tmp_path: Path, embedder: Compass) -> None:
+    """Random texts and whole-numbered vectors in two namespaces, some deleted: the same hits in every mode."""
+    chance = random.Random(seed)
+    async with AsyncExitStack() as stack:
+        options = {"dimension": 4, "metric": "dot"}
+        stores = [await Harness(PortName.VECTORS, name, options, tmp_path).started() for name in ("memory", "faiss")]
+        for store in stores:
+            stack.push_async_callback(store.close)
+        for namespace in ("one", "two"):
+            items = [_random_item(f"i{n:02}", chance) for n in range(40)]
+            gone = [item.id for item in items if chance.random() < 0.2]
+            for store in stores:
+                await store.upsert(items, namespace=namespace)
+                await store.upsert(items[:5], namespace=namespace)
+                await store.delete(ids=gone, namespace=namespace)
+        for query in ("flames", "mill", "231", "the mill the canal"):
+            for mode in MODES:
+                asked: dict[str, Any] = {
+                    "mode": mode,
+                    "top_k": chance.choice([1, 3, 10, 100]),
+                    "where": chance.choice([None, {"n": {"$lt": 3}}, {"even": {"$ne": True}}]),
+                    "namespace": chance.choice(["one", ["one", "two"], ["two", "none"]]),
+                    "pool": chance.choice([5, 100]),
+                }
+                expected, found = [await Search(store, as_embedder(embedder))(query, **asked) for store in stores]
+                assert [(hit.id, hit.namespace) for hit in found] == [(hit.id, hit.namespace) for hit in expected]
+                assert [hit.score for hit in found] == pytest.approx([hit.score for hit in expected], rel=1e-5)
+
+
+def _random_item(name: str, chance: random.Random) -> VectorItem:
+    words = chance.choices(["mill", "canal", "the", "231", "river", "Haxall"], k=chance.randint(1, 9))
+    vector = [chance.randint(-8, 8) or 1 for _ in range(4)]
+    return VectorItem(
+        name, array("f", vector), {"text": " ".join(words), "n": chance.randint(0, 5), "even": chance.random() < 0.5}
+    )
 
 
 async def oracle(query: str, mode: Mode) -> list[str]:
