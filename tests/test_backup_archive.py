@@ -71,14 +71,14 @@ async def make(archive: Archive, entries: Sequence[Entry] = ENTRIES, parent: str
     draft = await archive.begin("manual", store="s", parent=parent)
     writer = draft.writer("entities")
     await writer.add(entries)
-    content = PortContent(objects=await writer.close(), items=len(entries), digest="", consistency="point")
+    content = PortContent(base=await writer.close(), items=len(entries), digest="", consistency="point")
     return await draft.commit({"entities": content}, as_of=datetime(2026, 11, 22, 1, tzinfo=UTC))
 
 
 async def read(archive: Archive, id_: str) -> list[Entry]:
     """All entries of a backup, in order."""
     manifest, reader = await archive.manifest(id_), await archive.reader(id_)
-    parts = manifest.ports["entities"].objects
+    parts = manifest.ports["entities"].base
     return [entry for info in parts async for frame in reader.frames(info) for entry in frame]
 
 
@@ -102,7 +102,7 @@ async def test_what_was_written_is_read_in_order(blobs: BlobStore, env: Environm
     made = await make(archive)
     [listed] = (await archive.listing()).manifests
     assert (made, ENTRIES) == (listed, await read(archive, made.id))
-    parts = made.ports["entities"].objects
+    parts = made.ports["entities"].base
     assert len(parts) > 2 and all(part.frames > 1 for part in parts[:-1])
     assert sum(part.entries for part in parts) == len(ENTRIES)
     heads = [await blobs.head(f"backups/{made.id}/{part.name}") for part in parts]
@@ -113,7 +113,7 @@ async def test_a_backup_of_nothing_is_a_backup(blobs: BlobStore, env: Environmen
     """No entries give no objects, and reading gives nothing."""
     archive = Archive(blobs, KEYS, env)
     made = await make(archive, [])
-    assert (made.ports["entities"].objects, await read(archive, made.id)) == ((), [])
+    assert (made.ports["entities"].base, await read(archive, made.id)) == ((), [])
 
 
 @pytest.mark.usefixtures("small")

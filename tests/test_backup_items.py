@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storycore.backup.digests import SetDigest, item_mark
 from storycore.backup.items import event_item, put_of, read_event, read_vector, record_item, vector_item
 from storycore.errors import Corrupt
 from storycore.ports.conditions import Version
@@ -92,28 +91,6 @@ def test_bytes_that_are_no_record_are_corrupt(item: bytes) -> None:
     """Never another error, and never a record."""
     with pytest.raises(Corrupt):
         put_of(item)
-
-
-@given(st.lists(st.tuples(st.binary(max_size=3), st.binary(max_size=3)), max_size=8), st.randoms())
-def test_the_digest_of_a_set_knows_no_order(items: list[tuple[bytes, bytes]], chance: object) -> None:
-    """Adding in another order, and taking out what was added, end in the same digest; another item does not."""
-    one, two = SetDigest(), SetDigest()
-    shuffled = items[:]
-    chance.shuffle(shuffled)  # type: ignore[attr-defined]  # random.Random
-    for key, item in items:
-        one.add(item_mark(key, item))
-    two.add(item_mark(b"extra", b""))
-    for key, item in shuffled:
-        two.add(item_mark(key, item))
-    assert one != two
-    two.remove(item_mark(b"extra", b""))
-    assert (one, one.count) == (two, len(items))
-    assert SetDigest(str(one)) == one == one.copy()
-
-
-def test_a_key_and_its_item_do_not_run_together() -> None:
-    """The same bytes parted elsewhere are another item."""
-    assert item_mark(b"ab", b"c") != item_mark(b"a", b"bc")
 
 
 def _types(values: Mapping[str, FieldValue]) -> dict[str, type]:

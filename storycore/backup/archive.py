@@ -96,6 +96,23 @@ class Archive:
         """
         return read_manifest(await self._manifest_bytes(id_), await self.key(id_), name=id_)
 
+    async def chain(self, id_: str) -> list[Manifest]:
+        """The backups that are needed to restore one, the full one first; all checked against their seals.
+
+        Raises:
+            NotFound: there is no such backup.
+            Corrupt: one of those it builds on is missing or damaged.
+        """
+        found = [await self.manifest(id_)]
+        while (parent := found[0].parent) is not None:
+            try:
+                found.insert(0, await self.manifest(parent))
+            except NotFound as exc:
+                raise Corrupt(
+                    f"The backup {id_} builds on {parent}, which is not there; restore from another backup."
+                ) from exc
+        return found
+
     async def reader(self, id_: str) -> ObjectReader:
         """Reads the objects of a backup."""
         return ObjectReader(self._place(id_, await self.key(id_)))

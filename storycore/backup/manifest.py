@@ -59,22 +59,29 @@ class PortContent(_Frozen):
     """What a backup holds of one port.
 
     Args:
-        objects: in the order in which they are replayed.
-        index: objects with the marks of all items (of a full backup) or of the changed ones.
+        base: every item, each once, as it was at some moment while the backup was made; none in an increment.
+        changes: what changed since then, or since the parent, in order; they go over the base and over the parent's.
+        index: the marks of all items (of a full backup) or of the changed ones; see ``storycore.backup.index``.
         items: how many items the port had at that moment.
-        digest: of their set, as ``SetDigest`` writes it.
+        digest: of all items at that moment, lower-case hex: equal for equal states, and for no others.
         consistency: of this port's state.
         position: where the change feed goes on behind this state; ``None`` where there is none.
         facts: what else the restore needs to know, for example a vector index's metric and model.
     """
 
-    objects: tuple[ObjectInfo, ...] = ()
+    base: tuple[ObjectInfo, ...] = ()
+    changes: tuple[ObjectInfo, ...] = ()
     index: tuple[ObjectInfo, ...] = ()
     items: int
     digest: str
     consistency: Consistency
     position: str | None = None
     facts: Mapping[str, str | int] = Field(default_factory=dict)
+
+    @property
+    def objects(self) -> tuple[ObjectInfo, ...]:
+        """All of them."""
+        return (*self.base, *self.changes, *self.index)
 
 
 class Manifest(_Frozen):
@@ -106,7 +113,7 @@ class Manifest(_Frozen):
     @property
     def size_bytes(self) -> int:
         """Of all objects, as they lie in the blob store."""
-        return sum(each.size_bytes for port in self.ports.values() for each in (*port.objects, *port.index))
+        return sum(each.size_bytes for port in self.ports.values() for each in port.objects)
 
     @property
     def items(self) -> int:

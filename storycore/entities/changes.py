@@ -112,7 +112,7 @@ class ChangeFeed:
         begun, position = self._env.clock.now(), None
         while True:
             page = await self.raw.changes(position, limit=_LONG_PAGE)
-            if not page.changes or page.changes[-1].at > begun:
+            if page.is_end or not page.changes or page.changes[-1].at > begun:
                 return page.next
             position = page.next
 

@@ -18,7 +18,7 @@ from storycore.ports.conditions import ABSENT, ANY
 from storycore.ports.entities import EntityStore, Key, Put, Record
 from storycore.ports.environment import Environment
 
-__all__ = ["POINTER_FIELD", "Pointer", "SpilledBodies", "in_parallel", "without_pointer"]
+__all__ = ["PLACE_KIND", "POINTER_FIELD", "Pointer", "SpilledBodies", "in_parallel", "without_pointer"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -26,6 +26,8 @@ R = TypeVar("R")
 POINTER_FIELD = "body.blob"
 """The field of a record whose body has spilled; no field of a model can have that name."""
 
+PLACE_KIND = "spill_place"
+"""The kind of the record that says where the bodies of a store lie."""
 _PLACE_KEY = Key("!spill", "place")
 _KEY_NAME = "=key"
 _METADATA_BYTES = 2000
@@ -157,7 +159,7 @@ class SpilledBodies:
 
     async def _first_prefix(self) -> str:
         """The prefix of an entity store that has none yet; of two who begin at once both get the same."""
-        place = Put(key=_PLACE_KEY, kind="spill_place", body=self._env.new_id().encode(), when=ABSENT)
+        place = Put(key=_PLACE_KEY, kind=PLACE_KIND, body=self._env.new_id().encode(), when=ABSENT)
         with suppress(AlreadyExists):
             await self._records.write([place])
         prefix = await self.prefix()

@@ -139,7 +139,9 @@ class SpillingEntities(PassingEntities):
                 break
             else:
                 raise each
-        return ChangePage(told, page.next if len(told) == len(page.changes) else told[-1].position)
+        if len(told) < len(page.changes):
+            return ChangePage(told, told[-1].position)
+        return ChangePage(told, page.next, page.is_end)
 
     async def expire(self, now: datetime, *, budget: int = 1000) -> int:
         """Physically remove expired records; their bodies are left to ``sweep``."""

@@ -135,7 +135,8 @@ class MemoryEntityStore(Lifecycle):
         if start < self._trimmed:
             raise FeedGap(f"Changes behind {after!r} are no longer kept; start again from a full scan.")
         found = self._changes[start - self._trimmed :][:limit]
-        return ChangePage(tuple(_copy_change(change) for change in found), self._position(start + len(found)))
+        told, end = tuple(_copy_change(change) for change in found), start + len(found)
+        return ChangePage(told, self._position(end), is_end=end == self._trimmed + len(self._changes))
 
     async def explain(self, plan: QueryPlan) -> Mapping[str, object]:
         """Not here."""

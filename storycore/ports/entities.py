@@ -267,10 +267,18 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class ChangePage:
-    """Changes and where to go on; ``next`` is always a position, so that a reader at the end can wait."""
+    """Changes and where to go on; ``next`` is always a position, so that a reader at the end can wait.
+
+    Args:
+        changes: may be fewer than the limit even when there is more.
+        next: hand it in as ``after``.
+        is_end: nothing was behind ``next`` when the page was read, so that what it and those before it tell is the
+            state of one moment. ``False`` where the adapter cannot know.
+    """
 
     changes: Sequence[Change]
     next: FeedPosition
+    is_end: bool = False
 
 
 class EntityStore(Port, Protocol):

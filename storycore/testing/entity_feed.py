@@ -72,6 +72,19 @@ class EntityFeed:
         assert [timedelta(0), MINUTE] == [change.at - told[0].at for change in told[:2]]
         assert told[2].at.utcoffset() == timedelta(0)
 
+    async def test_the_end_of_the_feed_is_claimed_only_there(self, store: EntityStore, harness: Harness) -> None:
+        """Nothing is behind a page that says it is the last, and a page that leaves something out does not say so."""
+        harness.require(store, CHANGES)
+        for name in "abcde":
+            await write(store, put(name))
+        await asyncio.sleep(self.feed_lag_seconds)
+        told, page = 0, await store.changes(limit=2)
+        while page.changes:
+            told += len(page.changes)
+            assert not page.is_end or told == 5
+            page = await store.changes(page.next, limit=2)
+        assert told == 5
+
     async def test_an_atomic_write_is_told_whole(self, store: EntityStore, harness: Harness) -> None:
         """Each of its puts, patches and deletes is told once; checks are not."""
         harness.require(store, CHANGES)

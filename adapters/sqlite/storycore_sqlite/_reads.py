@@ -101,8 +101,10 @@ def read_changes(connection: sqlite3.Connection, after: FeedPosition | None, lim
             raise FeedGap(f"Changes behind {after!r} are no longer kept; start again from a full scan.")
         sql = f"SELECT {CHANGE_COLUMNS} FROM storycore_feed WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
         rows = _until_full(connection.execute(sql, (start, limit)))
+        place = rows[-1][0] if rows else start
+        more = connection.execute("SELECT 1 FROM storycore_feed WHERE seq > ? LIMIT 1", (place,)).fetchone()
     changes = tuple(change_of(row, position=FeedPosition(f"{feed}.{row[0]}")) for row in rows)
-    return ChangePage(changes, FeedPosition(f"{feed}.{rows[-1][0] if rows else start}"))
+    return ChangePage(changes, FeedPosition(f"{feed}.{place}"), is_end=more is None)
 
 
 def _place(connection: sqlite3.Connection, position: FeedPosition, feed: str) -> int:

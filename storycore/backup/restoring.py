@@ -1,0 +1,214 @@
+"""Restoring: the state of a backup, or a part of it, into a store."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from storycore.backup.archive import Archive
+from storycore.backup.entries import Entry
+from storycore.backup.index import Index, Mark, item_mark, key_mark
+from storycore.backup.manifest import Manifest
+from storycore.backup.replay import Replay
+from storycore.backup.sources import Source
+from storycore.errors import AlreadyExists, ConditionFailed, InvalidArgument
+
+__all__ = ["Mode", "OnConflict", "PortChanges", "Selection", "plan_restore", "restore"]
+
+Mode: TypeAlias = Literal["new", "merge", "replace"]
+OnConflict: TypeAlias = Literal["fail", "skip", "overwrite"]
+Progress: TypeAlias = Callable[[str, int], None]
+
+_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which part of a backup is meant; what is not named is all.
+
+    Args:
+        ports: names of ports.
+        kinds: of items, for example ``{"story", "user"}``.
+        where: told the port's name and an entry whose item is there; whether it is meant.
+    """
+
+    ports: frozenset[str] | None = None
+    kinds: frozenset[str] | None = None
+    where: Callable[[str, Entry], bool] | None = None
+
+    def has(self, source: Source, entry: Entry) -> bool:
+        """Whether an item is meant."""
+        if self.kinds is not None and source.kind(entry) not in self.kinds:
+            return False
+        return self.where is None or self.where(source.name, entry)
+
+
+@dataclass(frozen=True, slots=True)
+class PortChanges:
+    """What a restore does, or would do, to one port.
+
+    Args:
+        added: items that are not there, by kind.
+        replaced: items that are there with other content.
+        unchanged: items that are there as they are in the backup.
+        removed: items that are there and not in the backup; only ``replace`` removes them.
+    """
+
+    added: Mapping[str, int] = field(default_factory=dict)
+    replaced: Mapping[str, int] = field(default_factory=dict)
+    unchanged: Mapping[str, int] = field(default_factory=dict)
+    removed: Mapping[str, int] = field(default_factory=dict)
+
+
+async def plan_restore(
+    archive: Archive,
+    chain: Sequence[Manifest],
+    targets: Sequence[Source],
+    selection: Selection,
+) -> dict[str, PortChanges]:
+    """What a restore of everything selected would change; writes nothing."""
+    found: dict[str, PortChanges] = {}
+    for target in _chosen(chain, targets, selection):
+        counts = {name: Counter[str]() for name in ("added", "replaced", "unchanged", "removed")}
+        async with _replayed(archive, chain, target) as (replay, wanted):
+            async for entries in _selected(replay, target, selection):
+                await asyncio.to_thread(wanted.note, [_mark(entry) for entry in entries], changed=False)
+                for entry, held in zip(entries, await target.held([e.key for e in entries]), strict=True):
+                    name = "added" if held is None else "unchanged" if held == entry.item else "replaced"
+                    counts[name][target.kind(entry)] += 1
+            async for entries in target.scan():
+                gone = [e for e in entries if selection.has(target, e) and not wanted.has(key_mark(e.key))]
+                counts["removed"].update(map(target.kind, gone))
+        found[target.name] = PortChanges(**{name: dict(sorted(count.items())) for name, count in counts.items()})
+    return found
+
+
+async def restore(
+    archive: Archive,
+    chain: Sequence[Manifest],
+    targets: Sequence[Source],
+    selection: Selection,
+    *,
+    mode: Mode = "new",
+    on_conflict: OnConflict = "fail",
+    progress: Progress | None = None,
+) -> dict[str, int]:
+    """Write what is selected into the targets; how many items were written, by port.
+
+    Doing it again after an interruption completes it. Expired items stay expired.
+
+    Args:
+        chain: as ``Archive.chain`` gives it.
+        targets: the ports of the store that receives.
+        mode: ``new``: the target is empty where something is selected, or has only what an interrupted restore of the
+            same state left; ``merge``: what is there besides stays; ``replace``: what is selected there and not in the
+            backup goes.
+        on_conflict: what ``merge`` does where the target has an item under the same key.
+
+    Raises:
+        ConditionFailed: with ``new`` the target is not empty.
+        AlreadyExists: with ``merge`` and ``fail`` the target has an item; what was written before stays.
+        Corrupt: an object of the backup is missing or damaged; what was written before stays.
+    """
+    chosen = _chosen(chain, targets, selection)
+    if mode == "new":
+        for target in chosen:
+            await _require_room(archive, chain, target, selection)
+    written: dict[str, int] = {}
+    for target in chosen:
+        async with _replayed(archive, chain, target) as (replay, wanted):
+            written[target.name] = 0
+            async for entries in _selected(replay, target, selection):
+                written[target.name] += await _apply(target, entries, mode, on_conflict)
+                if mode == "replace":
+                    await asyncio.to_thread(wanted.note, [_mark(entry) for entry in entries], changed=False)
+                if progress is not None:
+                    progress(target.name, written[target.name])
+            if mode == "replace":
+                await _remove_others(target, wanted, selection)
+    return written
+
+
+def _chosen(chain: Sequence[Manifest], targets: Sequence[Source], selection: Selection) -> list[Source]:
+    held = set(chain[-1].ports)
+    if selection.ports is not None and (unknown := sorted(selection.ports - held)):
+        raise InvalidArgument(
+            f"The backup {chain[-1].id} does not hold {', '.join(unknown)}; it holds {', '.join(sorted(held))}."
+        )
+    return [each for each in targets if each.name in held and _is_meant(each.name, selection.ports)]
+
+
+def _is_meant(port: str, ports: frozenset[str] | None) -> bool:
+    return ports is None or port in ports
+
+
+@asynccontextmanager
+async def _replayed(archive: Archive, chain: Sequence[Manifest], target: Source) -> AsyncIterator[tuple[Replay, Index]]:
+    """The replay of one port, and an index for the keys that it gives."""
+    with tempfile.TemporaryDirectory(prefix="storycore-restore-") as folder:
+        replay = Replay(archive, chain, target.name, Path(folder))
+        with Index(Path(folder) / "wanted.db") as wanted:
+            try:
+                yield replay, wanted
+            finally:
+                replay.close()
+
+
+async def _selected(replay: Replay, target: Source, selection: Selection) -> AsyncIterator[list[Entry]]:
+    async for entries in replay.items():
+        meant = [entry for entry in entries if selection.has(target, entry)]
+        for start in range(0, len(meant), _BATCH):
+            yield meant[start : start + _BATCH]
+
+
+async def _apply(target: Source, entries: Sequence[Entry], mode: Mode, on_conflict: OnConflict) -> int:
+    if mode != "merge" or on_conflict == "overwrite":
+        return sum(await target.apply(entries, overwrite=True))
+    done = await target.apply(entries, overwrite=False)
+    if on_conflict == "fail" and not all(done):
+        held = [entry for entry, is_done in zip(entries, done, strict=True) if not is_done]
+        raise AlreadyExists(
+            f"The target has {len(held)} of these items already, the first a {target.kind(held[0])}; restore with "
+            "on_conflict='skip' or 'overwrite'."
+        )
+    return sum(done)
+
+
+async def _require_room(archive: Archive, chain: Sequence[Manifest], target: Source, selection: Selection) -> None:
+    """Refuse a target that holds anything selected but what this very restore writes."""
+    if await _is_empty(target, selection):
+        return
+    async with _replayed(archive, chain, target) as (replay, wanted):
+        async for entries in _selected(replay, target, selection):
+            await asyncio.to_thread(wanted.note, [_mark(entry) for entry in entries], changed=False)
+        async for entries in target.scan():
+            held = [_mark(entry) for entry in entries if selection.has(target, entry)]
+            if any(await asyncio.to_thread(wanted.differing, held)):
+                raise ConditionFailed(
+                    f"The target's {target.name} are not empty; restore into another store, or with mode='merge' or "
+                    "'replace'."
+                )
+
+
+async def _is_empty(target: Source, selection: Selection) -> bool:
+    async for entries in target.scan():
+        if any(selection.has(target, entry) for entry in entries):
+            return False
+    return True
+
+
+def _mark(entry: Entry) -> Mark:
+    assert entry.item is not None, "a scan and a replay give no items that are gone"
+    return Mark(key_mark(entry.key), item_mark(entry.key, entry.item))
+
+
+async def _remove_others(target: Source, wanted: Index, selection: Selection) -> None:
+    async for entries in target.scan():
+        gone = [e for e in entries if selection.has(target, e) and not wanted.has(key_mark(e.key))]
+        await target.apply([Entry(entry.key, None) for entry in gone], overwrite=True)

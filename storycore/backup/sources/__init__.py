@@ -1,0 +1,7 @@
+"""Sources: what each port gives to a backup, and how it takes it back."""
+
+from __future__ import annotations
+
+from storycore.backup.sources.contract import Reached, Sink, Source, Step
+
+__all__ = ["Reached", "Sink", "Source", "Step"]

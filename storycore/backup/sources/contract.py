@@ -1,0 +1,98 @@
+"""What a port must offer so that its items can be backed up and restored."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from storycore.backup.entries import Entry
+from storycore.backup.manifest import Consistency
+
+__all__ = ["Reached", "Sink", "Source", "Step"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An item on its way into a backup.
+
+    Args:
+        entry: the item under its key, or that it is gone.
+        expires_at: when it ends by itself.
+    """
+
+    entry: Entry
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far a source has read.
+
+    Args:
+        as_of: the moment whose state was read.
+        consistency: whether it is the state of that one moment.
+        position: where the next increment begins; ``None``: it reads everything again and compares.
+        facts: what a restore needs to know of the port.
+        reason: why it is ``fuzzy``, for people.
+    """
+
+    as_of: datetime
+    consistency: Consistency
+    position: str | None = None
+    facts: Mapping[str, str | int] = field(default_factory=dict)
+    reason: str = ""
+
+
+class Sink(Protocol):
+    """Takes what a source gives."""
+
+    async def base(self, steps: Sequence[Step]) -> None:
+        """Items as they were found; each key once."""
+        ...
+
+    async def change(self, steps: Sequence[Step]) -> None:
+        """What changed, in order; over the base, or over the parent backup."""
+        ...
+
+
+class Source(Protocol):
+    """One port of a store, as backups see it."""
+
+    @property
+    def name(self) -> str:
+        """The port's name."""
+        ...
+
+    async def read(self, sink: Sink) -> Reached:
+        """Give all items to the sink, and what changed while they were read."""
+        ...
+
+    async def read_changes(self, sink: Sink, position: str) -> Reached:
+        """Give what changed behind a position.
+
+        Raises:
+            FeedGap: the feed no longer reaches so far back; only ``read`` helps.
+        """
+        ...
+
+    def kind(self, entry: Entry) -> str:
+        """Of what kind an item is, for selections and reports."""
+        ...
+
+    def scan(self) -> AsyncIterator[list[Entry]]:
+        """All live items as entries, for comparisons."""
+        ...
+
+    async def held(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The items that the port now holds under these keys, in their order."""
+        ...
+
+    async def apply(self, entries: Sequence[Entry], *, overwrite: bool) -> list[bool]:
+        """Write items, and remove those that are gone; each key once.
+
+        Args:
+            overwrite: without it an item that is there already stays, and its place in the result is ``False``.
+        """
+        ...

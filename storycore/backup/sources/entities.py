@@ -1,0 +1,174 @@
+"""Entities in backups: a scan, and the change feed over it, give the state of one moment on every store with a feed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+
+import orjson
+
+from storycore.backup.entries import Entry
+from storycore.backup.items import put_of, record_item, record_key
+from storycore.backup.sources.contract import Reached, Sink, Step
+from storycore.entities.consumer_groups import GROUP_KIND
+from storycore.errors import AlreadyExists, FeedGap, PartialFailure
+from storycore.layers.spilled_bodies import PLACE_KIND
+from storycore.ports.conditions import ABSENT, ANY
+from storycore.ports.entities import (
+    Change,
+    Delete,
+    EntityStore,
+    FeedPosition,
+    Key,
+    Put,
+    Record,
+    Segment,
+    Write,
+    Written,
+)
+from storycore.ports.environment import Environment
+from storycore.ports.lifecycle import PortName
+
+__all__ = ["EntitySource"]
+
+_PAGE = 500
+_FEED_PAGE = 1000
+_BATCH = 100
+_OWN_KINDS = frozenset({GROUP_KIND, PLACE_KIND})
+"""What a store keeps about itself, and another one must not take over."""
+
+
+class EntitySource:
+    """The records of a store, with whole bodies.
+
+    Args:
+        store: the open port, behind the layer that spills.
+        env: time.
+    """
+
+    name = str(PortName.ENTITIES)
+
+    def __init__(self, store: EntityStore, env: Environment) -> None:
+        self._store = store
+        self._env = env
+        self._lag_seconds = store.capabilities.limits.get("entities.changes_lag_ms", 0) / 1000
+
+    async def read(self, sink: Sink) -> Reached:
+        """Scan, then replay what was written meanwhile, until nothing is left: the state at that moment."""
+        if not self._store.capabilities.has("entities.changes"):
+            begun = self._env.clock.now()
+            await self._scan_into(sink)
+            return Reached(begun, "fuzzy", reason=f"{self._store.info.adapter} has no change feed")
+        begin = await self._end_of_feed()
+        await self._scan_into(sink)
+        try:
+            return await self._replay(sink, begin)
+        except FeedGap as exc:
+            return Reached(self._env.clock.now(), "fuzzy", reason=exc.message)
+
+    async def read_changes(self, sink: Sink, position: str) -> Reached:
+        """Replay the feed from a position to its end.
+
+        Raises:
+            FeedGap: it no longer reaches so far back.
+        """
+        return await self._replay(sink, FeedPosition(position))
+
+    def kind(self, entry: Entry) -> str:
+        """The record's kind; ``""`` where it is gone."""
+        return "" if entry.item is None else put_of(entry.item).kind
+
+    async def scan(self) -> AsyncIterator[list[Entry]]:
+        """All live records."""
+        after = None
+        while True:
+            page = await self._store.scan(Segment(), after=after, limit=_PAGE)
+            yield [_step(record).entry for record in page.records if record.kind not in _OWN_KINDS]
+            if (after := page.next) is None:
+                return
+
+    async def held(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The records under these keys."""
+        found = await self._store.get([_key(key) for key in keys])
+        return [None if record is None else record_item(record) for record in found]
+
+    async def apply(self, entries: Sequence[Entry], *, overwrite: bool) -> list[bool]:
+        """Put and delete records, a hundred a call."""
+        done: list[bool] = []
+        for start in range(0, len(entries), _BATCH):
+            writes = [_write(entry, overwrite=overwrite) for entry in entries[start : start + _BATCH]]
+            done += await self._written(writes)
+        return done
+
+    async def _written(self, writes: Sequence[Write]) -> list[bool]:
+        try:
+            return [True for _ in await self._store.write(writes)]
+        except AlreadyExists:
+            return [False]
+        except PartialFailure as exc:
+            for outcome in exc.outcomes:
+                if isinstance(outcome, Exception) and not isinstance(outcome, AlreadyExists):
+                    raise outcome from exc
+            return [isinstance(outcome, Written) for outcome in exc.outcomes]
+
+    async def _scan_into(self, sink: Sink) -> None:
+        after = None
+        while True:
+            page = await self._store.scan(Segment(), after=after, limit=_PAGE)
+            await sink.base([_step(record) for record in page.records if record.kind not in _OWN_KINDS])
+            if (after := page.next) is None:
+                return
+
+    async def _replay(self, sink: Sink, position: FeedPosition | None) -> Reached:
+        is_settled = False
+        while True:
+            looked = self._env.clock.now()
+            page = await self._store.changes(position, limit=_FEED_PAGE)
+            await sink.change([_changed(change) for change in page.changes if change.kind not in _OWN_KINDS])
+            position = page.next
+            if page.is_end or (not page.changes and (is_settled or not self._lag_seconds)):
+                return Reached(looked - timedelta(seconds=self._lag_seconds), "point", position=str(position))
+            is_settled = not page.changes
+            if is_settled:
+                await asyncio.sleep(self._lag_seconds)
+
+    async def _end_of_feed(self) -> FeedPosition | None:
+        begun, position = self._env.clock.now(), None
+        while True:
+            page = await self._store.changes(position, limit=_FEED_PAGE)
+            if page.is_end or not page.changes:
+                return page.next
+            if page.changes[-1].at > begun:
+                return position
+            position = page.next
+
+
+def _step(record: Record) -> Step:
+    return Step(Entry(record_key(record.key), record_item(record)), record.expires_at)
+
+
+def _changed(change: Change) -> Step:
+    if change.record is None:
+        return Step(Entry(record_key(change.key), None))
+    return _step(change.record)
+
+
+def _key(data: bytes) -> Key:
+    pk, sk = orjson.loads(data)
+    return Key(pk, sk)
+
+
+def _write(entry: Entry, *, overwrite: bool) -> Write:
+    if entry.item is None:
+        return Delete(key=_key(entry.key))
+    put = put_of(entry.item)
+    return Put(
+        key=put.key,
+        kind=put.kind,
+        expires_at=put.expires_at,
+        index_keys=put.index_keys,
+        fields=put.fields,
+        body=put.body,
+        when=ANY if overwrite else ABSENT,
+    )
