@@ -54,7 +54,11 @@ class Engine:
         self._library = Library(spec, storage=storage, search=config.search, changed=self._changed)
         self._snapshots = Snapshots(config.path.with_name(config.path.name + ".cache"), spec)
         self._upkeep = Upkeep(
-            self._library, codes_from=config.codes_from, snapshots=self._snapshots, stopping=lanes.stopping
+            self._library,
+            codes_from=config.codes_from,
+            graph_from=config.graph_from,
+            snapshots=self._snapshots,
+            stopping=lanes.stopping,
         )
         self._lanes = lanes
         self._keeping = threading.Lock()
@@ -204,6 +208,7 @@ class Engine:
         detail: dict[str, str | int | float] = {"lsn": generation.state.lsn}
         detail["dead_rows"] = sum(view.dead for view in views.values())
         detail["coded_rows"] = sum(len(view.coded) for view in views.values() if view.coded)
+        detail["linked_rows"] = sum(len(view.graph) for view in views.values() if view.graph)
         if self._snapshots.note:
             detail["snapshot"] = self._snapshots.note
         if self._failure:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +13,13 @@ from pyroaring import BitMap
 from storycore_faiss.candidates import Candidates, FilterCache
 from storycore_faiss.codes import Coded
 from storycore_faiss.flat import Floats, Measure, RowNumbers
+from storycore_faiss.graph import Graph
 from storycore_faiss.planner import Planner
 from storycore_faiss.postings import Postings
 from storycore_faiss.reads import matrix_of
 from storycore_faiss.rows import Storage, rows_for
 from storycore_faiss.truth import Row, metadata_of
 from storycore_faiss.view import Kept, View
-
-if TYPE_CHECKING:
-    from storycore_faiss.graph import Graph
 
 __all__ = ["Shelf"]
 
@@ -89,6 +86,11 @@ class Shelf:
         """The same shelf with codes for its first rows; ``None`` when these rows have no good ones."""
         self.coded = coded
         self.refused_codes = 0 if coded else self.count
+        return self
+
+    def with_graph(self, graph: Graph) -> Shelf:
+        """The same shelf with a graph of its first rows."""
+        self.graph = graph
         return self
 
     def view(self) -> View:

@@ -7,8 +7,9 @@ made anew from the truth. Codes belong to rows whose slot and vector are the sam
 from __future__ import annotations
 
 import os
+import platform
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import blake2b, sha256
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from storycore.ports.vectors import IndexSpec
 from storycore_faiss.codes import Codebook, CodeBytes, Coded
 from storycore_faiss.flat import RowNumbers
+from storycore_faiss.planner import Costs
 
 __all__ = ["Snapshot", "Snapshots", "carried"]
 
@@ -28,6 +30,7 @@ _MAGIC = b"storycore codes1"
 _SEAL = 32
 _FOLDER_MODE = 0o700
 _TMP = ".tmp"
+_COSTS = "costs.json"
 
 Prints = NDArray[np.uint32]
 
@@ -97,9 +100,25 @@ class Snapshots:
         else:
             self.note = ""
 
+    def read_costs(self) -> Costs | None:
+        """What this machine takes, if it was measured with this version of FAISS."""
+        try:
+            found = orjson.loads((self._folder / _COSTS).read_bytes())
+            return Costs(**found["costs"]) if found["machine"] == _machine() else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def write_costs(self, costs: Costs) -> None:
+        """Keep what this machine takes; a failure is noted."""
+        try:
+            self._folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+            self._replace(self._folder / _COSTS, orjson.dumps({"machine": _machine(), "costs": asdict(costs)}))
+        except OSError as exc:
+            self.note = f"not written: {exc.strerror}"
+
     def keep_only(self, namespaces: set[str]) -> None:
         """Remove what belongs to other namespaces, and what a crash has left."""
-        wanted = {self._file(name).name for name in namespaces}
+        wanted = {_COSTS, *(self._file(name).name for name in namespaces)}
         try:
             for entry in self._folder.iterdir():
                 if entry.name not in wanted:
@@ -163,6 +182,10 @@ class Snapshots:
     def _facts(self, namespace: str) -> dict[str, str | int]:
         spec = self._spec
         return {"namespace": namespace, "dimension": spec.dimension, "metric": spec.metric, "faiss": faiss.__version__}
+
+
+def _machine() -> str:
+    return f"{platform.node()} {platform.machine()} {os.cpu_count()} faiss {faiss.__version__}"
 
 
 def carried(coded: Coded, slots: RowNumbers, fresh: RowNumbers) -> Coded | None:

@@ -10,8 +10,10 @@ from itertools import islice
 import numpy as np
 
 from storycore_faiss._sql import reading
+from storycore_faiss.calibration import calibrated
 from storycore_faiss.codes import LEAST_SAMPLE, SAMPLE, Codebook, CodeBytes, Coded
 from storycore_faiss.flat import Floats, RowNumbers
+from storycore_faiss.graph import Graph
 from storycore_faiss.library import Library
 from storycore_faiss.reads import Reads
 from storycore_faiss.rows import Read
@@ -30,6 +32,7 @@ _LEAST_DIMENSION = 16
 _BATCH = 4096
 _SAVED_SHARE = 0.9
 """A snapshot that covers this share is good enough: the rest gets its codes again in a moment."""
+_UNLINKED_SHARE = 0.05
 _PROBES = 48
 _TOP = 10
 _RECALL = 0.995
@@ -43,16 +46,27 @@ class Upkeep:
     Args:
         library: what is kept up.
         codes_from: shelves with at least so many rows get codes.
+        graph_from: shelves with at least so many rows get a graph.
         snapshots: where codes are kept for the next time.
         stopping: set when the index is being closed; what takes long then ends early.
     """
 
-    def __init__(self, library: Library, *, codes_from: int, snapshots: Snapshots, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        library: Library,
+        *,
+        codes_from: int,
+        graph_from: int | None,
+        snapshots: Snapshots,
+        stopping: threading.Event,
+    ) -> None:
         self._library = library
         self._snapshots = snapshots
         self._codes_from = codes_from
+        self._graph_from = graph_from
         self._stopping = stopping
         self._working = threading.Lock()
+        self._measured = False
 
     def due(self) -> bool:
         """Whether what changed since this was asked last needs work."""
@@ -60,7 +74,10 @@ class Upkeep:
         return any(self._is_due(*shelves[name]) for name in touched if name in shelves)
 
     def adopt(self) -> None:
-        """Take over the codes that were kept the last time."""
+        """Take over the codes that were kept the last time, and what the machine was measured to take."""
+        if costs := self._snapshots.read_costs():
+            self._library.planner.costs = costs
+            self._measured = True
         for name, (shelf, view) in self._library.shelves().items():
             if self._needs_codes(shelf, view, 0) and (found := self._kept_before(name, shelf, view)):
                 self._take(name, shelf, found)
@@ -79,13 +96,18 @@ class Upkeep:
                     break
                 dropped += self._compact(name, connection, 0 if thoroughly else _FEW_DEAD)
                 self._code(name, connection, 0 if thoroughly else _TAIL)
+                self._link(name, connection, 0.0 if thoroughly else _UNLINKED_SHARE)
                 self._save(name, _SAVED_SHARE if not thoroughly else 1.0)
             if thoroughly:
                 self._snapshots.keep_only({name for name, (shelf, _) in self._library.shelves().items() if shelf.coded})
         return dropped
 
     def _is_due(self, shelf: Shelf, view: View) -> bool:
-        return self._is_wasteful(view, _FEW_DEAD) or self._needs_codes(shelf, view, _TAIL)
+        return (
+            self._is_wasteful(view, _FEW_DEAD)
+            or self._needs_codes(shelf, view, _TAIL)
+            or self._needs_links(view, _UNLINKED_SHARE)
+        )
 
     def _is_wasteful(self, view: View, few: int) -> bool:
         return view.dead > few and (not few or view.dead > _DEAD_SHARE * view.count)
@@ -124,6 +146,10 @@ class Upkeep:
             self._take(name, shelf, coded)
 
     def _take(self, name: str, shelf: Shelf, coded: Coded | None) -> None:
+        if coded is not None and not self._measured:
+            self._measured = True
+            self._library.planner.costs = calibrated()
+            self._snapshots.write_costs(self._library.planner.costs)
         self._library.change(name, shelf, lambda: shelf.with_codes(coded))
 
     def _kept_before(self, name: str, shelf: Shelf, view: View) -> Coded | None:
@@ -144,6 +170,25 @@ class Upkeep:
         slots, prints = shelf.marks(len(view.coded))
         self._snapshots.write(name, Snapshot(self._library.lsn, slots, prints, view.coded))
         shelf.saved_rows = len(view.coded)
+
+    def _needs_links(self, view: View, share: float) -> bool:
+        if self._graph_from is None or len(view.alive) < self._graph_from:
+            return False
+        return view.count - (len(view.graph) if view.graph else 0) > share * view.count
+
+    def _link(self, name: str, connection: sqlite3.Connection, share: float) -> None:
+        shelf, view = self._library.shelves()[name]
+        if not self._needs_links(view, share):
+            return
+        read = reader(view, connection)
+        known = view.graph
+        if known is None:
+            chosen = view.alive.numbers[:: max(1, len(view.alive) // SAMPLE)]
+            known = Graph.started(view.kept.rows.take(chosen, read), view.measure.metric)
+        pieces = (piece.matrix for piece in view.kept.rows.run(len(known), view.count, read))
+        graph = known.extended(pieces, self._stopping.is_set)
+        if graph is not None:
+            self._library.change(name, shelf, lambda: shelf.with_graph(graph))
 
     def _trained(self, view: View, read: Read) -> Coded | None:
         """Codes as short as the recall of a sample allows; ``None`` when no codes give it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from pyroaring import BitMap
@@ -13,12 +13,10 @@ from storycore.ports.filters import Filter
 from storycore_faiss.candidates import Candidates, FilterCache
 from storycore_faiss.codes import Coded
 from storycore_faiss.flat import Floats, Measure, RowNumbers, Scores
+from storycore_faiss.graph import Graph
 from storycore_faiss.planner import Plan, Planner, Situation, Way
 from storycore_faiss.postings import Postings
 from storycore_faiss.rows import Read, Rows
-
-if TYPE_CHECKING:
-    from storycore_faiss.graph import Graph
 
 __all__ = ["Found", "Kept", "View"]
 
@@ -137,7 +135,7 @@ class View:
         first = at.coded if planned.way is Way.CODES else at.linked
         there = len(candidates) if first >= self.count else candidates.rows.range_cardinality(0, first)
         fetch, dearest = planned.fetch, self.planner.exact(at).cost_us
-        wanted = min(there, at.wanted if planned.way is Way.CODES else at.top_k)
+        wanted = min(there, at.wanted if planned.way is Way.CODES else 2 * at.top_k)
         while True:
             found = self._rough(planned.way, target, fetch)
             near = found if len(candidates) == self.count else candidates.among(found)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
+from storycore_faiss.calibration import calibrated
+from storycore_faiss.flat import use_one_thread
 from storycore_faiss.planner import Costs, Planner, Search, Situation, Way
+from storycore_faiss.snapshots import Snapshots
+
+from storycore.ports.vectors import IndexSpec
 
 PLANNER = Planner(Costs())
 LARGE = Situation(candidates=100_000, rows=100_000, dimension=384, top_k=10, coded=100_000, code_bytes=24, reach=8)
@@ -65,3 +72,24 @@ def test_the_first_pass_finds_enough_for_the_share_that_matches() -> None:
     assert shares == [88, 176, 880]
     assert Planner(Costs(), "codes").plan(replace(LARGE, candidates=50)).fetch == 100_000
     assert PLANNER.plan(replace(LARGE, top_k=10_000)).way is Way.WHOLE
+
+
+def test_a_machine_is_measured_in_a_moment() -> None:
+    """Each cost is measured, and none is further off what is usual than a factor of four."""
+    with ThreadPoolExecutor(1, initializer=use_one_thread) as alone:
+        measured = asdict(alone.submit(calibrated).result())
+    assert all(usual / 4 <= measured[name] <= usual * 4 for name, usual in asdict(Costs()).items())
+    assert measured["whole"] != Costs().whole
+
+
+def test_measured_costs_serve_the_machine_they_were_measured_on(tmp_path: Path) -> None:
+    """What was kept is read again; what is damaged or of another machine is not."""
+    snapshots = Snapshots(tmp_path / "cache", IndexSpec(4))
+    assert snapshots.read_costs() is None
+    costs = Costs(listed=0.3)
+    snapshots.write_costs(costs)
+    assert snapshots.read_costs() == costs
+    file = tmp_path / "cache" / "costs.json"
+    for content in (b"", b"[]", b"{}", file.read_bytes().replace(b"faiss", b"other"), b'{"machine":1,"costs":{}}'):
+        file.write_bytes(content)
+        assert snapshots.read_costs() is None

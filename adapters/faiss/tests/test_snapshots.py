@@ -58,7 +58,7 @@ async def coded_rows(index: VectorIndex) -> int:
 async def test_codes_are_there_when_the_index_opens(harness: Harness, cache: Path) -> None:
     """They are read from the snapshot; what was written behind it gets its own."""
     expected = await filled(harness)
-    assert len(list(cache.iterdir())) == 1
+    assert sorted(entry.suffix for entry in cache.iterdir()) == [".codes", ".json"]
     async with harness.make() as index:
         assert await coded_rows(index) == COUNT
         assert await nearest(index) == expected
@@ -80,7 +80,7 @@ async def test_a_snapshot_is_its_owners_alone(harness: Harness, cache: Path) -> 
 async def test_a_damaged_snapshot_is_passed_over(harness: Harness, cache: Path) -> None:
     """A bit that flipped anywhere, a piece that is missing, nothing at all: noted, and answers are right."""
     expected = await filled(harness)
-    [file] = cache.iterdir()
+    [file] = cache.glob("*.codes")
     whole = file.read_bytes()
     header = whole.index(b"\n")
     places = [0, 15, 16, 47, 48, header, header + 1, header + 9000, len(whole) // 2, len(whole) - 1]
@@ -112,7 +112,7 @@ async def test_a_snapshot_of_other_vectors_is_not_used(harness: Harness, cache: 
     for leftover in tmp_path.glob("vectors.db-*"):
         leftover.unlink()
     shutil.copy(tmp_path / "backup.db", tmp_path / "vectors.db")
-    kept = next(cache.iterdir())
+    kept = next(cache.glob("*.codes"))
     content = kept.read_bytes()
     async with harness.make() as index:
         await index.upsert(items(turned=True))
@@ -144,10 +144,10 @@ async def test_what_is_not_needed_is_removed(harness: Harness, cache: Path) -> N
     (cache / "abc.tmp").write_bytes(b"half")
     async with harness.make() as index:
         await index.optimize()
-        assert len(list(cache.iterdir())) == 1
+        assert sorted(entry.suffix for entry in cache.iterdir()) == [".codes", ".json"]
         await index.delete(all=True)
         await index.optimize()
-        assert list(cache.iterdir()) == []
+        assert [entry.suffix for entry in cache.iterdir()] == [".json"]
         assert await index.query([VectorQuery(values=array("f", ROWS[0].tobytes()))]) == [[]]
 
 
@@ -182,4 +182,4 @@ async def test_an_end_in_the_middle_of_a_snapshot_does_no_harm(
     assert [entry.suffix for entry in cache.iterdir()] == [".tmp"]
     expected = await filled(harness)
     assert len(expected[0]) == 5
-    assert [entry.suffix for entry in cache.iterdir()] == [".codes"]
+    assert sorted(entry.suffix for entry in cache.iterdir()) == [".codes", ".json"]
