@@ -412,6 +412,7 @@ async def test_reranking_without_a_reranker_names_the_cure(index: VectorIndex, e
     ],
     ids=str,
 )
+@pytest.mark.parametrize("index", ["memory"], indirect=True)
 async def test_what_makes_no_sense_is_refused(search: Search, arguments: dict[str, Any]) -> None:
     """Each argument has its range."""
     with pytest.raises(InvalidArgument):
