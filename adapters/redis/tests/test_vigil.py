@@ -1,4 +1,4 @@
-"""The loop stays awake for answers that are due, and only for those."""
+"""The loop stays awake for answers that are due, and only for those; and who asks alone need not wait for its turn."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import selectors
 from collections.abc import Awaitable, Callable
 
 import pytest
+from storycore_redis._connection import Connection, Limits
 from storycore_redis._vigil import Vigil
+
+from storycore.ports.cache import Cache
+from storycore.testing.harness import Harness
 
 LONG = 5.0
 
@@ -107,6 +111,54 @@ def test_a_part_of_an_answer_keeps_the_loop_awake(is_over: bool) -> None:
         vigil.heard(loop.time(), is_over=True)
 
     counted(work)
+
+
+def test_a_read_may_come_back_without_any_sleep(harness: Harness) -> None:
+    """The connection keeps the vigil, unless it is told not to."""
+
+    async def work(sleeps: Sleeps) -> None:
+        async with await harness.started(awake_us=1000, deadline_ms=0) as store:
+            assert 0 in [await _sleeps_of_a_read(store, sleeps) for _ in range(200)]
+        async with await harness.started(awake_us=0, deadline_ms=0) as store:
+            assert 0 not in [await _sleeps_of_a_read(store, sleeps) for _ in range(20)]
+
+    counted(work)
+
+
+async def _sleeps_of_a_read(store: Cache, sleeps: Sleeps) -> int:
+    before = sleeps.slept
+    await store.get(["k"])
+    return sleeps.slept - before
+
+
+class Written(asyncio.Transport):
+    """Takes down what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[int] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """How many commands it was."""
+        self.writes.append(bytes(data).count(b"PING"))
+
+
+async def test_who_asks_alone_is_sent_at_once_and_many_together() -> None:
+    """One command at a time does not wait for the end of the turn; what several ask for is one write."""
+    transport = Written()
+    made = Connection(Limits(None, 1.0, 100, 0.0), pushed=lambda message: None, lost=lambda connection: None)
+    made.connection_made(transport)
+    writes = []
+    for count in (1, 1, 3, 3, 1, 1):
+        answers = [made.send(("PING",)) for _ in range(count)]
+        at_once = len(transport.writes)
+        await asyncio.sleep(0)
+        writes.append((at_once, transport.writes))
+        transport.writes = []
+        made.data_received(b"+PONG\r\n" * count)
+        assert await asyncio.gather(*answers) == [b"PONG"] * count
+    assert writes == [(0, [1]), (1, [1]), (1, [1, 2]), (0, [3]), (0, [1]), (1, [1])]
+    made.connection_lost(None)
 
 
 def _answers(vigil: Vigil, count: int, *, took: float) -> None:
