@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final
 
 from storycore.caching import BreakerState, Caching, Fetched, Region
 from storycore.errors import DeadlineExceeded
 from storycore.ports.environment import Environment
-from storycore.testing.cache_wires import Wire
+from storycore.testing.cache_wires import LeaseBook, Wire
 from storycore.testing.virtual_time import VirtualLoop
 
 __all__ = ["KEYS", "LEASE", "Client", "How", "LoadFailed", "Source", "value_of"]
@@ -45,12 +46,12 @@ class How(StrEnum):
     """It asks for its value not to be kept."""
 
 
-_PAUSES: Final = {How.LATER: (0.0, 0.02), How.LATE: (0.02, 0.5), How.UNKEPT: (0.0, 0.01)}
+_PAUSES: Final = {How.LATER: (0.0, 0.02), How.FAILS: (0.0, 0.02), How.LATE: (0.02, 0.5), How.UNKEPT: (0.0, 0.01)}
 
 
-def value_of(version: int) -> int | None:
-    """What the source holds in a version: every fourth says that there is nothing; the first is falsy."""
-    return None if version % 4 == 3 else version
+def value_of(k: int, version: int) -> int | None:
+    """What the source holds in a version: every fourth says that there is nothing; the first of all is falsy."""
+    return None if version % 4 == 3 else version + 1000 * k
 
 
 @dataclass
@@ -60,6 +61,7 @@ class Source:
     Args:
         loop: tells the time.
         wires: of all clients, through which leases may get lost.
+        book: of leases; while somebody has one, an older value stands in for the others.
 
     ``arrived`` has the moment at which each version of a key was last loaded or put, ``unrest`` the moment until
     which older values may stand in for a key, since its loads fail or take long, or nobody knows who has its lease.
@@ -67,6 +69,7 @@ class Source:
 
     loop: VirtualLoop
     wires: list[Wire]
+    book: LeaseBook
     versions: dict[int, int] = field(default_factory=lambda: dict.fromkeys(KEYS, 0))
     arrived: dict[tuple[int, int], float] = field(default_factory=dict)
     unrest: dict[int, float] = field(default_factory=lambda: dict.fromkeys(KEYS, -1.0))
@@ -88,7 +91,7 @@ class Source:
             if how is How.FAILS:
                 raise LoadFailed(f"{k}")
             self.arrived[k, version] = self.loop.time()
-            found = value_of(version)
+            found = value_of(k, version)
             return Fetched(found, keep=False) if how is How.UNKEPT else found
         finally:
             self.under_way -= 1
@@ -104,11 +107,19 @@ class Source:
         arrived = self.arrived.get((k, version))
         if arrived is None:
             return False
-        if value_of(version) is None:
+        if value_of(k, version) is None:
             return arrived + NEGATIVE_TTL > since
         lost = max((wire.last_trouble + LEASE for wire in self.wires), default=0)
-        grace = MAX_STALE if self.under_way or max(self.unrest[k], lost) >= since else 0.0
+        grace = MAX_STALE if self.under_way or max(self.unrest[k], lost, self._leased(k)) >= since else 0.0
         return arrived + TTL + grace > since
+
+    def _leased(self, k: int) -> float:
+        """Until when at most the last lease on a key has lived."""
+        granted = self.book.last_grant.get(f"default:n:{k}")
+        if granted is None:
+            return -1.0
+        ago: timedelta = self.book.clock.now() - granted
+        return self.loop.time() - ago.total_seconds() + LEASE
 
 
 @dataclass(eq=False)
@@ -158,7 +169,7 @@ class Client:
             **policy,
         )
         self.reads: list[_Read] = []
-        self.calls: set[asyncio.Task[Any]] = set()
+        self.calls: dict[asyncio.Task[Any], None] = {}
         self.is_alive = True
         self._source = source
         self._loop = loop
@@ -209,7 +220,7 @@ class Client:
     def begin(self, call: Any) -> asyncio.Task[Any]:
         """Run a call that may not fail beside all else."""
         task: asyncio.Task[Any] = self._loop.create_task(call)
-        self.calls.add(task)
+        self.calls[task] = None
         task.add_done_callback(self._ended)
         return task
 
@@ -251,7 +262,7 @@ class Client:
         self._floors.append((at, k, version))
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        self.calls.discard(task)
+        self.calls.pop(task, None)
         if not task.cancelled() and task.exception() is not None and self.is_alive:
             self.problems.append(f"a call raised {task.exception()!r}")
 
@@ -269,7 +280,7 @@ class Client:
 
     def _judge_value(self, k: int, found: int | None, floor: int, begun: float) -> None:
         newest = self._source.versions[k]
-        fit = [version for version in range(floor, newest + 1) if value_of(version) == found]
+        fit = [version for version in range(floor, newest + 1) if value_of(k, version) == found]
         if not fit:
             self.problems.append(f"P2: {found} of {k} was served, which is none of the versions {floor} to {newest}")
         elif not any(self._source.may_serve(k, version, begun) for version in fit):

@@ -42,7 +42,7 @@ from storycore.testing.virtual_time import LoopClock, VirtualLoop
 
 __all__ = ["CacheStacks", "StackMachine", "stack_machine_for"]
 
-_EXAMPLES: Final = 30
+_EXAMPLES: Final = 50
 _STEPS: Final = 25
 _REST_SECONDS: Final = 60.0
 """Longer than any lease, load, pause or copy."""
@@ -52,10 +52,18 @@ _OPTIONS: Final[Sequence[dict[str, Any]]] = ({"l1_max_bytes": 4096}, {"l1_max_by
 
 _CLIENT: Final = st.integers(0, len(_OPTIONS) - 1)
 _KEY: Final = st.sampled_from(KEYS)
+_OTHER: Final = st.integers(0, len(_OPTIONS) - 1)
+_SHORT: Final = 0.01
+_DELAY: Final = st.sampled_from([0.0, 0.004, _SHORT, 0.1])
+_HARM: Final = st.sampled_from(["cut", "altered", "foreign", "moved", "of another shape", "empty", "all gone"])
 _LOAD: Final = st.sampled_from(How)
 _WRITE: Final = st.sampled_from(["key", "tag", "all", "put"])
 _PAUSE: Final = st.sampled_from([0, 2, 4, 8, 0.002, 0.01, 0.03, 0.2])
 """Turns of the loop, or seconds."""
+_PAUSES: Final = st.tuples(_PAUSE, _PAUSE)
+_TROUBLE: Final = st.sampled_from([None, None, None, *Trouble])
+_AGE: Final = st.sampled_from([11.0, 21.0, 21.0, 31.0])
+_NEXT: Final = st.sampled_from([How.QUICK, How.LATER, How.HANGS, How.FAILS, How.FAILS])
 _POLICIES: Final = st.fixed_dictionaries(
     {
         "max_stale": st.sampled_from([None, 10]),
@@ -87,24 +95,21 @@ class StackMachine(StoreMachine):
     origin: ClassVar[Harness]
     new_loop: ClassVar[type[asyncio.AbstractEventLoop] | None] = VirtualLoop
 
-    @initialize(policy=_POLICIES, luck=st.integers(0, 2**16))
-    def begin(self, policy: dict[str, Any], luck: int) -> None:
-        """Open the cache for each client."""
+    @initialize(policy=_POLICIES, luck=st.integers(0, 2**16), is_stormy=st.booleans())
+    def begin(self, policy: dict[str, Any], luck: int, is_stormy: bool) -> None:
+        """Open the cache for each client; in half of all histories wires are sound."""
+        self.is_stormy = is_stormy
         self.policy = policy
         self.luck = random.Random(luck)
         self.run(self._begin())
 
-    @rule(client=_CLIENT, k=_KEY, how=_LOAD, together=st.booleans(), turns=st.integers(0, 12))
-    def read(self, client: int, k: int, how: How, together: bool, turns: int) -> None:
-        """A reader comes, or two at once, and time goes on for a few turns of the loop."""
-        for _ in range(1 + together):
+    @rule(client=_CLIENT, k=_KEY, how=_LOAD, times=st.integers(0, 2), turns=st.integers(0, 12))
+    def read(self, client: int, k: int, how: How, times: int, turns: int) -> None:
+        """A reader comes, or two at once, or one of all keys, and time goes on for a few turns of the loop."""
+        if not times:
+            self._in_loop(self.clients[client].begin_read_all)
+        for _ in range(times):
             self._in_loop(lambda: self.clients[client].begin_read(k, how))
-        self.run(_turns(turns))
-
-    @rule(client=_CLIENT, turns=st.integers(0, 12))
-    def read_all(self, client: int, turns: int) -> None:
-        """A reader of all keys."""
-        self._in_loop(self.clients[client].begin_read_all)
         self.run(_turns(turns))
 
     @rule(client=_CLIENT, k=_KEY, how=_WRITE, turns=st.integers(0, 12))
@@ -119,24 +124,35 @@ class StackMachine(StoreMachine):
         self._in_loop(lambda: writer.begin(self._write(writer, k, how)))
         self.run(_turns(turns))
 
-    @rule(reader=_CLIENT, writer=_CLIENT, k=_KEY, how=_WRITE, load=_LOAD, pause=_PAUSE, patience=_PAUSE)
-    def overtake(self, reader: int, writer: int, k: int, how: str, load: How, pause: float, patience: float) -> None:
-        """A load is overtaken by a write, and somebody reads after that."""
+    @rule(reader=_CLIENT, others=_OTHER, k=_KEY, how=_WRITE, load=_LOAD, pauses=_PAUSES, is_cut=st.booleans())
+    def overtake(
+        self, reader: int, others: int, k: int, how: str, load: How, pauses: tuple[float, float], is_cut: bool
+    ) -> None:
+        """A load is overtaken by a write, and somebody reads after that; in a storm, perhaps without the cache."""
+        writer = (reader + others) % len(self.clients)
+        if is_cut and self.is_stormy:
+            self._sever(reader, is_down=True)
+        if load is How.QUICK:  # which then finds what another client has loaded
+            self._in_loop(lambda: self.clients[reader - 1].begin_read(k, load))
+            self.run(asyncio.sleep(0.03))
+            self.clients[reader].caching.clear_l1()
         self._in_loop(lambda: self.clients[reader].begin_read(k, load))
-        self.run(_pause(pause))
+        self.run(_pause(pauses[0]))
         self.write(writer, k, how, 0)
-        self.run(_pause(patience))
+        self.run(_pause(pauses[1]))
         for client in (self.clients[reader], self.clients[writer]):
             self._in_loop(lambda client=client: client.begin_read(k, How.QUICK))  # type: ignore[misc]
 
-    @rule(client=_CLIENT, k=_KEY, seconds=st.sampled_from([11.0, 21.0, 31.0]), how=_LOAD, is_invalidated=st.booleans())
-    def outlive(self, client: int, k: int, seconds: float, how: How, is_invalidated: bool) -> None:
-        """A value is due, ends, or has ended long ago, and its next load goes in some way."""
+    @rule(client=_CLIENT, k=_KEY, seconds=_AGE, how=_NEXT, others=_OTHER)
+    def outlive(self, client: int, k: int, seconds: float, how: How, others: int) -> None:
+        """A value is due, ends, or has ended long ago; its next load goes in some way, and may be overtaken."""
         reader = self.clients[client]
         self._in_loop(lambda: reader.begin_read(k, How.QUICK))
         self.run(asyncio.sleep(seconds))
-        if is_invalidated:
-            self.write(client, k, "key", 3)
+        self._in_loop(lambda: reader.begin_read(k, how))
+        self.run(asyncio.sleep(0.01))
+        if others:
+            self.write((client + others) % len(self.clients), k, "key", 8)
         self._in_loop(lambda: reader.begin_read(k, how))
         self.run(asyncio.sleep(0.4))
 
@@ -152,59 +168,63 @@ class StackMachine(StoreMachine):
         """Time passes: loads end, leases, copies and values too."""
         self.run(asyncio.sleep(seconds))
 
-    @rule(client=_CLIENT, troubles=st.lists(st.sampled_from(Trouble), min_size=1, max_size=6))
-    def trouble(self, client: int, troubles: list[Trouble]) -> None:
-        """The coming calls of a client fail, in one way or another."""
-        self.clients[client].wire.troubles.extend(troubles)
-
-    @rule(client=_CLIENT, there=st.sampled_from([0, 0.004, 0.1]), back=st.sampled_from([0, 0.004, 0.1]))
-    def slow_down(self, client: int, there: float, back: float) -> None:
-        """A wire takes its time, also more than a caller has."""
+    @rule(client=_CLIENT, there=_DELAY, back=_DELAY, late=st.sampled_from([0.0, 0.01, 1.0]))
+    def slow_down(self, client: int, there: float, back: float, late: float) -> None:
+        """A wire takes its time, in a storm also more than a caller has; and changes are told late."""
         wire = self.clients[client].wire
+        if not self.is_stormy:
+            there, back = min(there, _SHORT), min(back, _SHORT)
         wire.there, wire.back = there, back
+        self.clients[0].wire.late = late
 
-    @rule(seconds=st.sampled_from([0.0, 0.01, 1.0]))
-    def tell_late(self, seconds: float) -> None:
-        """What others change is told late."""
-        self.clients[0].wire.late = seconds
+    @precondition(lambda self: self.is_stormy)
+    @rule(client=_CLIENT, troubles=st.lists(st.sampled_from(Trouble), max_size=6), is_down=st.booleans())
+    def trouble(self, client: int, troubles: list[Trouble], is_down: bool) -> None:
+        """The coming calls of a client fail, in one way or another; without any, its wire is cut, or joined again."""
+        if troubles:
+            self.clients[client].wire.troubles.extend(troubles)
+        else:
+            self._sever(client, is_down=is_down)
 
-    @rule(client=_CLIENT, is_down=st.booleans())
-    def sever(self, client: int, is_down: bool) -> None:
-        """A wire is cut, and stays so for a while, or is joined again."""
-        wire = self.clients[client].wire
-        wire.is_down = is_down
-        self._in_loop(wire.cut)
+    @rule(reader=_CLIENT, writer=_CLIENT, k=_KEY, how=_WRITE, trouble=_TROUBLE, seconds=st.sampled_from([0, 0, 6, 12]))
+    def tell(self, reader: int, writer: int, k: int, how: str, trouble: Trouble | None, seconds: float) -> None:
+        """A value outdates; in a storm it is told badly, and who has a copy may have lost the connection before."""
+        clients = (self.clients[reader], self.clients[writer])
+        for each in (1 - k, k):
+            self._in_loop(lambda each=each: clients[0].begin_read(each, How.QUICK))  # type: ignore[misc]
+            self.run(asyncio.sleep(0.03))
+        if self.is_stormy:
+            self._sever(reader, is_down=trouble is None)
+            clients[1].wire.troubles.extend([trouble] if trouble else [])
+        self.write(writer, k, how, 8)
+        if self.is_stormy:
+            self._sever(reader, is_down=False)
+        self.run(asyncio.sleep(seconds))
+        for client in clients:
+            self._in_loop(lambda client=client: client.begin_read(k, How.QUICK))  # type: ignore[misc]
 
+    @precondition(lambda self: self.is_stormy)
     @rule(client=_CLIENT)
     def crash(self, client: int) -> None:
         """A process dies with all that it was doing, and another one takes its place."""
         self.run(self._crash(client))
 
-    @rule(k=_KEY, how=st.sampled_from(["cut", "altered", "foreign", "moved", "of another shape", "empty"]))
-    def tamper(self, k: int, how: str) -> None:
-        """Somebody writes other bytes under a key; P12: nobody ever reads them as a value."""
+    @rule(client=_CLIENT, k=_KEY, how=_HARM)
+    def tamper(self, client: int, k: int, how: str) -> None:
+        """Somebody writes other bytes under a key, or removes everything; P12: nobody reads them as a value."""
         self.run(self._tamper(k, how))
-
-    @rule()
-    def lose_everything(self) -> None:
-        """The cache begins anew, empty."""
-        self.run(self._replace([f"default:n:{k}" for k in KEYS], self.ports[0].clear()))
+        self.clients[client].caching.clear_l1()
+        self._in_loop(lambda: self.clients[client].begin_read(k, How.QUICK))
 
     @precondition(lambda self: self._is_calm())
-    @rule(k=_KEY)
-    def stampede(self, k: int) -> None:
-        """P4: when all read at once what was just invalidated, one load serves them."""
-        self.run(self._stampede(k))
-
-    @precondition(lambda self: self._is_calm())
-    @rule()
-    def look_for_leases(self) -> None:
-        """P13: while nobody reads, nobody has a lease."""
-        self.run(asyncio.sleep(0.1))
-        troubled = max(self.disturbed, *(client.wire.last_trouble for client in self.clients))
-        now = self.source.loop.time()
-        left = self.book.left(self.book.clock.now() - timedelta(seconds=now - troubled - 1e-6))
-        assert not left or not self._is_calm(), f"P13: nobody reads, and leases live on {left}"
+    @rule(client=_CLIENT, k=_KEY)
+    def look_closely(self, client: int, k: int) -> None:
+        """While all is calm, what else may be late or wasted has to be right: P4 and P13."""
+        self.run(self._look_for_leases())
+        if self._is_calm():
+            self.run(self._stampede(k))
+        if self._is_calm():
+            self.run(self._stall(self.clients[client], k))
 
     @invariant()
     def judge(self) -> None:
@@ -236,7 +256,7 @@ class StackMachine(StoreMachine):
         self.book = LeaseBook(clock)
         self.wires: list[Wire] = []
         self.seen = {f"default:n:{k}" for k in KEYS}
-        self.source = Source(loop, self.wires)
+        self.source = Source(loop, self.wires, self.book)
         self.writes = self.puts = 0
         self.disturbed = -1e9
         with loop.errand():
@@ -248,7 +268,8 @@ class StackMachine(StoreMachine):
     def _client(self, number: int) -> Client:
         loop = self.source.loop
         port = self.ports[number % len(self.ports)]
-        wire = Wire(port, loop, self.book, self.wires, self.seen, tells=number == 0)
+        luck = random.Random(self.luck.random())
+        wire = Wire(port, loop, luck, self.book, self.wires, self.seen, tells=number == 0)
         env = Environment(clock=self.book.clock, random=random.Random(self.luck.random()))
         return Client(wire, self.source, loop, env, dict(_OPTIONS[number]), self.policy)
 
@@ -267,7 +288,7 @@ class StackMachine(StoreMachine):
         version = self.source.versions[k]
         if how == "put":
             self.source.arrived[k, version] = self.source.loop.time() + 1
-            confirmed = await writer.region.put(value_of(version), k=k)
+            confirmed = await writer.region.put(value_of(k, version), k=k)
         elif how == "tag" and self.policy["tags"]:
             confirmed = await writer.caching.invalidate_tags("all")
         elif how == "all":
@@ -297,6 +318,9 @@ class StackMachine(StoreMachine):
         self.clients[number] = fresh
 
     async def _tamper(self, k: int, how: str) -> None:
+        if how == "all gone":
+            await self._replace(sorted(self.seen), self.ports[0].clear())
+            return
         key, other = (f"default:n:{one}" for one in (k, 1 - k))
         (data,), (moved,) = await self._errand(self.ports[0].get([key])), await self._errand(self.ports[0].get([other]))
         forged = Envelope(schema=b"another.", stored_at=0, fresh_until=2**50, payload=b"77").seal(key)
@@ -310,7 +334,26 @@ class StackMachine(StoreMachine):
             found = found[: len(found) // 2]
         await self._replace([key], self.ports[0].put([CacheItem(key, found, timedelta(minutes=5))]))
 
+    async def _look_for_leases(self) -> None:
+        """P13: while nobody reads, nobody has a lease."""
+        await asyncio.sleep(0.1)
+        now = self.source.loop.time()
+        troubled = max(self.disturbed, *(client.wire.last_trouble for client in self.clients))
+        left = self.book.left(self.book.clock.now() - timedelta(seconds=now - troubled - 1e-6))
+        assert not left or not self._is_calm(), f"P13: nobody reads, and leases live on {left}"
+
+    async def _stall(self, reader: Client, k: int) -> None:
+        """P13: a cache that answers nothing any more holds no reader up."""
+        await asyncio.wait([reader.begin_read(k, How.QUICK)])
+        reader.caching.clear_l1()
+        reader.wire.troubles.extend([Trouble.LOST] * 12)
+        reader.begin_read(k, How.QUICK)
+        await asyncio.sleep(1)
+        assert not reader.reads, "P13: a reader waits for a cache that is silent"
+        reader.wire.troubles.clear()
+
     async def _stampede(self, k: int) -> None:
+        """P4: when all read at once what was just invalidated, one load serves them."""
         await self.clients[0].region.invalidate(k=k)
         before = self.source.loads
         tasks = [client.begin_read(k, How.LATER) for client in self.clients for _ in range(2)]
@@ -359,6 +402,12 @@ class StackMachine(StoreMachine):
     async def _errand(self, call: Any) -> Any:
         with self.source.loop.errand():
             return await call
+
+    def _sever(self, number: int, *, is_down: bool) -> None:
+        """Cut a wire for a while, or join it again."""
+        wire = self.clients[number].wire
+        wire.is_down = is_down
+        self._in_loop(wire.cut)
 
     def _in_loop(self, act: Callable[[], object]) -> None:
         async def run() -> None:

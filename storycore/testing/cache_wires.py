@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -50,16 +51,19 @@ class LeaseBook:
     Args:
         clock: by which leases end.
         clash: what is wrong, if two lived at once.
+        last_grant: when somebody last got a lease on a key.
     """
 
     clock: LoopClock
     clash: str = ""
+    last_grant: dict[str, datetime] = field(default_factory=dict)
     _live: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
 
     def granted(self, keys: Iterable[str], lease: timedelta) -> None:
         """Somebody has got leases."""
         now = self.clock.now()
         for key in keys:
+            self.last_grant[key] = now
             if key in self._live and now < self._live[key][1]:
                 self.clash = f"a second lease on {key!r} was granted while the first one lived"
             self._live[key] = (now, now + lease)
@@ -90,19 +94,21 @@ class Wire(Forward[Cache]):
     Args:
         inner: the cache, or this client's own instance of it.
         loop: time on the way.
+        luck: how long each answer takes.
         book: of leases.
         wires: all wires of the cache; this one adds itself.
         seen: all keys ever used, by any wire.
         tells: whether the client may listen to what others change.
 
-    ``there`` and ``back`` are how long calls and answers take, ``late`` how long news does, in seconds. The coming
-    calls meet ``troubles``, one each. While ``is_down`` nothing gets through.
+    ``there`` is how long calls take, ``back`` how long answers do at most, ``late`` how long news does, in seconds.
+    The coming calls meet ``troubles``, one each. While ``is_down`` nothing gets through.
     """
 
     def __init__(
         self,
         inner: Cache,
         loop: VirtualLoop,
+        luck: random.Random,
         book: LeaseBook,
         wires: list[Wire],
         seen: set[str],
@@ -116,13 +122,14 @@ class Wire(Forward[Cache]):
         self.last_trouble = -1e9
         self.heard_since = 1e9
         self._loop = loop
+        self._luck = luck
         self._book = book
         self._wires = wires
         self._seen = seen
         self._tells = tells
         self._listener: Listener | None = None
-        self._answers: set[asyncio.Future[Any]] = set()
-        self._carriers: set[asyncio.Task[None]] = set()
+        self._answers: dict[asyncio.Future[Any], None] = {}
+        self._carriers: dict[asyncio.Task[None], None] = {}
         self._news: deque[_News] = deque()
         wires.append(self)
 
@@ -162,7 +169,9 @@ class Wire(Forward[Cache]):
         self.cut()
 
     def announce(self, act: Callable[[], None]) -> None:
-        """Do something once all that has happened so far is known to the client."""
+        """Do something once all that has happened so far is known to the client; a severed one is told nothing."""
+        if self.is_down and isinstance(act, _Telling):
+            return
         waiting = {answer for answer in self._answers if not answer.done()}
         self._news.append(_News(act, self._loop.time() + self.late, waiting))
         self._loop.call_later(self.late, self._pump)
@@ -242,12 +251,12 @@ class Wire(Forward[Cache]):
         """Send a call on its way, which it goes also when its caller leaves, and wait for the answer."""
         self._seen.update(changed)
         answer: asyncio.Future[R] = self._loop.create_future()
-        self._answers.add(answer)
+        self._answers[answer] = None
         answer.add_done_callback(self._answered)
         names = (changed or ended) if ends else ()
         carrier = self._loop.create_task(self._carry(answer, act, names, Changed(list(changed), list(counters))))
-        self._carriers.add(carrier)
-        carrier.add_done_callback(self._carriers.discard)
+        self._carriers[carrier] = None
+        carrier.add_done_callback(lambda done: self._carriers.pop(done, None))
         return await answer
 
     async def _carry(
@@ -269,7 +278,7 @@ class Wire(Forward[Cache]):
                 found = exc
         self._book.ended(ends)
         self._tell(changed)
-        await asyncio.sleep(_STALLED if trouble is Trouble.SILENT else self.back)
+        await asyncio.sleep(_STALLED if trouble is Trouble.SILENT else self.back * self._luck.random())
         _settle(answer, _gone() if trouble in (Trouble.SILENT, Trouble.UNANSWERED) else found)
 
     def _tell(self, changed: Changed) -> None:
@@ -284,7 +293,7 @@ class Wire(Forward[Cache]):
             self._listener(changed)
 
     def _answered(self, answer: asyncio.Future[Any]) -> None:
-        self._answers.discard(answer)
+        self._answers.pop(answer, None)
         if not answer.cancelled():
             answer.exception()
         self._pump()

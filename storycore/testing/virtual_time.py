@@ -7,7 +7,7 @@ import selectors
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from storycore.testing.clock import ManualClock
@@ -66,7 +66,7 @@ class LoopClock(ManualClock):
         self._loop = loop
         self._start = super().now()
 
-    def now(self) -> Any:
+    def now(self) -> datetime:
         """The present."""
         return self._start + timedelta(seconds=self._loop.time())
 
