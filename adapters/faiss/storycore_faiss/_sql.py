@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import errno
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from storycore.errors import AccessDenied, Corrupt, Effect, StorageFull, StorycoreError, Unavailable
 
-__all__ = ["APPLICATION", "LAYOUT", "SCHEMA", "SECOND", "WORDS", "connect", "reading", "translating", "writing"]
+__all__ = [
+    "APPLICATION",
+    "LAYOUT",
+    "SCHEMA",
+    "SECOND",
+    "WORDS",
+    "choosing",
+    "connect",
+    "reading",
+    "translating",
+    "writing",
+]
 
 APPLICATION = 0x53746356
 """SQLite's application_id of these files."""
@@ -43,6 +55,13 @@ SCHEMA = (
 ended, by the write that ended them, so that another process can follow from any ``lsn`` not below ``floor``."""
 
 _WAIT_SECONDS = 5.0
+
+
+class _Choice(threading.local):
+    slots: Container[int] = ()
+
+
+_choice = _Choice()
 
 _ERRORS: dict[int, tuple[type[StorycoreError], str]] = {
     sqlite3.SQLITE_BUSY: (Unavailable, "is locked by another process; try again, or end what holds it"),
@@ -92,10 +111,28 @@ def connect(path: Path, *, create: bool, durability: str) -> sqlite3.Connection:
     try:
         connection.execute(f"PRAGMA synchronous={'FULL' if durability == 'full' else 'NORMAL'}")
         connection.execute("PRAGMA trusted_schema=OFF")
+        connection.create_function("chosen", 1, _is_chosen)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+@contextmanager
+def choosing(slots: Container[int]) -> Iterator[None]:
+    """Let ``chosen(slot)`` in this thread's statements say whether a slot is among these.
+
+    The function is registered once, for SQLite forgets all prepared statements when one is replaced.
+    """
+    _choice.slots = slots
+    try:
+        yield
+    finally:
+        _choice.slots = ()
+
+
+def _is_chosen(slot: int) -> bool:
+    return slot in _choice.slots
 
 
 @contextmanager

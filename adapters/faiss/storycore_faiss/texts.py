@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import orjson
 
 from storycore.ports.words import text_score, word_texts
-from storycore_faiss._sql import WORDS
+from storycore_faiss._sql import WORDS, choosing
 
 __all__ = ["Found", "Texts", "tokens"]
 
@@ -22,6 +22,11 @@ _MARK = "\u2026"
 """Begins what stands for a longer word; no word has it, and the ASCII tokenizer takes it for a letter."""
 _AT_ONCE = 256
 """Words that FTS5 is asked for in one statement; its time to read them grows with their square."""
+_FEW = 4096
+"""So few slots SQLite is told as a list, which costs by their number; else it asks for each item it has found."""
+_FOUND = "SELECT rowid, -bm25(words) FROM words WHERE words MATCH ?"
+_LISTED = " AND +rowid IN (SELECT value FROM json_each(?))"
+_CHOSEN = " AND chosen(rowid)"
 _NEAR = 1 - 1e-9
 """What is below the last match by less than this may still be equal to it once it is rounded."""
 
@@ -54,7 +59,7 @@ class Texts:
         self._sql.execute("DROP TABLE words")
         self._sql.execute(WORDS)
 
-    def best(self, asked: Sequence[str], top_k: int, slots: Iterable[int] | None) -> list[Found]:
+    def best(self, asked: Sequence[str], top_k: int, slots: Sequence[int] | None) -> list[Found]:
         """The items that answer distinct words best: scores descending, equal ones by id.
 
         Args:
@@ -75,10 +80,9 @@ class Texts:
         """Merge what many small writes have left into one."""
         self._sql.execute("INSERT INTO words(words) VALUES ('optimize')")
 
-    def _scored(self, asked: Sequence[str], slots: Iterable[int] | None) -> Sequence[tuple[int, float]]:
+    def _scored(self, asked: Sequence[str], slots: Sequence[int] | None) -> Sequence[tuple[int, float]]:
         """Every item that has one of the words, with its score, which is the sum of what each word adds."""
-        chosen = None if slots is None else _json(slots)
-        parts = [self._scored_at_once(asked[i : i + _AT_ONCE], chosen) for i in range(0, len(asked), _AT_ONCE)]
+        parts = [self._scored_at_once(asked[i : i + _AT_ONCE], slots) for i in range(0, len(asked), _AT_ONCE)]
         if len(parts) == 1:
             return parts[0]
         sums: dict[int, float] = {}
@@ -86,14 +90,15 @@ class Texts:
             sums[slot] = sums.get(slot, 0.0) + score
         return list(sums.items())
 
-    def _scored_at_once(self, asked: Sequence[str], chosen: str | None) -> list[tuple[int, float]]:
+    def _scored_at_once(self, asked: Sequence[str], slots: Sequence[int] | None) -> list[tuple[int, float]]:
         """The plus sign keeps SQLite from looking up slot by slot, which would count all words anew for each."""
-        statement = "SELECT rowid, -bm25(words) FROM words WHERE words MATCH ?"
         wanted = " OR ".join(f'"{_token(word)}"' for word in asked)
-        if chosen is None:
-            return self._sql.execute(statement, (wanted,)).fetchall()
-        statement += " AND +rowid IN (SELECT value FROM json_each(?))"
-        return self._sql.execute(statement, (wanted, chosen)).fetchall()
+        if slots is None:
+            return self._sql.execute(_FOUND, (wanted,)).fetchall()
+        if len(slots) <= _FEW:
+            return self._sql.execute(_FOUND + _LISTED, (wanted, _json(slots))).fetchall()
+        with choosing(frozenset(slots)):
+            return self._sql.execute(_FOUND + _CHOSEN, (wanted,)).fetchall()
 
     def _column(self, name: Literal["id", "metadata"], slots: Iterable[int]) -> list[tuple[int, Any]]:  # a text or JSON
         statement = f"SELECT slot, {name} FROM item WHERE slot IN (SELECT value FROM json_each(?))"  # noqa: S608

@@ -6,6 +6,7 @@ import asyncio
 import random
 import sqlite3
 import time
+from array import array
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -14,12 +15,14 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from storycore_faiss._sql import SCHEMA
+from storycore_faiss._sql import SCHEMA, connect
+from storycore_faiss.provision import provision
 from storycore_faiss.texts import Texts, tokens
+from storycore_faiss.writes import Writes
 
 from storycore.filters import F
 from storycore.ports.lifecycle import PortName
-from storycore.ports.vectors import TextQuery, VectorItem
+from storycore.ports.vectors import IndexSpec, TextQuery, VectorItem
 from storycore.ports.words import distinct_words, word_texts, words
 from storycore.testing.harness import Harness
 from storycore.testing.vector_examples import item, vector
@@ -149,6 +152,21 @@ async def test_the_words_of_a_long_query_add_up(harness: Harness, reference: Har
         [[seen], [expected]] = [await store.search_text([query]) for store in (mine, other)]
         assert [match.id for match in expected] == [match.id for match in seen]
         assert [match.score for match in expected] == pytest.approx([match.score for match in seen], rel=1e-9)
+
+
+@pytest.mark.parametrize("step", [1, 2, 50])
+def test_few_and_many_candidates_have_the_same_scores(tmp_path: Path, step: int) -> None:
+    """Whether SQLite is told the slots or asks for each, exactly they are searched."""
+    chance = random.Random(2)
+    provision(tmp_path / "v.db", IndexSpec(4), durability="normal", dry_run=False)
+    with closing(connect(tmp_path / "v.db", create=False, durability="normal")) as connection:
+        vector = array("f", [1, 0, 0, 0])
+        items = [VectorItem(f"i{n:04d}", vector, {"text": f"mill {_sentence(chance)}"}) for n in range(9000)]
+        Writes(connection, IndexSpec(4)).put("default", items)
+        whole = Texts(connection).best(["mill", "fox"], 9000, None)
+        slots = [int(found.id[1:]) + 1 for found in whole[::step]]
+        assert Texts(connection).best(["mill", "fox"], 9000, [*slots, 10_000]) == whole[::step]
+        assert Texts(connection).best(["mill", "fox"], 9000, []) == []
 
 
 async def test_equal_scores_go_by_id_also_at_the_end(harness: Harness) -> None:
