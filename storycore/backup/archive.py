@@ -117,6 +117,11 @@ class Archive:
         """Reads the objects of a backup."""
         return ObjectReader(self._place(id_, await self.key(id_)))
 
+    async def size_of(self, id_: str, name: str) -> int | None:
+        """How many bytes an object of a backup has; ``None`` where it is not there."""
+        info = await self._blobs.head(f"{self._prefix}{id_}/{name}")
+        return None if info is None else info.size_bytes
+
     async def key(self, id_: str) -> bytes:
         """The key of a backup, opened by the key provider.
 

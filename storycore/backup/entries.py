@@ -5,13 +5,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 
 from storycore.errors import Corrupt
 
-__all__ = ["Entry", "pack", "unpacked"]
+__all__ = ["Entry", "key_mark", "pack", "unpacked"]
 
+_MARK_BYTES = 12
 _HEAD = struct.Struct("<BII")
-_PUT, _GONE = 1, 2
+_PUT, _GONE, _GONE_MARK = 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +23,29 @@ class Entry:
     Args:
         key: what identifies the item in its port.
         item: its bytes; ``None``: it is gone.
+        is_marked: ``key`` is only the mark of the key, of an item that was not there any more when it was looked for.
     """
 
     key: bytes
     item: bytes | None
+    is_marked: bool = False
+
+    @property
+    def mark(self) -> bytes:
+        """What stands for the key wherever keys are compared."""
+        return self.key if self.is_marked else key_mark(self.key)
+
+
+def key_mark(key: bytes) -> bytes:
+    """12 bytes that stand for a key: of SHA-256, so that among a billion keys two meet once in a hundred billion."""
+    return sha256(key).digest()[:_MARK_BYTES]
 
 
 def pack(entry: Entry) -> bytes:
     """The entry's bytes; entries follow each other without anything between."""
     item = entry.item or b""
-    return _HEAD.pack(_GONE if entry.item is None else _PUT, len(entry.key), len(item)) + entry.key + item
+    what = _PUT if entry.item is not None else _GONE_MARK if entry.is_marked else _GONE
+    return _HEAD.pack(what, len(entry.key), len(item)) + entry.key + item
 
 
 def unpacked(content: bytes) -> Iterator[Entry]:
@@ -46,10 +61,10 @@ def unpacked(content: bytes) -> Iterator[Entry]:
         what, key_size, item_size = _HEAD.unpack_from(content, place)
         place += _HEAD.size
         end = place + key_size + item_size
-        if what not in (_PUT, _GONE) or end > len(content) or (what == _GONE and item_size):
+        if what not in (_PUT, _GONE, _GONE_MARK) or end > len(content) or (what != _PUT and item_size):
             raise _damaged()
-        item = None if what == _GONE else bytes(view[place + key_size : end])
-        yield Entry(bytes(view[place : place + key_size]), item)
+        item = bytes(view[place + key_size : end]) if what == _PUT else None
+        yield Entry(bytes(view[place : place + key_size]), item, what == _GONE_MARK)
         place = end
 
 

@@ -1,8 +1,7 @@
 """The index: a mark for each item of a port, on disk and not in memory, from which its digest comes.
 
 It tells which items changed and which vanished, how many there are, and whether two states are equal, without keeping
-an item. A mark is 16 bytes of SHA-256 over key and item, under 12 bytes of SHA-256 over the key: among a billion items
-two keys meet with a chance of one in a hundred billion.
+an item. A mark is 16 bytes of SHA-256 over key and item, under the mark of the key.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import NamedTuple, Self
 from storycore.backup.entries import Entry
 from storycore.errors import Corrupt, StorageFull
 
-__all__ = ["Index", "Mark", "item_mark", "key_mark"]
+__all__ = ["Index", "Mark", "item_mark"]
 
 _KEY_BYTES = 12
 _MARK_BYTES = 16
@@ -43,11 +42,6 @@ class Mark(NamedTuple):
     expires_at: int = _NEVER
 
 
-def key_mark(key: bytes) -> bytes:
-    """12 bytes that stand for a key."""
-    return sha256(key).digest()[:_KEY_BYTES]
-
-
 def item_mark(key: bytes, item: bytes) -> bytes:
     """16 bytes that stand for an item under its key."""
     return sha256(len(key).to_bytes(8, "little") + key + item).digest()[:_MARK_BYTES]
@@ -69,6 +63,7 @@ class Index:
             "CREATE TABLE item(key BLOB PRIMARY KEY, mark BLOB NOT NULL, expires INTEGER NOT NULL) WITHOUT ROWID"
         )
         self._sql.execute("CREATE TABLE changed(key BLOB PRIMARY KEY) WITHOUT ROWID")
+        self._sql.execute("CREATE TABLE seen(key BLOB PRIMARY KEY) WITHOUT ROWID")
 
     def note(self, marks: Sequence[Mark], *, changed: bool) -> None:
         """Take in marks, the later over the earlier.
@@ -89,6 +84,16 @@ class Index:
         """For each mark whether the index has another one for its key, or none."""
         held = (self._sql.execute("SELECT mark FROM item WHERE key = ?", (mark.key,)).fetchone() for mark in marks)
         return [found is None or found[0] != mark.mark for found, mark in zip(held, marks, strict=True)]
+
+    def saw(self, marks: Sequence[Mark]) -> None:
+        """Remember that these items were met, for ``vanished``."""
+        with self._writing():
+            self._sql.executemany("INSERT OR IGNORE INTO seen VALUES (?)", [(mark.key,) for mark in marks])
+
+    def vanished(self) -> list[bytes]:
+        """A few key marks of items that were not met; note them as gone, and ask again until there are none."""
+        rows = self._sql.execute("SELECT key FROM item WHERE key NOT IN (SELECT key FROM seen) LIMIT ?", (_ROWS,))
+        return [key for (key,) in rows]
 
     def has(self, key: bytes) -> bool:
         """Whether an item is there under this key mark."""

@@ -10,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from storycore.backup.archive import Archive, Draft
-from storycore.backup.index import Index, Mark, item_mark, key_mark
+from storycore.backup.entries import Entry
+from storycore.backup.index import Index, Mark, item_mark
 from storycore.backup.manifest import Kind, Manifest, PortContent
 from storycore.backup.objects import ObjectWriter
 from storycore.backup.sources import Reached, Source, Step
-from storycore.errors import FeedGap, InvalidArgument
+from storycore.errors import InvalidArgument
 
 __all__ = ["make_backup"]
 
@@ -63,25 +64,24 @@ async def _port(
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="storycore-backup-"))
         index = stack.enter_context(Index(Path(folder) / "index.db"))
-        intake = Intake(draft, source.name, index, progress, is_full=parent is None)
-        stack.push_async_callback(intake.abandon)
         if parent is None:
+            intake = Intake(draft, source.name, index, progress)
+            stack.push_async_callback(intake.abandon)
             reached = await source.read(intake)
         else:
+            intake = Increment(draft, source.name, index, progress)
+            stack.push_async_callback(intake.abandon)
             position = await _load_parent(archive, parent, source.name, index)
-            reached = await source.read_changes(intake, position)
+            reached = await source.read(intake) if position is None else await source.read_changes(intake, position)
         return await intake.content(reached), reached
 
 
-async def _load_parent(archive: Archive, parent: Manifest, port: str, index: Index) -> str:
+async def _load_parent(archive: Archive, parent: Manifest, port: str, index: Index) -> str | None:
     """Bring the index to the parent's state; where its changes end."""
-    chain = await archive.chain(parent.id)
     content = parent.ports.get(port)
     if content is None:
         raise InvalidArgument(f"The backup {parent.id} does not hold the port {port}; make a full backup.")
-    if content.position is None:
-        raise FeedGap(f"The backup {parent.id} does not say where the changes behind it begin; make a full backup.")
-    for manifest in chain:
+    for manifest in await archive.chain(parent.id):
         reader = await archive.reader(manifest.id)
         for info in manifest.ports[port].index:
             async for entries in reader.frames(info):
@@ -92,19 +92,12 @@ async def _load_parent(archive: Archive, parent: Manifest, port: str, index: Ind
 class Intake:
     """Where a source's items go: to the writers of one port, and into its index."""
 
-    def __init__(
-        self,
-        draft: Draft,
-        port: str,
-        index: Index,
-        progress: Callable[[str, int], None] | None,
-        *,
-        is_full: bool,
-    ) -> None:
+    is_full = True
+
+    def __init__(self, draft: Draft, port: str, index: Index, progress: Callable[[str, int], None] | None) -> None:
         self._port = port
         self._index = index
         self._progress = progress
-        self._is_full = is_full
         self._base = draft.writer(port)
         self._changes = draft.writer(f"{port}.changes")
         self._marks = draft.writer(f"{port}.index")
@@ -121,7 +114,7 @@ class Intake:
     async def content(self, reached: Reached) -> PortContent:
         """End the objects; what the manifest says of this port."""
         base, changes = await self._base.close(), await self._changes.close()
-        marks = self._index.entries(changed_only=not self._is_full)
+        marks = self._index.entries(changed_only=not self.is_full)
         while entries := await asyncio.to_thread(next, marks, None):
             await self._marks.add(entries)
         items, digest = await asyncio.to_thread(self._index.state, reached.as_of)
@@ -144,21 +137,45 @@ class Intake:
     async def _take(self, steps: Sequence[Step], writer: ObjectWriter) -> None:
         if not steps:
             return
-        await asyncio.to_thread(self._note, steps)
+        marks = [_mark(step) for step in steps]
+        await asyncio.to_thread(self._index.note, marks, changed=not self.is_full)
         await writer.add([step.entry for step in steps])
         self._count += len(steps)
         if self._progress is not None:
             self._progress(self._port, self._count)
 
-    def _note(self, steps: Sequence[Step]) -> None:
-        self._index.note([_mark(step) for step in steps], changed=not self._is_full)
+
+class Increment(Intake):
+    """The same over a parent: of a source that reads everything again, only what differs is kept."""
+
+    is_full = False
+
+    def __init__(self, draft: Draft, port: str, index: Index, progress: Callable[[str, int], None] | None) -> None:
+        super().__init__(draft, port, index, progress)
+        self._has_base = False
+
+    async def base(self, steps: Sequence[Step]) -> None:
+        """Items as they were found; those that the parent has are passed over."""
+        self._has_base = True
+        differing = await asyncio.to_thread(self._met, [_mark(step) for step in steps])
+        await self.change([step for step, differs in zip(steps, differing, strict=True) if differs])
+
+    async def content(self, reached: Reached) -> PortContent:
+        """End the objects; what a source that read everything did not meet is gone."""
+        while self._has_base and (gone := await asyncio.to_thread(self._index.vanished)):
+            await self.change([Step(Entry(key, None, is_marked=True)) for key in gone])
+        return await super().content(reached)
+
+    def _met(self, marks: Sequence[Mark]) -> list[bool]:
+        self._index.saw(marks)
+        return self._index.differing(marks)
 
 
 def _mark(step: Step) -> Mark:
     entry = step.entry
     if entry.item is None:
-        return Mark(key_mark(entry.key), None)
+        return Mark(entry.mark, None)
     mark = item_mark(entry.key, entry.item)
     if step.expires_at is None:
-        return Mark(key_mark(entry.key), mark)
-    return Mark(key_mark(entry.key), mark, (step.expires_at - _EPOCH) // timedelta(microseconds=1))
+        return Mark(entry.mark, mark)
+    return Mark(entry.mark, mark, (step.expires_at - _EPOCH) // timedelta(microseconds=1))

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from storycore.backup.archive import Archive
 from storycore.backup.entries import Entry
-from storycore.backup.index import key_mark
 from storycore.backup.manifest import Manifest, ObjectInfo
 
 __all__ = ["Replay"]
@@ -47,13 +46,13 @@ class Replay:
             await asyncio.to_thread(self._overlay.note, first, entries)
         async for entries in self._base():
             covered = await asyncio.to_thread(self._overlay.known, entries)
-            yield [entry for entry in entries if key_mark(entry.key) not in covered]
+            yield [entry for entry in entries if entry.mark not in covered]
         async for first, entries in self._changes():
             last = await asyncio.to_thread(self._overlay.known, entries)
             yield [
                 entry
                 for number, entry in enumerate(entries, first)
-                if entry.item is not None and last[key_mark(entry.key)] == number
+                if entry.item is not None and last[entry.mark] == number
             ]
 
     def close(self) -> None:
@@ -93,7 +92,7 @@ class _Overlay:
         self._is_empty = True
 
     def note(self, first: int, entries: Sequence[Entry]) -> None:
-        rows = [(key_mark(entry.key), number) for number, entry in enumerate(entries, first)]
+        rows = [(entry.mark, number) for number, entry in enumerate(entries, first)]
         self._sql.execute("BEGIN")
         self._sql.executemany("INSERT OR REPLACE INTO last VALUES (?, ?)", rows)
         self._sql.execute("COMMIT")
@@ -105,7 +104,7 @@ class _Overlay:
             return {}
         found: dict[bytes, int] = {}
         for start in range(0, len(entries), _AT_ONCE):
-            marks = [key_mark(entry.key) for entry in entries[start : start + _AT_ONCE]]
+            marks = [entry.mark for entry in entries[start : start + _AT_ONCE]]
             places = ",".join("?" * len(marks))
             found.update(self._sql.execute(f"SELECT key, number FROM last WHERE key IN ({places})", marks))  # noqa: S608 - question marks
         return found

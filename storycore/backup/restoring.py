@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 from storycore.backup.archive import Archive
 from storycore.backup.entries import Entry
-from storycore.backup.index import Index, Mark, item_mark, key_mark
+from storycore.backup.index import Index, Mark, item_mark
 from storycore.backup.manifest import Manifest
 from storycore.backup.replay import Replay
 from storycore.backup.sources import Source
@@ -83,7 +83,7 @@ async def plan_restore(
                     name = "added" if held is None else "unchanged" if held == entry.item else "replaced"
                     counts[name][target.kind(entry)] += 1
             async for entries in target.scan():
-                gone = [e for e in entries if selection.has(target, e) and not wanted.has(key_mark(e.key))]
+                gone = [e for e in entries if selection.has(target, e) and not wanted.has(e.mark)]
                 counts["removed"].update(map(target.kind, gone))
         found[target.name] = PortChanges(**{name: dict(sorted(count.items())) for name, count in counts.items()})
     return found
@@ -112,11 +112,14 @@ async def restore(
         on_conflict: what ``merge`` does where the target has an item under the same key.
 
     Raises:
+        SchemaMismatch: a port was made for other items, for example for vectors of another model.
         ConditionFailed: with ``new`` the target is not empty.
         AlreadyExists: with ``merge`` and ``fail`` the target has an item; what was written before stays.
         Corrupt: an object of the backup is missing or damaged; what was written before stays.
     """
     chosen = _chosen(chain, targets, selection)
+    for target in chosen:
+        target.check(chain[-1].ports[target.name].facts)
     if mode == "new":
         for target in chosen:
             await _require_room(archive, chain, target, selection)
@@ -205,10 +208,10 @@ async def _is_empty(target: Source, selection: Selection) -> bool:
 
 def _mark(entry: Entry) -> Mark:
     assert entry.item is not None, "a scan and a replay give no items that are gone"
-    return Mark(key_mark(entry.key), item_mark(entry.key, entry.item))
+    return Mark(entry.mark, item_mark(entry.key, entry.item))
 
 
 async def _remove_others(target: Source, wanted: Index, selection: Selection) -> None:
     async for entries in target.scan():
-        gone = [e for e in entries if selection.has(target, e) and not wanted.has(key_mark(e.key))]
+        gone = [e for e in entries if selection.has(target, e) and not wanted.has(e.mark)]
         await target.apply([Entry(entry.key, None) for entry in gone], overwrite=True)

@@ -77,6 +77,14 @@ class Source(Protocol):
         """
         ...
 
+    def check(self, facts: Mapping[str, str | int]) -> None:
+        """Refuse what this port cannot take, by the facts that ``read`` gave.
+
+        Raises:
+            SchemaMismatch: the backup was made from a port that does not go with this one.
+        """
+        ...
+
     def kind(self, entry: Entry) -> str:
         """Of what kind an item is, for selections and reports."""
         ...
