@@ -12,10 +12,22 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from storycore.caching import arrivals, entries, envelope, flights, loads, near_tier, outbox, pushes, shared_tier
+from storycore.caching import (
+    Tier,
+    arrivals,
+    entries,
+    envelope,
+    fences,
+    flights,
+    loads,
+    near_tier,
+    outbox,
+    pushes,
+    shared_tier,
+)
 from storycore.caching import guard as guards
 from storycore.caching import memory_tier as memory
-from storycore.ports.cache import Changed
+from storycore.ports.cache import Changed, Fill
 from storycore.ports.lifecycle import PortName
 from storycore.testing.cache_clients import How
 from storycore.testing.cache_stacks import StackMachine, stack_machine_for
@@ -66,7 +78,7 @@ async def _stores_the_newest_versions(self: shared_tier.SharedTier, loaded: Sequ
     except Exception:
         return [False] * len(loaded)
     fills = [
-        shared_tier.Fill(
+        Fill(
             one.claim.lease,
             self._seal(one.slot, one.entry, shared_tier._of(one.slot, versions)),
             entries.port_ttl(one.slot, one.entry),
@@ -88,13 +100,13 @@ async def _believes_what_it_saw(
     if found is None or not isinstance(exc, Exception) or not found.is_stand_in(now, slot.policy.max_stale):
         raise exc
     flight.accepted = True
-    return loads._Landed(found.answer(loads.Tier.STALE), found)
+    return loads._Landed(found.answer(Tier.STALE), found)
 
 
 def _keeps_as_long_as_the_value(
     self: near_tier.NearTier, slot: Any, ticket: Any, entry: Any, since: Any, **_: Any
 ) -> None:
-    self._keep(slot, ticket, entry, near_tier.moment(entry.fresh_until))
+    self._keep(slot, ticket, entry, envelope.moment(entry.fresh_until))
 
 
 def _lets_late_copies_in(self: Any, ticket: Any, act: Callable[[], None]) -> None:
@@ -152,7 +164,7 @@ FAULTS: Final[dict[str, list[tuple[object, str, object]]]] = {
     "tags' versions are read after the load": [(shared_tier.SharedTier, "fill", _stores_the_newest_versions)],
     "a value stands in after it was invalidated": [(loads.Loads, "_stand_in", _believes_what_it_saw)],
     "copies outlive their short life": [(near_tier.NearTier, "remember", _keeps_as_long_as_the_value)],
-    "a copy enters after an invalidation": [(near_tier.Fences, "pass_through", _lets_late_copies_in)],
+    "a copy enters after an invalidation": [(fences.Fences, "pass_through", _lets_late_copies_in)],
     "memory has no bound": [(memory.MemoryTier, "put", _never_evicts)],
     "any bytes are trusted": [(envelope, "_genuine", _trusts_any_bytes)],
     "a silent tier is waited for": [(guards.Guard, "run", _takes_its_time)],

