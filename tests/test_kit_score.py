@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 FILES = {
     PortName.ENTITIES: "entit*",
     PortName.CACHE: "cache",
-    PortName.VECTORS: "vectors",
+    PortName.VECTORS: "vectors*",
     PortName.BLOBS: "blobs",
     PortName.EVENTS: "events",
     PortName.EMBEDDER: "embedder",

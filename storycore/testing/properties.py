@@ -33,7 +33,7 @@ async def for_all(check: Callable[..., Awaitable[None]], *, examples: int, **dra
         deadline=None,
         derandomize=True,
         database=None,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
         print_blob=False,
     )
     await asyncio.to_thread(chosen(given(**drawn)(one)))

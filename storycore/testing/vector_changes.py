@@ -135,9 +135,11 @@ class VectorChanges:
         done = asyncio.Event()
 
         async def write() -> None:
-            for generation in range(1, 20):
-                await store.update_where(F.generation >= 0, set={"generation": generation})
-            done.set()
+            try:
+                for generation in range(1, 20):
+                    await store.update_where(F.generation >= 0, set={"generation": generation})
+            finally:
+                done.set()
 
         async def read() -> None:
             while not done.is_set():

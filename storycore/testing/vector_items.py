@@ -35,7 +35,7 @@ class VectorItems:
     @pytest.mark.asyncio
     async def test_vectors_come_back_as_float32(self, store: VectorIndex) -> None:
         """Any sequence of numbers and any float buffer is kept as float32, bit by bit, also -0.0 and tiny numbers."""
-        numbers = [0.1, -0.0, 1e-44, 3e38]
+        numbers = [0.12345678, -0.0, 1e-44, 3e38]
         given: dict[str, Any] = {
             "list": numbers,
             "tuple": tuple(numbers),

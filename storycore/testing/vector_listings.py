@@ -33,14 +33,14 @@ class VectorListings:
         after: str | None = None
         while True:
             page = await store.list_ids(after=after, limit=limit)
-            assert len(page.ids) <= limit
             ids += page.ids
+            assert (len(page.ids) <= limit, len(ids) <= 20) == (True, True)
             if (after := page.next) is None:
                 break
         while True:
             scanned = await store.scan(after=after, limit=limit)
-            assert len(scanned.items) <= limit
             seen += [each.id for each in scanned.items]
+            assert (len(scanned.items) <= limit, len(seen) <= 20) == (True, True)
             if (after := scanned.next) is None:
                 break
         assert (names, names) == (ids, seen)
@@ -67,6 +67,7 @@ class VectorListings:
         while True:
             page = await store.scan(where=F.kind == "k2", after=after, limit=3)
             seen += page.items
+            assert len(seen) <= 40
             if (after := page.next) is None:
                 break
         assert expected == [each.id for each in seen]

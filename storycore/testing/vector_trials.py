@@ -12,8 +12,11 @@ from storycore.layers.checks import checked
 from storycore.memory.config import MemoryVectorConfig
 from storycore.memory.vectors import MemoryVectorIndex, open_vectors
 from storycore.ports.lifecycle import PortName
+from storycore.testing.harness import Harness
+from storycore.testing.machines import run_machine
 from storycore.testing.trials import attempt, examples
 from storycore.testing.vector_examples import DIMENSION
+from storycore.testing.vector_machine import machine_for
 from storycore.testing.vector_settling import VectorHarness, settled
 from storycore.testing.vectors import VectorIndexSuite
 
@@ -42,6 +45,10 @@ class _Suite(VectorIndexSuite):
     adapter = "memory"
     recall_size = 1000
     recall_queries = 4
+
+    async def test_any_trace_agrees_with_the_reference(self, harness: Harness) -> None:
+        """The same, without making a failing trace short."""
+        await run_machine(machine_for(harness), examples=30, steps=25, shrink=False)
 
 
 async def index_failure(cls: type[MemoryVectorIndex], path: Path, tests: Iterable[str] | None = None) -> str | None:

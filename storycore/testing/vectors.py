@@ -56,10 +56,20 @@ class VectorIndexSuite(
     VectorDurability,
     VectorKills,
 ):
-    """Every sentence of the VectorIndex port as a test."""
+    """Every sentence of the VectorIndex port as a test.
+
+    Args:
+        adapter: what is tested: an adapter, or the name of an installed one.
+        options: its settings.
+        machine_examples: how many traces the state machine tries; ``None``: 30, or 6 for an adapter that brings a
+            server.
+        machine_steps: how long they are at most.
+    """
 
     adapter: ClassVar[str | Adapter]
     options: ClassVar[Mapping[str, object]] = {}
+    machine_examples: ClassVar[int | None] = None
+    machine_steps: ClassVar[int] = 25
 
     @pytest.fixture
     def harness(self, tmp_path: Path, served: Mapping[str, object]) -> Harness:
@@ -107,9 +117,11 @@ class VectorIndexSuite(
         done = asyncio.Event()
 
         async def write() -> None:
-            for generation in range(25):
-                await store.upsert([item(f"i{n:02d}", n + 1, 1, generation=generation) for n in range(20)])
-            done.set()
+            try:
+                for generation in range(25):
+                    await store.upsert([item(f"i{n:02d}", n + 1, 1, generation=generation) for n in range(20)])
+            finally:
+                done.set()
 
         async def read() -> None:
             last = -1
@@ -126,4 +138,5 @@ class VectorIndexSuite(
     @pytest.mark.asyncio
     async def test_any_trace_agrees_with_the_reference(self, harness: Harness) -> None:
         """Whatever is done in whatever order, results and errors are those of the memory adapter."""
-        await run_machine(machine_for(harness), examples=harness.fitting(None, 30), steps=25)
+        examples = harness.fitting(self.machine_examples, 30)
+        await run_machine(machine_for(harness), examples=examples, steps=self.machine_steps)
