@@ -21,7 +21,7 @@ from storycore.backup.manifest import Kind, Manifest, PortContent, new_backup_id
 from storycore.backup.objects import ObjectReader, ObjectWriter, Place
 from storycore.errors import Corrupt, NotFound, StorycoreError
 from storycore.ports.blobs import BlobInfo, BlobMatches, BlobStore
-from storycore.ports.conditions import ABSENT
+from storycore.ports.conditions import ABSENT, ANY
 from storycore.ports.environment import Environment
 from storycore.ports.key_providers import KeyProvider
 
@@ -181,6 +181,17 @@ class Archive:
                 await self._remove_folder(id_)
         return stale
 
+    async def note(self, id_: str, found: bytes) -> None:
+        """Keep what a verification found."""
+        await self._blobs.put(self._note_name(id_), found, when=ANY, content_type=_MANIFEST_TYPE)
+
+    async def noted(self, id_: str) -> bytes | None:
+        """What the last verification found; ``None`` where there was none."""
+        try:
+            return await self._content(self._note_name(id_))
+        except NotFound:
+            return None
+
     async def commit(self, manifest: Manifest, key: bytes) -> None:
         """Write a manifest, after which the backup exists.
 
@@ -229,6 +240,9 @@ class Archive:
 
     def _manifest_name(self, id_: str) -> str:
         return f"{self._prefix}manifests/{id_}.json"
+
+    def _note_name(self, id_: str) -> str:
+        return f"{self._prefix}{id_}/verified.json"
 
     def _key_name(self, id_: str) -> str:
         return f"{self._prefix}{id_}/key.json"
