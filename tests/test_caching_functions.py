@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import pytest
 import pytest_asyncio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from storycore.caching import Caching
@@ -243,3 +246,59 @@ def test_an_invalidation_during_a_sync_call_wins() -> None:
         return len(calls)
 
     assert [count(1), count(1), count(1)] == [1, 2, 2]
+
+
+@settings(max_examples=25, deadline=None, derandomize=True, database=None)
+@given(steps=st.lists(st.tuples(st.sampled_from(["call", "change", "invalidate", "wait"]), st.integers(0, 1))))
+def test_sync_and_async_functions_give_the_same(steps: list[tuple[str, int]]) -> None:
+    """One trace of calls, changes of the source, invalidations and time has equal results and equal counts."""
+
+    async def in_order() -> tuple[list[object], list[object]]:
+        clock = ManualClock()
+        env = Environment(clock=clock, random=random.Random(1))
+        version = 0
+
+        def read(n: int) -> int | None:
+            if n and version % 3 == 2:
+                raise ValueError(version)
+            return None if version % 3 == 1 else version
+
+        async def read_async(n: int) -> int | None:
+            return read(n)
+
+        async with checked(PortName.CACHE, open_cache(MemoryCacheConfig(), env)) as port:
+            caching = Caching(port, env)
+            one = caching.cached("one:{n}", ttl=5, negative_ttl=5, jitter=0)(read)
+            two = caching.cached("two:{n}", ttl=5, negative_ttl=5, jitter=0)(read_async)
+            sync: list[object] = []
+            told: list[object] = []
+            for name, n in steps:
+                if name == "call":
+                    sync.append(_outcome(lambda n=n: one(n)))  # type: ignore[misc]
+                    told.append(await _outcome_of(two(n)))
+                elif name == "invalidate":
+                    one.invalidate(n)
+                    await two.invalidate(n)
+                else:
+                    version += name == "change"
+                    clock.advance(3 * (name == "wait"))
+            counts = [[each.stats().hits, each.stats().misses, each.stats().loads] for each in (one, two)]
+            await caching.close()
+        return [*sync, *counts[0]], [*told, *counts[1]]
+
+    first, second = asyncio.run(in_order())
+    assert first == second
+
+
+def _outcome(call: Callable[[], object]) -> object:
+    try:
+        return call()
+    except ValueError as exc:
+        return str(exc)
+
+
+async def _outcome_of(call: Coroutine[Any, Any, object]) -> object:
+    try:
+        return await call
+    except ValueError as exc:
+        return str(exc)

@@ -252,56 +252,6 @@ async def test_a_closed_cache_listens_no_more(bench: Bench) -> None:
     assert client.wire.listener is None
 
 
-_STEPS = ("read", "read", "read", "change", "tag", "deliver", "cut", "crash", "advance", "refresh")
-
-
-@pytest.mark.parametrize("seed", range(40))
-async def test_processes_that_are_told_late_or_cut_off_are_never_older_than_what_they_were_told(seed: int) -> None:
-    """A read gives at least the version whose invalidation was delivered here, or found no connection to tell."""
-    luck = random.Random(seed)
-    await _history([(luck.choice(_STEPS), luck.randrange(3), luck.randrange(2)) for _ in range(80)])
-
-
-async def _history(steps: list[tuple[str, int, int]]) -> None:
-    bench = Bench()
-    versions = {0: 0, 1: 0}
-    async with bench.port:
-        processes = [bench.process() for _ in range(3)]
-        floors = [dict(versions) for _ in processes]
-
-        async def load(k: int) -> int:
-            return versions[k]
-
-        for name, p, k in steps:
-            client, caching, region = processes[p]
-            if name == "read":
-                found = await region.get_or_load(k=k, load=load)
-                assert found is not None
-                assert floors[p][k] <= found <= versions[k]
-            elif name in ("change", "tag"):
-                versions[k] += 1
-                await (region.invalidate(k=k) if name == "change" else caching.invalidate_tags(f"t:{k}"))
-                floors[p][k] = versions[k]
-            elif name == "advance":
-                bench.clock.advance(3)
-            elif name == "refresh":
-                caching.clear_l1()
-                floors[p] = dict(versions)
-            elif name == "crash":
-                client.wire.listener = None
-                processes[p] = bench.process()
-                floors[p] = dict(versions)
-            else:
-                client.wire.deliver() if name == "deliver" else client.wire.cut()
-                floors[p] = dict(versions)
-        for client, _, region in processes:
-            client.wire.deliver()
-            for k, version in versions.items():
-                assert await region.get_or_load(k=k, load=load) == version
-        for caching in bench.made:
-            await caching.close()
-
-
 async def test_what_was_read_before_anybody_listened_is_kept_for_a_short_time_only(bench: Bench) -> None:
     """Listening may begin between a read and its copy: nobody will be told of that value's next change."""
     client, _, region = bench.process()

@@ -10,8 +10,6 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from storycore.caching import CachedEntities, Caching, Region
 from storycore.errors import Unavailable
@@ -299,39 +297,6 @@ async def test_a_waiting_reader_loads_for_himself_after_the_leases_time() -> Non
         assert await region.get_or_load(name="n", load=source.load) == 0
         assert (region.stats().waited, region.stats().fills) == (1, 0)
         assert await region.entry(name="n") is None
-
-
-@settings(max_examples=40, deadline=None, derandomize=True, database=None)
-@given(seed=st.integers(0, 10_000))
-def test_readers_and_writers_in_any_order(seed: int) -> None:
-    """Processes read, and invalidate by key and tag, at random moments; no read is older than it may be."""
-    asyncio.run(_torture(seed, random.Random(seed)))
-
-
-async def _torture(seed: int, luck: random.Random) -> None:
-    async with slow_port(seed) as (port, env):
-        cachings = [Caching(port, env, l1_ttl=0), Caching(port, env, l1_ttl=0), Caching(port, env)]
-        regions, source, floor = [region_of(caching) for caching in cachings], Source(), [0]
-
-        async def write() -> None:
-            for _ in range(8):
-                await turns(luck.randrange(12))
-                source.version += 1
-                version, who = source.version, luck.randrange(3)
-                await _spoil(cachings[who], regions[who], luck.choice(["key", "tag"]))
-                floor[0] = max(floor[0], version)
-
-        async def read(who: int) -> None:
-            for _ in range(12):
-                await turns(luck.randrange(6))
-                oldest = floor[0]
-                found = await regions[who].get_or_load(name="n", load=source.load)
-                assert found is not None
-                assert found >= oldest
-
-        await asyncio.gather(write(), *(read(who) for who in (0, 0, 1, 1, 1)))
-        for caching in cachings:
-            await caching.close()
 
 
 async def test_a_write_through_cached_entities_at_any_point_of_a_read_wins() -> None:

@@ -383,3 +383,32 @@ def test_long_keys_are_replaced_by_a_digest() -> None:
     assert len(keys) == 3
     assert max(len(key.encode()) for key in keys) <= 1024
     assert Template("c:{c}").key({"c": Colour.RED}) == "c:red"
+
+
+async def test_a_parameter_may_have_any_name(bench: Bench) -> None:
+    """Also the name under which a method knows its own object."""
+    region = bench.caching.region("n:{self}:{value}", int, ttl=5)
+    assert await region.get_or_load(load=lambda **_: 3, **{"self": 1, "value": 2}) == 3
+    assert await region.put(4, **{"self": 1, "value": 2})
+    found = await region.entry(**{"self": 1, "value": 2})
+    assert found is not None and found.value == 4
+    assert await region.invalidate(**{"self": 1, "value": 2})
+    assert region.key(**{"self": 1, "value": 2}) == "default:n:1:2"
+
+
+@pytest.mark.parametrize("returned", [None, [], [1], [1, 2, 3]])
+async def test_a_load_of_many_returns_one_value_for_each_key(bench: Bench, returned: Any) -> None:
+    """Else the error names both counts, nothing is kept, and the next reader can load at once."""
+    region = bench.caching.region("n:{k}", int, ttl=5)
+
+    async def load_wrongly(missing: object) -> Any:
+        return returned
+
+    async def load(missing: Any) -> list[int]:
+        return [one["k"] for one in missing]
+
+    number = "no" if returned is None else str(len(returned))
+    with pytest.raises(InvalidArgument, match=f"returned {number} values for 2 keys"):
+        await region.get_or_load_many([{"k": 1}, {"k": 2}], load_many=load_wrongly)
+    assert await region.get_or_load_many([{"k": 1}, {"k": 2}], load_many=load) == [1, 2]
+    assert (region.stats().fills, region.stats().waited) == (2, 0)

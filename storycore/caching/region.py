@@ -16,7 +16,7 @@ from storycore.caching.policies import Fetched, Policy, Tier
 from storycore.caching.shortcuts import MISSING, Missing, Shelf, region_shortcut
 from storycore.caching.templates import Template, bounded_key
 from storycore.caching.tiers import Tiers
-from storycore.errors import ConfigError
+from storycore.errors import ConfigError, InvalidArgument
 from storycore.ports.cache import MAX_KEY_BYTES
 from storycore.ports.environment import Environment
 
@@ -87,7 +87,7 @@ class Region(Generic[T]):
         """The key template, under which the statistics list the region."""
         return self._policy.name
 
-    def key(self, **parameters: object) -> str:
+    def key(self, /, **parameters: object) -> str:
         """The key of both tiers for these parameters.
 
         Raises:
@@ -110,6 +110,7 @@ class Region(Generic[T]):
 
     async def get_or_load(
         self,
+        /,
         *,
         load: Callable[..., Awaitable[T | Fetched[T] | None]] | Callable[..., T | Fetched[T] | None],
         **parameters: object,
@@ -144,13 +145,19 @@ class Region(Generic[T]):
             wanted: may repeat; each different set is loaded once.
             load_many: takes the missing sets, returns their values, or ``Fetched``, in that order. When it fails,
                 older values stand in if there are such for all that is missing.
+
+        Raises:
+            InvalidArgument: ``load_many`` returned more or fewer values than there were sets.
         """
         slots = [self.slot(parameters) for parameters in wanted]
         first = {slot.key: i for i, slot in reversed(list(enumerate(slots)))}
         chosen = sorted(first.values())
-        answers = await self._tiers.fetch_many(
-            [slots[i] for i in chosen], lambda missing: load_many([wanted[chosen[i]] for i in missing])
-        )
+
+        async def load(missing: Sequence[int]) -> Sequence[T | Fetched[T] | None]:
+            asked = [wanted[chosen[i]] for i in missing]
+            return self._matching(await load_many(asked), len(asked))
+
+        answers = await self._tiers.fetch_many([slots[i] for i in chosen], load)
         values = {slots[i].key: answer.value for i, answer in zip(chosen, answers, strict=True)}
         return [values[slot.key] for slot in slots]
 
@@ -163,7 +170,7 @@ class Region(Generic[T]):
         """
         return await self._tiers.put(self.slot(parameters), value)
 
-    async def invalidate(self, **parameters: object) -> bool:
+    async def invalidate(self, /, **parameters: object) -> bool:
         """Remove the value everywhere, and keep out every load that is under way.
 
         Returns:
@@ -178,7 +185,7 @@ class Region(Generic[T]):
         self._policy.counts.invalidations += len(keys)
         return await self._tiers.invalidate(keys) if keys else True
 
-    async def entry(self, **parameters: object) -> RegionEntry[T] | None:
+    async def entry(self, /, **parameters: object) -> RegionEntry[T] | None:
         """What is held now, without loading or counting; an outdated value only if ``max_stale`` lets it stand in."""
         answer = await self._tiers.peek(self.slot(parameters))
         if answer is None:
@@ -189,6 +196,15 @@ class Region(Generic[T]):
     def stats(self) -> RegionStats:
         """The region's counts as they are now."""
         return self._policy.counts.snapshot()
+
+    def _matching(self, values: Sequence[T | Fetched[T] | None] | None, asked: int) -> Sequence[T | Fetched[T] | None]:
+        """The values, if there are as many as were asked for."""
+        if values is None or len(values) != asked:
+            raise InvalidArgument(
+                f"The loader of {self.name!r} returned {'no' if values is None else len(values)} values for {asked} "
+                "keys; it has to return one for each, in their order, and None where there is nothing."
+            )
+        return values
 
     def _key(self, parameters: Mapping[str, object]) -> str:
         try:
