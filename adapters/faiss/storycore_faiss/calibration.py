@@ -43,7 +43,7 @@ def _coded(chance: np.random.Generator) -> Coded:
     centroids = chance.normal(size=(_DIMENSION // 4, 16, 4)).astype(np.float32)
     book = Codebook(_DIMENSION, "dot", 4, centroids)
     codes = chance.integers(0, 256, (_CODES, book.code_bytes), np.uint8)
-    return Coded(book, codes, reach=1, trained_rows=_CODES)
+    return Coded(book, codes, reach=(1, 1), trained_rows=_CODES)
 
 
 def _nanoseconds(work: Callable[[], object]) -> float:

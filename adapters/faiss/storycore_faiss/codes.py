@@ -63,7 +63,8 @@ class Codebook:
 
     def encode(self, matrix: Floats) -> CodeBytes:
         """The codes of kept rows, shape (n, code_bytes)."""
-        codes: CodeBytes = self._index().pq.compute_codes(self.padded(matrix))
+        index = self._index()  # must outlive its part `pq`, which does not keep it
+        codes: CodeBytes = index.pq.compute_codes(self.padded(matrix))
         return codes
 
     def padded(self, matrix: Floats) -> Floats:
@@ -91,11 +92,12 @@ class Coded:
     Args:
         book: how they were made.
         codes: shape (n, book.code_bytes).
-        reach: so many times as many rows as are asked for have to be looked at for the recall that is promised.
+        reach: for the nearest ten rows, and for the nearest hundred, so many times as many have to be looked at for
+            the recall that is promised.
         trained_rows: how many rows there were when the codebook was made.
     """
 
-    def __init__(self, book: Codebook, codes: CodeBytes, *, reach: int, trained_rows: int) -> None:
+    def __init__(self, book: Codebook, codes: CodeBytes, *, reach: tuple[int, int], trained_rows: int) -> None:
         self.book = book
         self.reach = reach
         self.trained_rows = trained_rows
@@ -122,6 +124,6 @@ class Coded:
         """The same codebook over other rows."""
         return Coded(self.book, codes, reach=self.reach, trained_rows=self.trained_rows)
 
-    def with_reach(self, reach: int) -> Coded:
+    def with_reach(self, reach: tuple[int, int]) -> Coded:
         """The same codes with another reach."""
         return Coded(self.book, self.codes, reach=reach, trained_rows=self.trained_rows)

@@ -16,6 +16,8 @@ _SPARE = 24
 """Rows that the first pass finds beyond what is asked for, so that one round nearly always is enough."""
 _FEWEST = 10
 """An approximate search looks for so many rows even when fewer are asked for: one alone is easily missed."""
+_NEAR = 20
+"""The rank among all rows up to which the reach for the nearest ten holds."""
 _GRAPH_LEAST_SHARE = 0.1
 """Below this share of matching rows a walk through a graph meets too few of them."""
 
@@ -69,7 +71,7 @@ class Situation:
         safe: whether scores fit into single precision; else only double precision will do.
         coded: how many of the rows, from the first, have codes.
         code_bytes: length of a code.
-        reach: how many times as many rows the codes have to find as are asked for.
+        reach: how many times as many rows the codes have to find as are asked for, near and far.
         linked: how many of the rows, from the first, are in the graph.
     """
 
@@ -81,13 +83,18 @@ class Situation:
     safe: bool = True
     coded: int = 0
     code_bytes: int = 0
-    reach: int = 1
+    reach: tuple[int, int] = (1, 1)
     linked: int = 0
 
     @property
     def wanted(self) -> int:
-        """How many candidates an approximate pass has to find before the best of them are chosen."""
-        return min(self.candidates, self.reach * max(self.top_k, _FEWEST))
+        """How many candidates an approximate pass has to find before the best of them are chosen.
+
+        The nearest of few candidates lie deep among all rows, where codes are more alike.
+        """
+        count = max(self.top_k, _FEWEST)
+        near, far = self.reach
+        return min(self.candidates, (near if count <= _NEAR * self.share else far) * count)
 
     @property
     def share(self) -> float:

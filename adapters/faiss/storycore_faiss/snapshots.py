@@ -148,7 +148,8 @@ class Snapshots:
             "lsn": snapshot.lsn,
             "rows": len(coded),
             "width": coded.book.width,
-            "reach": coded.reach,
+            "reach": coded.reach[0],
+            "far_reach": coded.reach[1],
             "trained_rows": coded.trained_rows,
         }
         arrays = (snapshot.slots.astype("<i8"), snapshot.prints.astype("<u4"), coded.book.centroids.astype("<f4"))
@@ -176,7 +177,7 @@ class Snapshots:
         slots, prints, centroids, codes = (data[a:b] for a, b in pairwise(sizes))
         book = Codebook(dimension, metric, empty.width, np.frombuffer(centroids, "<f4").reshape(shape))
         held: CodeBytes = np.frombuffer(codes, np.uint8).reshape(rows, empty.code_bytes)
-        coded = Coded(book, held, reach=facts["reach"], trained_rows=facts["trained_rows"])
+        coded = Coded(book, held, reach=(facts["reach"], facts["far_reach"]), trained_rows=facts["trained_rows"])
         return Snapshot(facts["lsn"], np.frombuffer(slots, "<i8"), np.frombuffer(prints, "<u4"), coded)
 
     def _facts(self, namespace: str) -> dict[str, str | int]:

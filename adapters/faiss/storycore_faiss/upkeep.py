@@ -34,10 +34,10 @@ _SAVED_SHARE = 0.9
 """A snapshot that covers this share is good enough: the rest gets its codes again in a moment."""
 _UNLINKED_SHARE = 0.05
 _PROBES = 48
-_TOP = 10
-_RECALL = 0.995
-_REACHES = (4, 8, 16, 32, 64, 128)
-_GOOD_REACH = 16
+_NEAR, _FAR = 10, 100
+_RECALL = 0.999
+"""Of a sample of the rows themselves; new queries lie a little further off, and keep 0.99."""
+_REACHES = (2, 4, 8, 16, 32, 64)
 
 
 class Upkeep:
@@ -191,26 +191,29 @@ class Upkeep:
             self._library.change(name, shelf, lambda: shelf.with_graph(graph))
 
     def _trained(self, view: View, read: Read) -> Coded | None:
-        """Codes as short as the recall of a sample allows; ``None`` when no codes give it."""
+        """The codes that a search takes least time for, at the recall that is promised; ``None`` when none give it."""
         chance = np.random.default_rng(view.count)
         rows = view.alive.numbers
         chosen = np.sort(chance.choice(rows, min(SAMPLE, len(rows)), replace=False))
         sample = view.kept.rows.take(chosen, read)
         probes = chance.choice(len(chosen), _PROBES, replace=False)
         exact = _neighbours(view, sample[probes], chosen[probes], read)
-        found: Coded | None = None
+        found, least = None, np.inf
         for width in _widths(view.measure.dimension):
-            book = Codebook.trained(sample, view.measure.metric, width)
-            codes = self._encoded(view, book, 0, read)
-            if self._stopping.is_set():
-                return None
-            coded = Coded(book, codes, reach=_REACHES[-1], trained_rows=view.count)
-            reach = _reach(coded, sample[probes], exact)
-            if reach and (found is None or reach < found.reach):
-                found = coded.with_reach(reach)
-            if reach and reach <= _GOOD_REACH:
+            if self._scan_cost(view, width, (0, 0)) >= least or self._stopping.is_set():
                 break
+            book = Codebook.trained(sample, view.measure.metric, width)
+            coded = Coded(book, self._encoded(view, book, 0, read), reach=(0, 0), trained_rows=view.count)
+            reach = _reach(coded, sample[probes], exact)
+            if reach and (cost := self._scan_cost(view, width, reach)) < least:
+                found, least = coded.with_reach(reach), cost
         return found
+
+    def _scan_cost(self, view: View, width: int, reach: tuple[int, int]) -> float:
+        """What a search over the codes of a width may take, in nanoseconds."""
+        costs, dimension = self._library.planner.costs, view.measure.dimension
+        scored = sum(reach) * _NEAR * (costs.fetched + dimension * costs.listed)
+        return view.count * dimension / (2 * width) * costs.code + scored
 
     def _encoded(self, view: View, book: Codebook, first: int, read: Read) -> CodeBytes:
         parts = []
@@ -233,17 +236,22 @@ def reader(view: View, connection: sqlite3.Connection) -> Read:
     return read
 
 
-def _neighbours(view: View, targets: Floats, own: RowNumbers, read: Read) -> list[set[int]]:
-    """For each target its nearest rows but its own."""
-    rows, _ = view.measure.nearest(targets, _TOP + 1, view.kept.rows.run(0, view.count, read))
-    return [set([r for r in line if r != mine][:_TOP]) for line, mine in zip(rows.tolist(), own.tolist(), strict=True)]
+def _neighbours(view: View, targets: Floats, own: RowNumbers, read: Read) -> list[list[int]]:
+    """For each target its nearest rows but its own, best first."""
+    rows, _ = view.measure.nearest(targets, _FAR + 1, view.kept.rows.run(0, view.count, read))
+    return [[r for r in line if r != mine][:_FAR] for line, mine in zip(rows.tolist(), own.tolist(), strict=True)]
 
 
-def _reach(coded: Coded, targets: Floats, exact: list[set[int]]) -> int | None:
+def _reach(coded: Coded, targets: Floats, exact: list[list[int]]) -> tuple[int, int] | None:
     """How far the codes have to look for the recall that is promised; ``None`` when that is too far."""
-    found = coded.nearest(targets, min(len(coded), _REACHES[-1] * _TOP)).tolist()
+    found = coded.nearest(targets, min(len(coded), _REACHES[-1] * _FAR)).tolist()
+    near, far = (_reach_at(depth, found, [line[:depth] for line in exact]) for depth in (_NEAR, _FAR))
+    return (near, max(near, far)) if near and far else None
+
+
+def _reach_at(depth: int, found: list[list[int]], exact: list[list[int]]) -> int | None:
     for reach in _REACHES:
-        hits = sum(len(near.intersection(line[: reach * _TOP])) for near, line in zip(exact, found, strict=True))
+        hits = sum(len(set(line).intersection(near[: reach * depth])) for line, near in zip(exact, found, strict=True))
         if hits >= _RECALL * sum(map(len, exact)):
             return reach
     return None

@@ -22,7 +22,6 @@ __all__ = ["Found", "Kept", "View"]
 
 _GROWTH = 8
 """By how much a first pass that was not enough is widened."""
-_SPARE = 8
 
 
 class Found(NamedTuple):
@@ -104,8 +103,8 @@ class View:
             return []
         near = self._near(target, at, planned, candidates, read) if planned.approximate else None
         if near is not None:
-            return self._best_of(target, near, top_k, read)
-        return self._exactly(target, top_k, self.planner.exact(at), candidates, read)
+            return self._best_of(target, near, at, read)
+        return self._exactly(target, at, candidates, read)
 
     def _evaluated(self, where: Filter) -> BitMap:
         return self.kept.postings.matching(where, self.alive.rows)
@@ -121,7 +120,7 @@ class View:
             safe=self.measure.is_safe(target, self.longest),
             coded=len(coded) if coded else 0,
             code_bytes=coded.book.code_bytes if coded else 0,
-            reach=coded.reach if coded else 1,
+            reach=coded.reach if coded else (1, 1),
             linked=len(graph) if graph else 0,
         )
 
@@ -152,20 +151,20 @@ class View:
             return self.coded.nearest(target.reshape(1, -1), fetch).ravel()
         return self.graph.nearest(target, fetch) if self.graph else np.empty(0, np.int64)
 
-    def _best_of(self, target: Floats, near: RowNumbers, top_k: int, read: Read) -> list[Found]:
-        """The best of some rows: those that are clearly not among them are left out in single precision."""
-        matrix = self.kept.rows.take(near, read)
-        count = top_k + _SPARE
-        if len(near) > 2 * count:
-            best = np.argpartition(self.measure.rough(target, matrix), -count)[-count:]
-            near, matrix = near[best], matrix[best]
-        return self._best(near, self.measure.scores(target, matrix), top_k)
+    def _best_of(self, target: Floats, rows: RowNumbers, at: Situation, read: Read) -> list[Found]:
+        """The best of some rows. Those that single precision shows not to be among them are left out first."""
+        matrix = self.kept.rows.take(rows, read)
+        if at.safe and len(rows) > 2 * at.top_k:
+            rough = self.measure.rough(target, matrix)
+            least = np.partition(rough, -at.top_k)[-at.top_k] - 2 * self.measure.slack(target, self.longest, 0.0)
+            rows, matrix = rows[rough >= least], matrix[rough >= least]
+        return self._best(rows, self.measure.scores(target, matrix), at.top_k)
 
-    def _exactly(self, target: Floats, top_k: int, planned: Plan, candidates: Candidates, read: Read) -> list[Found]:
+    def _exactly(self, target: Floats, at: Situation, candidates: Candidates, read: Read) -> list[Found]:
+        planned = self.planner.exact(at)
         if planned.way is Way.DIRECT:
-            rows = candidates.numbers
-            return self._best(rows, self._scores(target, rows, read), top_k)
-        return self._best(*self._certain(target, top_k, planned, candidates, read), top_k)
+            return self._best_of(target, candidates.numbers, at, read)
+        return self._best(*self._certain(target, at.top_k, planned, candidates, read), at.top_k)
 
     def _certain(
         self, target: Floats, top_k: int, planned: Plan, candidates: Candidates, read: Read

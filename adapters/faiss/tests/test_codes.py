@@ -123,6 +123,18 @@ async def test_an_exact_query_is_exact_and_orders_ties_by_id(index: VectorIndex)
     assert (plan.approximate, [match.id for match in matches]) == (False, [f"t{n:03d}" for n in range(20)])
 
 
+def test_codes_are_the_same_whatever_else_goes_on() -> None:
+    """Several threads that make codes at the same time make those that one alone makes."""
+    with ThreadPoolExecutor(4, initializer=use_one_thread) as threads:
+        book = threads.submit(Codebook.trained, ROWS, "cosine", 4).result()
+        alone = threads.submit(book.encode, ROWS).result()
+        made = [threads.submit(book.encode, ROWS[low : low + 300]) for low in range(0, COUNT, 300)] * 2
+        trained = [threads.submit(Codebook.trained, ROWS, "cosine", 2) for _ in range(4)]
+        parts = [part.result() for part in made]
+        assert len({book.result().centroids.tobytes() for book in trained}) == 1
+    assert np.array_equal(np.concatenate(parts[: len(parts) // 2]), alone)
+
+
 @pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
 @pytest.mark.parametrize("dimension", [16, 33, 100, 256])
 def test_codes_of_any_dimension_find_the_nearest(metric: Metric, dimension: int) -> None:
@@ -133,7 +145,7 @@ def test_codes_of_any_dimension_find_the_nearest(metric: Metric, dimension: int)
     kept = measure.kept(rows)
     with ThreadPoolExecutor(1, initializer=use_one_thread) as alone:
         book = alone.submit(Codebook.trained, kept, metric, 2).result()
-    coded = Coded(book, book.encode(kept[:1000]), reach=1, trained_rows=3000).extended(book.encode(kept[1000:]))
+    coded = Coded(book, book.encode(kept[:1000]), reach=(1, 1), trained_rows=3000).extended(book.encode(kept[1000:]))
     target = measure.target(rows[5] + np.float32(0.1))
     scores = measure.scores(target, kept)
     found = coded.nearest(target.reshape(1, -1), 600)[0]
