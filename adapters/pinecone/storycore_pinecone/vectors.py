@@ -124,6 +124,7 @@ class PineconeVectorIndex(Lifecycle):
         """
         if self._opened:
             return
+        self._calls = Calls(self._config, self._env)  # its queue belongs to one event loop
         index = data_plane(await self._host(), self._config)
         try:
             if self._config.index_url is not None:
