@@ -614,7 +614,7 @@ async def test_an_index_that_claims_less_passes(cls: type[MemoryVectorIndex], tm
     assert await index_failure(cls, tmp_path) is None
 
 
-@pytest.mark.parametrize("cls", [FirstDuplicateWins, TiesInOrderOfWriting, UpdateByFilterReplaces])
+@pytest.mark.parametrize("cls", [FirstDuplicateWins, TiesInOrderOfWriting, UpdateCreates])
 async def test_the_machine_alone_finds_faults(cls: type[MemoryVectorIndex], tmp_path: Path) -> None:
     """The state machine would catch what no example was written for."""
     assert await index_failure(cls, tmp_path, ["test_any_trace_agrees_with_the_reference"]) is not None

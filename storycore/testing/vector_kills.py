@@ -47,9 +47,7 @@ class VectorKills:
     @pytest.mark.asyncio
     async def test_what_was_acknowledged_survives_a_kill(self, harness: Harness) -> None:
         """After a kill every acknowledged call is there, and the one in flight is there whole or not at all."""
-        store = await durable(harness)
-        harness.require(store, "vectors.atomic")
-        await store.close()
+        await (await durable(harness, "vectors.atomic")).close()
         choose, steps = random.Random(7), 0
         async with await Harness(PortName.VECTORS, "memory", {"dimension": DIMENSION}, harness.path).started() as model:
             for _ in range(int(os.environ.get("STORYCORE_KILL_ROUNDS", 0)) or harness.fitting(self.kill_rounds, 3)):

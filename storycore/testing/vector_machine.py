@@ -18,7 +18,7 @@ from storycore.ports.lifecycle import PortName
 from storycore.ports.vectors import Metric, TextQuery, VectorIndex, VectorItem, VectorQuery
 from storycore.testing.harness import Harness
 from storycore.testing.machines import StoreMachine, outcome
-from storycore.testing.vector_examples import DIMENSION, found
+from storycore.testing.vector_examples import DIMENSION, found, vector
 from storycore.testing.vector_oracle import agree
 from storycore.testing.vector_strategies import CHANGES, FIELDS, FILTERS, IDS, ITEMS, PHRASES, SPACES, VECTORS, WILD
 
@@ -40,7 +40,7 @@ class VectorMachine(StoreMachine):
 
     origin: ClassVar[Harness]
 
-    @initialize(metric=st.sampled_from(get_args(Metric)), first=st.lists(ITEMS, min_size=3, max_size=9))
+    @initialize(metric=st.sampled_from(get_args(Metric)), first=st.lists(ITEMS, min_size=6, max_size=10))
     def begin(self, metric: Metric, first: list[VectorItem]) -> None:
         """Open both indexes in empty places, and store something."""
         self.metric = metric
@@ -101,8 +101,8 @@ class VectorMachine(StoreMachine):
     def query(self, values: Any, where: Filter | None, top_k: int, namespace: str, values_too: bool) -> None:
         """The same items are found with the same scores."""
         query = VectorQuery(values=values, where=where, top_k=top_k, namespace=namespace, include_values=values_too)
-        self.compare(query)
-        self.compare(replace(query, include_metadata=False))
+        for asked in (query, replace(query, top_k=2), replace(query, include_metadata=False)):
+            self.compare(asked)
 
     @rule(id_=IDS, top_k=st.integers(1, 4), namespace=SPACES)
     def query_by_id(self, id_: str, top_k: int, namespace: str) -> None:
@@ -183,12 +183,14 @@ class VectorMachine(StoreMachine):
 
     def teardown(self) -> None:
         """Compare everything, and close both indexes."""
-        if hasattr(self, "subject"):
-            axis: Any = [1.0] + [0.0] * (DIMENSION - 1)
-            self.compare(VectorQuery(values=axis, top_k=10_000, where=F.x.exists() | ~F.x.exists()))
-            self.run(self.subject.close())
-            self.run(self.model.close())
-        super().teardown()
+        try:
+            if hasattr(self, "model"):
+                self.compare(VectorQuery(values=vector(1), top_k=10_000, where=F.x.exists() | ~F.x.exists()))
+        finally:
+            for store in (getattr(self, "subject", None), getattr(self, "model", None)):
+                if store is not None:
+                    self.run(store.close())
+            super().teardown()
 
     def both(self, call: Callable[[VectorIndex], Coroutine[Any, Any, Any]]) -> tuple[Any, Any]:
         """What the reference and the subject answer."""

@@ -48,7 +48,7 @@ class _Suite(VectorIndexSuite):
 
     async def test_any_trace_agrees_with_the_reference(self, harness: Harness) -> None:
         """The same, without making a failing trace short."""
-        await run_machine(machine_for(harness), examples=30, steps=25, shrink=False)
+        await run_machine(machine_for(harness), examples=40, steps=25, shrink=False)
 
 
 async def index_failure(cls: type[MemoryVectorIndex], path: Path, tests: Iterable[str] | None = None) -> str | None:

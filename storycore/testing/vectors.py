@@ -61,7 +61,7 @@ class VectorIndexSuite(
     Args:
         adapter: what is tested: an adapter, or the name of an installed one.
         options: its settings.
-        machine_examples: how many traces the state machine tries; ``None``: 30, or 6 for an adapter that brings a
+        machine_examples: how many traces the state machine tries; ``None``: 40, or 8 for an adapter that brings a
             server.
         machine_steps: how long they are at most.
     """
@@ -138,5 +138,5 @@ class VectorIndexSuite(
     @pytest.mark.asyncio
     async def test_any_trace_agrees_with_the_reference(self, harness: Harness) -> None:
         """Whatever is done in whatever order, results and errors are those of the memory adapter."""
-        examples = harness.fitting(self.machine_examples, 30)
+        examples = harness.fitting(self.machine_examples, 40)
         await run_machine(machine_for(harness), examples=examples, steps=self.machine_steps)
