@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
 from storycore.caching.codecs import Codec, JsonCodec
+from storycore.caching.compression import Zstd
 from storycore.caching.counts import CacheStats, RegionStats, total_of
 from storycore.caching.envelope import secret_of
 from storycore.caching.functions import CachedDecorator, Runner
@@ -109,6 +110,8 @@ class Caching:
         share: bool | None = None,
         codec: Codec[T] | None = None,
         expires_at: Callable[[T], datetime | None] | None = None,
+        compress: Literal["zstd"] | None = None,
+        compress_above: int = 1024,
     ) -> Region[T]:
         """Declare a region.
 
@@ -133,6 +136,9 @@ class Caching:
                 exactly where the type cannot be changed.
             codec: instead of JSON.
             expires_at: when a value itself ends, if it does.
+            compress: store values compressed in the shared tier, where that makes them smaller; it needs the extra
+                ``storycore[zstd]``, and who reads without it has a miss.
+            compress_above: encoded values of so many bytes and more.
 
         Raises:
             ConfigError: the template, a tag or a time is invalid, the type cannot be described, or the template is
@@ -152,6 +158,7 @@ class Caching:
             soft_timeout=_optional(soft_timeout),
             hard_timeout=_optional(hard_timeout),
             expires_at=expires_at,
+            compress=Zstd(compress_above) if compress == "zstd" else None,
             counts=self._counts(template, made),
         )
         region = Region(self._tiers, self._env, self._prefix, Template(template), [Template(t) for t in tags], policy)
@@ -174,6 +181,8 @@ class Caching:
         soft_timeout: Duration | None = None,
         hard_timeout: Duration | None = None,
         share: bool | None = None,
+        compress: Literal["zstd"] | None = None,
+        compress_above: int = 1024,
     ) -> CachedDecorator:
         """Decorate a function, async or sync, so that its results are cached under its parameters.
 
@@ -203,6 +212,8 @@ class Caching:
                 soft_timeout=soft_timeout,
                 hard_timeout=hard_timeout,
                 share=share,
+                compress=compress,
+                compress_above=compress_above,
             )
 
         return CachedDecorator(template, ignore, declare, self._tiers, self._env, self._run)

@@ -120,7 +120,7 @@ def seal(slot: Slot[T], entry: Entry[T], versions: Sequence[int], secret: bytes)
         versions=versions,
         absent=entry.absent or not entry.is_kept,
         payload=entry.payload if entry.is_kept else b"",
-    ).seal(slot.key, secret)
+    ).seal(slot.key, secret, slot.policy.compress)
 
 
 def unseal(

@@ -2,6 +2,7 @@
 
 Layout, big endian: format byte, flags, schema hash (8 bytes), stored at and fresh until (microseconds since 1970), how
 long the load took (microseconds), number of tags, one version per tag, payload, digest of key and everything before.
+A flag says whether the payload is compressed; the digest is of what is stored, so nothing forged is ever expanded.
 Without a secret the digest has 8 bytes, finds damage and mixed-up entries, and is no signature; with one it has 32 and
 is. The schema's hash is in here and not in the key, so that an invalidation also reaches what another release of the
 application stored.
@@ -16,10 +17,13 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from hmac import compare_digest
 
+from storycore.caching.compression import Zstd, expanded
+
 __all__ = ["Envelope", "micros", "moment", "open_envelope", "secret_of"]
 
 _FORMAT = 2
 _ABSENT = 1
+_COMPRESSED = 2
 _HEAD = struct.Struct(">BB8sqqQH")
 _DIGEST_BYTES = 8
 _SIGNATURE_BYTES = 32
@@ -48,12 +52,17 @@ class Envelope:
     absent: bool = False
     payload: bytes = b""
 
-    def seal(self, key: str, secret: bytes = b"") -> bytes:
-        """The bytes to store under ``key``; with a ``secret``, signed."""
-        flags = _ABSENT if self.absent else 0
+    def seal(self, key: str, secret: bytes = b"", compress: Zstd | None = None) -> bytes:
+        """The bytes to store under ``key``; with a ``secret``, signed; with ``compress``, smaller where that helps."""
+        squeezed = compress.squeezed(self.payload) if compress is not None else None
+        flags = (_ABSENT if self.absent else 0) | (_COMPRESSED if squeezed is not None else 0)
         times = (self.stored_at, self.fresh_until, self.cost)
         head = _HEAD.pack(_FORMAT, flags, self.schema, *times, len(self.versions))
-        body = head + struct.pack(f">{len(self.versions)}Q", *self.versions) + self.payload
+        body = (
+            head
+            + struct.pack(f">{len(self.versions)}Q", *self.versions)
+            + (self.payload if squeezed is None else squeezed)
+        )
         return body + _digest(key, body, secret)
 
 
@@ -73,6 +82,9 @@ def open_envelope(
     start = _HEAD.size + 8 * tags
     if form != _FORMAT or (schema is not None and found != schema) or len(body) < start:
         return None
+    payload = expanded(body[start:]) if flags & _COMPRESSED else body[start:]
+    if payload is None:
+        return None
     return Envelope(
         schema=found,
         stored_at=stored_at,
@@ -80,7 +92,7 @@ def open_envelope(
         cost=cost,
         versions=struct.unpack_from(f">{tags}Q", body, _HEAD.size),
         absent=bool(flags & _ABSENT),
-        payload=body[start:],
+        payload=payload,
     )
 
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Generic, TypeAlias, TypeVar
 
 from storycore.caching.codecs import Codec
+from storycore.caching.compression import Zstd
 from storycore.caching.counts import RegionStats
 from storycore.errors import ConfigError
 from storycore.ports.cache import MAX_TTL, MIN_TTL
@@ -89,6 +90,7 @@ class Policy(Generic[T]):
         hard_timeout: how long a load may take at all.
         expires_at: when a value itself ends, if it does.
         counts: the region's statistics.
+        compress: makes stored values smaller; ``None``: they are stored as the codec gives them.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Policy(Generic[T]):
     early_refresh: float = 0.0
     soft_timeout: timedelta | None = None
     hard_timeout: timedelta | None = None
+    compress: Zstd | None = None
 
     def __post_init__(self) -> None:
         durations = {
