@@ -35,8 +35,10 @@ _SAVED_SHARE = 0.9
 _UNLINKED_SHARE = 0.05
 _PROBES = 48
 _NEAR, _FAR = 10, 100
-_RECALL = 0.999
+_RECALL, _FAR_RECALL = 0.999, 0.998
 """Of a sample of the rows themselves; new queries lie a little further off, and keep 0.99."""
+_FAR_SEARCHES = 4
+"""One of so many searches is taken to have a filter, or to ask for many matches."""
 _REACHES = (2, 4, 8, 16, 32, 64)
 
 
@@ -212,7 +214,7 @@ class Upkeep:
     def _scan_cost(self, view: View, width: int, reach: tuple[int, int]) -> float:
         """What a search over the codes of a width may take, in nanoseconds."""
         costs, dimension = self._library.planner.costs, view.measure.dimension
-        scored = sum(reach) * _NEAR * (costs.fetched + dimension * costs.listed)
+        scored = (reach[0] + reach[1] / _FAR_SEARCHES) * _NEAR * (costs.fetched + dimension * costs.listed)
         return view.count * dimension / (2 * width) * costs.code + scored
 
     def _encoded(self, view: View, book: Codebook, first: int, read: Read) -> CodeBytes:
@@ -245,21 +247,22 @@ def _neighbours(view: View, targets: Floats, own: RowNumbers, read: Read) -> lis
 def _reach(coded: Coded, targets: Floats, exact: list[list[int]]) -> tuple[int, int] | None:
     """How far the codes have to look for the recall that is promised; ``None`` when that is too far."""
     found = coded.nearest(targets, min(len(coded), _REACHES[-1] * _FAR)).tolist()
-    near, far = (_reach_at(depth, found, [line[:depth] for line in exact]) for depth in (_NEAR, _FAR))
+    near = _reach_at(_NEAR, _RECALL, found, [line[:_NEAR] for line in exact])
+    far = _reach_at(_FAR, _FAR_RECALL, found, exact)
     return (near, max(near, far)) if near and far else None
 
 
-def _reach_at(depth: int, found: list[list[int]], exact: list[list[int]]) -> int | None:
+def _reach_at(depth: int, recall: float, found: list[list[int]], exact: list[list[int]]) -> int | None:
     for reach in _REACHES:
         hits = sum(len(set(line).intersection(near[: reach * depth])) for line, near in zip(exact, found, strict=True))
-        if hits >= _RECALL * sum(map(len, exact)):
+        if hits >= recall * sum(map(len, exact)):
             return reach
     return None
 
 
 def _widths(dimension: int) -> tuple[int, ...]:
     if dimension >= 256:
-        return 8, 4, 2
+        return 8, 6, 4, 2
     return (4, 2) if dimension >= 64 else (2,)
 
 
