@@ -19,7 +19,7 @@ def storycore_adapters() -> list[Adapter]:
             ports={PortName.VECTORS: "storycore_faiss.vectors:open_vectors"},
             config=FaissConfig,
             distribution="storycore-faiss",
-            summary="Exact vector search in one SQLite file, with FAISS and roaring bitmaps in memory.",
+            summary="Vector search in one SQLite file, with FAISS and roaring bitmaps in memory.",
             conformance={"path": "{path}/vectors.db"},
         )
     ]

@@ -113,11 +113,14 @@ class Library:
         """An empty shelf."""
         return Shelf(self.measure, self.planner, self._storage, expected)
 
-    def shelves(self) -> dict[str, tuple[Shelf, View]]:
-        """The shelves by namespace, and what they show now."""
+    def shelves(self, names: Iterable[str] | None = None) -> dict[str, tuple[Shelf, View]]:
+        """The shelves of some namespaces, or of all, and what they show now."""
         with self._lock:
             held = self._shelves
-            return {name: (shelf, held.views[name]) for name, shelf in held.by_name.items()} if held else {}
+            if held is None:
+                return {}
+            asked = held.by_name if names is None else [name for name in names if name in held.by_name]
+            return {name: (held.by_name[name], held.views[name]) for name in asked}
 
     def change(self, namespace: str, shelf: Shelf, step: Callable[[], Shelf]) -> bool:
         """Do a short step that changes or replaces a shelf, and show what came of it.

@@ -18,6 +18,8 @@ _FEWEST = 10
 """An approximate search looks for so many rows even when fewer are asked for: one alone is easily missed."""
 _NEAR = 20
 """The rank among all rows up to which the reach for the nearest ten holds."""
+_GATHERED = 3
+"""A row that is copied from anywhere and scored costs so many times as much as one that is passed over in its place."""
 _GRAPH_LEAST_SHARE = 0.1
 """Below this share of matching rows a walk through a graph meets too few of them."""
 
@@ -164,7 +166,7 @@ class Planner:
         fetch = min(at.coded, round(at.wanted / at.share * 1.1))
         if not at.coded:
             return None
-        scored = at.wanted + (at.rows - at.coded) * at.share
+        scored = _GATHERED * at.wanted + (at.rows - at.coded) * at.share
         cost = at.coded * at.code_bytes * self.costs.code + fetch * self.costs.fetched
         return self._approximate(Way.CODES, at, fetch, cost + scored * at.dimension * self.costs.listed)
 

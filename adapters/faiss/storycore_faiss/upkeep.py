@@ -72,8 +72,8 @@ class Upkeep:
 
     def due(self) -> bool:
         """Whether what changed since this was asked last needs work."""
-        shelves = self._library.shelves() if (touched := self._library.touched()) else {}
-        return any(self._is_due(*shelves[name]) for name in touched if name in shelves)
+        touched = self._library.shelves(self._library.touched())
+        return any(self._is_due(shelf, view) for shelf, view in touched.values())
 
     def adopt(self) -> None:
         """Take over the codes that were kept the last time, and what the machine was measured to take."""
@@ -96,13 +96,27 @@ class Upkeep:
             for name in self._library.shelves():
                 if self._stopping.is_set():
                     break
-                dropped += self._compact(name, connection, 0 if thoroughly else _FEW_DEAD)
-                self._code(name, connection, 0 if thoroughly else _TAIL)
-                self._link(name, connection, 0.0 if thoroughly else _UNLINKED_SHARE)
-                self._save(name, _SAVED_SHARE if not thoroughly else 1.0)
+                dropped += self._keep(name, connection, thoroughly)
             if thoroughly:
                 self._snapshots.keep_only({name for name, (shelf, _) in self._library.shelves().items() if shelf.coded})
         return dropped
+
+    def _keep(self, name: str, connection: sqlite3.Connection, thoroughly: bool) -> int:
+        """Do for one shelf what is due, each step on what the last has left; gives the dead rows that were dropped."""
+        dropped = 0
+        if held := self._now(name):
+            dropped = self._compact(name, *held, connection, 0 if thoroughly else _FEW_DEAD)
+        if held := self._now(name):
+            self._code(name, *held, connection, 0 if thoroughly else _TAIL)
+        if held := self._now(name):
+            self._link(name, *held, connection, 0.0 if thoroughly else _UNLINKED_SHARE)
+        if held := self._now(name):
+            self._save(name, *held, 1.0 if thoroughly else _SAVED_SHARE)
+        return dropped
+
+    def _now(self, name: str) -> tuple[Shelf, View] | None:
+        """A shelf as it is; ``None`` when memory was loaded anew without it."""
+        return self._library.shelves([name]).get(name)
 
     def _is_due(self, shelf: Shelf, view: View) -> bool:
         return (
@@ -121,8 +135,7 @@ class Upkeep:
             return view.count >= 2 * shelf.refused_codes
         return view.count - len(view.coded) > tail or view.count >= 2 * view.coded.trained_rows
 
-    def _compact(self, name: str, connection: sqlite3.Connection, few: int) -> int:
-        shelf, view = self._library.shelves()[name]
+    def _compact(self, name: str, shelf: Shelf, view: View, connection: sqlite3.Connection, few: int) -> int:
         if not self._is_wasteful(view, few):
             return 0
         fresh = self._library.shelf(len(view.alive))
@@ -134,8 +147,7 @@ class Upkeep:
             fresh.coded = carried(view.coded, shelf.marks(len(view.coded))[0], fresh.marks(fresh.count)[0])
         return view.dead if self._library.replace(name, shelf, fresh, at, connection) else 0
 
-    def _code(self, name: str, connection: sqlite3.Connection, tail: int) -> None:
-        shelf, view = self._library.shelves()[name]
+    def _code(self, name: str, shelf: Shelf, view: View, connection: sqlite3.Connection, tail: int) -> None:
         if not self._needs_codes(shelf, view, tail):
             return
         read = reader(view, connection)
@@ -156,17 +168,14 @@ class Upkeep:
 
     def _kept_before(self, name: str, shelf: Shelf, view: View) -> Coded | None:
         snapshot = self._snapshots.read(name)
-        if (
-            snapshot is None or snapshot.lsn > self._library.lsn
-        ):  # later than the truth: that was restored from a backup
+        if snapshot is None or snapshot.lsn > self._library.lsn:  # the truth was restored from a backup
             return None
         coded = snapshot.for_rows(*shelf.marks(view.count))
         shelf.saved_rows = len(coded) if coded else 0
         return coded
 
-    def _save(self, name: str, share: float) -> None:
+    def _save(self, name: str, shelf: Shelf, view: View, share: float) -> None:
         """Keep the codes for the next time, when enough of them are new."""
-        shelf, view = self._library.shelves()[name]
         if view.coded is None or len(view.coded) == shelf.saved_rows or shelf.saved_rows > share * len(view.coded):
             return
         slots, prints = shelf.marks(len(view.coded))
@@ -178,8 +187,7 @@ class Upkeep:
             return False
         return view.count - (len(view.graph) if view.graph else 0) > share * view.count
 
-    def _link(self, name: str, connection: sqlite3.Connection, share: float) -> None:
-        shelf, view = self._library.shelves()[name]
+    def _link(self, name: str, shelf: Shelf, view: View, connection: sqlite3.Connection, share: float) -> None:
         if not self._needs_links(view, share):
             return
         read = reader(view, connection)

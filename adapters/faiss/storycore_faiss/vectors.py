@@ -82,7 +82,7 @@ class FaissVectorIndex(Lifecycle):
     """Vectors in one SQLite file, searched in memory by FAISS and roaring bitmaps.
 
     The file is the truth: a write is one transaction in it. Memory follows when the next search asks, in this process
-    and in every other one that has the file open. Every search is exact.
+    and in every other one that has the file open. Searches over many items are approximate unless they ask not to be.
     """
 
     def __init__(self, config: FaissConfig, spec: IndexSpec) -> None:

@@ -188,6 +188,7 @@ class View:
             near = scores >= np.partition(scores, -top_k)[-top_k]
             rows, scores = rows[near], scores[near]
         ids = self.kept.ids
-        found = [Found(r, ids[r], s) for r, s in zip(rows.tolist(), scores.tolist(), strict=True)]
+        numbers: list[int] = rows.tolist()
+        found = [Found(row, ids[row], score) for row, score in zip(numbers, scores.tolist(), strict=True)]
         found.sort(key=lambda f: (-f.score, f.id))
         return found[:top_k]
