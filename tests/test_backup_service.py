@@ -11,6 +11,7 @@ import pytest
 
 from storycore.backup.archive import Archive
 from storycore.backup.keys import Passphrase
+from storycore.backup.manifest import Manifest
 from storycore.backup.retention import Retention
 from storycore.backup.service import Backups
 from storycore.backup.sources import Source
@@ -43,8 +44,8 @@ async def ports(env: Environment) -> AsyncIterator[list[Source]]:
 
 
 @asynccontextmanager
-async def scratch(path: Path, at: datetime) -> AsyncIterator[Sequence[Source]]:
-    async with ports(Environment(clock=ManualClock(at))) as opened:
+async def scratch(path: Path, manifest: Manifest) -> AsyncIterator[Sequence[Source]]:
+    async with ports(Environment(clock=ManualClock(manifest.as_of))) as opened:
         yield opened
 
 

@@ -115,7 +115,11 @@ class Archive:
 
     async def reader(self, id_: str) -> ObjectReader:
         """Reads the objects of a backup."""
-        return ObjectReader(self._place(id_, await self.key(id_)))
+        return ObjectReader(await self.place(id_))
+
+    async def place(self, id_: str) -> Place:
+        """Where the objects of a backup lie, with its key."""
+        return self._place(id_, await self.key(id_))
 
     async def size_of(self, id_: str, name: str) -> int | None:
         """How many bytes an object of a backup has; ``None`` where it is not there."""
@@ -274,6 +278,11 @@ class Draft:
     def id(self) -> str:
         """The id that the backup will have."""
         return self._place.backup
+
+    @property
+    def place(self) -> Place:
+        """Where its objects lie, with its key."""
+        return self._place
 
     def writer(self, stem: str) -> ObjectWriter:
         """Writes objects whose names begin with ``stem``, which is used once."""

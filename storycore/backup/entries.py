@@ -13,7 +13,8 @@ __all__ = ["Entry", "key_mark", "pack", "unpacked"]
 
 _MARK_BYTES = 12
 _HEAD = struct.Struct("<BII")
-_PUT, _GONE, _GONE_MARK = 1, 2, 3
+_MORE = struct.Struct("<I")
+_PUT, _GONE, _GONE_MARK, _PUT_MORE = 1, 2, 3, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +25,13 @@ class Entry:
         key: what identifies the item in its port.
         item: its bytes; ``None``: it is gone.
         is_marked: ``key`` is only the mark of the key, of an item that was not there any more when it was looked for.
+        more: what goes with the item and is not compared: a blob's content, or where it lies.
     """
 
     key: bytes
     item: bytes | None
     is_marked: bool = False
+    more: bytes = b""
 
     @property
     def mark(self) -> bytes:
@@ -44,6 +47,9 @@ def key_mark(key: bytes) -> bytes:
 def pack(entry: Entry) -> bytes:
     """The entry's bytes; entries follow each other without anything between."""
     item = entry.item or b""
+    if entry.more:
+        held = _MORE.pack(len(item)) + item + entry.more
+        return _HEAD.pack(_PUT_MORE, len(entry.key), len(held)) + entry.key + held
     what = _PUT if entry.item is not None else _GONE_MARK if entry.is_marked else _GONE
     return _HEAD.pack(what, len(entry.key), len(item)) + entry.key + item
 
@@ -61,11 +67,24 @@ def unpacked(content: bytes) -> Iterator[Entry]:
         what, key_size, item_size = _HEAD.unpack_from(content, place)
         place += _HEAD.size
         end = place + key_size + item_size
-        if what not in (_PUT, _GONE, _GONE_MARK) or end > len(content) or (what != _PUT and item_size):
+        is_put = what in (_PUT, _PUT_MORE)
+        if not _PUT <= what <= _PUT_MORE or end > len(content) or (item_size and not is_put):
             raise _damaged()
-        item = bytes(view[place + key_size : end]) if what == _PUT else None
-        yield Entry(bytes(view[place : place + key_size]), item, what == _GONE_MARK)
+        item, more = bytes(view[place + key_size : end]) if is_put else None, b""
+        if item is not None and what == _PUT_MORE:
+            item, more = _parted(item)
+        yield Entry(bytes(view[place : place + key_size]), item, what == _GONE_MARK, more)
         place = end
+
+
+def _parted(held: bytes) -> tuple[bytes, bytes]:
+    """The item, and what goes with it."""
+    if len(held) < _MORE.size:
+        raise _damaged()
+    end = _MORE.size + _MORE.unpack_from(held)[0]
+    if end > len(held):
+        raise _damaged()
+    return held[_MORE.size : end], held[end:]
 
 
 def _damaged() -> Corrupt:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import orjson
+
 from storycore.backup.archive import Archive, Draft
+from storycore.backup.contents import write_content
 from storycore.backup.entries import Entry
 from storycore.backup.index import Index, Mark, item_mark
-from storycore.backup.manifest import Kind, Manifest, PortContent
+from storycore.backup.manifest import Kind, Manifest, ObjectInfo, PortContent
 from storycore.backup.objects import ObjectWriter
 from storycore.backup.sources import Reached, Source, Step
 from storycore.errors import InvalidArgument
+from storycore.ports.lifecycle import PortName
 
 __all__ = ["make_backup"]
 
@@ -44,14 +48,19 @@ async def make_backup(
     """
     draft = await archive.begin(kind, store=store, parent=None if parent is None else parent.id)
     try:
-        contents, moments = dict[str, PortContent](), list[datetime]()
+        contents, moments = dict[str, PortContent](), dict[str, datetime]()
         for source in sources:
             contents[source.name], reached = await _port(archive, draft, source, parent, progress)
-            moments.append(reached.as_of)
-        return await draft.commit(contents, as_of=moments[0])
+            moments[source.name] = reached.as_of
+        return await draft.commit(contents, as_of=_moment(moments))
     except BaseException:
         await asyncio.shield(draft.abandon())
         raise
+
+
+def _moment(moments: dict[str, datetime]) -> datetime:
+    """The entities' moment, for they have a feed and expire; else the last at which any port was read."""
+    return moments.get(PortName.ENTITIES) or max(moments.values())
 
 
 async def _port(
@@ -64,16 +73,14 @@ async def _port(
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="storycore-backup-"))
         index = stack.enter_context(Index(Path(folder) / "index.db"))
+        position = None if parent is None else await _load_parent(archive, parent, source.name, index)
         if parent is None:
             intake = Intake(draft, source.name, index, progress)
-            stack.push_async_callback(intake.abandon)
-            reached = await source.read(intake)
         else:
-            intake = Increment(draft, source.name, index, progress)
-            stack.push_async_callback(intake.abandon)
-            position = await _load_parent(archive, parent, source.name, index)
-            reached = await source.read(intake) if position is None else await source.read_changes(intake, position)
-        return await intake.content(reached), reached
+            intake = Increment(draft, source.name, index, progress, compares=position is None)
+        stack.push_async_callback(intake.abandon)
+        reached = await source.read(intake) if position is None else await source.read_changes(intake, position)
+        return await intake.end(reached), reached
 
 
 async def _load_parent(archive: Archive, parent: Manifest, port: str, index: Index) -> str | None:
@@ -101,7 +108,9 @@ class Intake:
         self._base = draft.writer(port)
         self._changes = draft.writer(f"{port}.changes")
         self._marks = draft.writer(f"{port}.index")
-        self._count = 0
+        self._place = draft.place
+        self._contents: list[ObjectInfo] = []
+        self._named = self._count = 0
 
     async def base(self, steps: Sequence[Step]) -> None:
         """Items as they were found."""
@@ -111,7 +120,18 @@ class Intake:
         """What changed, in order."""
         await self._take(steps, self._changes)
 
-    async def content(self, reached: Reached) -> PortContent:
+    async def wanted(self, steps: Sequence[Step]) -> list[bool]:
+        """All of them: there is no parent that has any."""
+        return [True] * len(steps)
+
+    async def content(self, chunks: AsyncIterable[bytes]) -> bytes:
+        """Write what is too long for an entry into an object of its own."""
+        self._named += 1
+        name = f"{self._port}.content-{self._named:06d}"
+        self._contents.append(await write_content(self._place, name, chunks))
+        return orjson.dumps([self._place.backup, name])
+
+    async def end(self, reached: Reached) -> PortContent:
         """End the objects; what the manifest says of this port."""
         base, changes = await self._base.close(), await self._changes.close()
         marks = self._index.entries(changed_only=not self.is_full)
@@ -122,6 +142,7 @@ class Intake:
             base=base,
             changes=changes,
             index=await self._marks.close(),
+            contents=tuple(self._contents),
             items=items,
             digest=digest,
             consistency=reached.consistency,
@@ -130,7 +151,7 @@ class Intake:
         )
 
     async def abandon(self) -> None:
-        """Stop what is being written; nothing to do after ``content``."""
+        """Stop what is being written; nothing to do after ``end``."""
         for writer in (self._base, self._changes, self._marks):
             await writer.abandon()
 
@@ -150,21 +171,32 @@ class Increment(Intake):
 
     is_full = False
 
-    def __init__(self, draft: Draft, port: str, index: Index, progress: Callable[[str, int], None] | None) -> None:
+    def __init__(
+        self,
+        draft: Draft,
+        port: str,
+        index: Index,
+        progress: Callable[[str, int], None] | None,
+        *,
+        compares: bool,
+    ) -> None:
         super().__init__(draft, port, index, progress)
-        self._has_base = False
+        self._compares = compares
 
     async def base(self, steps: Sequence[Step]) -> None:
         """Items as they were found; those that the parent has are passed over."""
-        self._has_base = True
         differing = await asyncio.to_thread(self._met, [_mark(step) for step in steps])
         await self.change([step for step, differs in zip(steps, differing, strict=True) if differs])
 
-    async def content(self, reached: Reached) -> PortContent:
+    async def wanted(self, steps: Sequence[Step]) -> list[bool]:
+        """Those that the parent does not have as they are."""
+        return await asyncio.to_thread(self._index.differing, [_mark(step) for step in steps])
+
+    async def end(self, reached: Reached) -> PortContent:
         """End the objects; what a source that read everything did not meet is gone."""
-        while self._has_base and (gone := await asyncio.to_thread(self._index.vanished)):
+        while self._compares and (gone := await asyncio.to_thread(self._index.vanished)):
             await self.change([Step(Entry(key, None, is_marked=True)) for key in gone])
-        return await super().content(reached)
+        return await super().end(reached)
 
     def _met(self, marks: Sequence[Mark]) -> list[bool]:
         self._index.saw(marks)

@@ -45,7 +45,7 @@ class ObjectInfo(_Frozen):
         size_bytes: as it lies in the blob store, sealed.
         sha256: of those bytes, lower-case hex.
         frames: how many it has.
-        entries: how many puts and deletes are in it.
+        entries: how many puts and deletes are in it; 1 where it is the content of one.
     """
 
     name: str
@@ -62,6 +62,7 @@ class PortContent(_Frozen):
         base: every item, each once, as it was at some moment while the backup was made; none in an increment.
         changes: what changed since then, or since the parent, in order; they go over the base and over the parent's.
         index: the marks of all items (of a full backup) or of the changed ones; see ``storycore.backup.index``.
+        contents: what is too long for an entry, each in an object of its own; base and changes say whose it is.
         items: how many items the port had at that moment.
         digest: of all items at that moment, lower-case hex: equal for equal states, and for no others.
         consistency: of this port's state.
@@ -72,6 +73,7 @@ class PortContent(_Frozen):
     base: tuple[ObjectInfo, ...] = ()
     changes: tuple[ObjectInfo, ...] = ()
     index: tuple[ObjectInfo, ...] = ()
+    contents: tuple[ObjectInfo, ...] = ()
     items: int
     digest: str
     consistency: Consistency
@@ -81,7 +83,7 @@ class PortContent(_Frozen):
     @property
     def objects(self) -> tuple[ObjectInfo, ...]:
         """All of them."""
-        return (*self.base, *self.changes, *self.index)
+        return (*self.base, *self.changes, *self.index, *self.contents)
 
 
 class Manifest(_Frozen):

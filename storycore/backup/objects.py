@@ -14,7 +14,7 @@ from storycore.errors import Corrupt, NotFound
 from storycore.ports.blobs import BlobStore
 from storycore.ports.conditions import ABSENT
 
-__all__ = ["ObjectReader", "ObjectWriter", "Place"]
+__all__ = ["ObjectReader", "ObjectWriter", "Place", "Upload"]
 
 _OBJECT_BYTES = 64 * FRAME_BYTES
 """Content of one object at most: damage to one loses no more, and several can be read side by side."""
@@ -51,7 +51,7 @@ class ObjectWriter:
         self._stem = stem
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
-        self._open: _Upload | None = None
+        self._open: Upload | None = None
         self._done: list[ObjectInfo] = []
 
     async def add(self, entries: Iterable[Entry]) -> None:
@@ -79,7 +79,7 @@ class ObjectWriter:
         content, entries = b"".join(self._gathered), len(self._gathered)
         self._gathered, self._gathered_bytes = [], 0
         if self._open is None:
-            self._open = _Upload(self._place, f"{self._stem}-{len(self._done) + 1:04d}")
+            self._open = Upload(self._place, f"{self._stem}-{len(self._done) + 1:04d}")
         last = last or self._open.content_bytes + len(content) >= _OBJECT_BYTES
         await self._open.add(content, entries, last=last)
         if last:
@@ -87,8 +87,11 @@ class ObjectWriter:
             self._done.append(await upload.finished())
 
 
-class _Upload:
-    """One object on its way: frames are sealed in a thread and handed to a put that runs beside."""
+class Upload:
+    """One object on its way: frames are sealed in a thread and handed to a put that runs beside.
+
+    Give it frames, the last one marked, and then ask for what was ``finished``; or ``abandon`` it.
+    """
 
     def __init__(self, place: Place, name: str) -> None:
         self._name = name

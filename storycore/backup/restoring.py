@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from storycore.backup.archive import Archive
+from storycore.backup.contents import Contents
 from storycore.backup.entries import Entry
 from storycore.backup.index import Index, Mark, item_mark
 from storycore.backup.manifest import Manifest
@@ -124,17 +125,18 @@ async def restore(
         for target in chosen:
             await _require_room(archive, chain, target, selection)
     written: dict[str, int] = {}
+    contents = Contents(archive, chain)
     for target in chosen:
         async with _replayed(archive, chain, target) as (replay, wanted):
             written[target.name] = 0
             async for entries in _selected(replay, target, selection):
-                written[target.name] += await _apply(target, entries, mode, on_conflict)
+                written[target.name] += await _apply(target, entries, contents, mode, on_conflict)
                 if mode == "replace":
                     await asyncio.to_thread(wanted.note, [_mark(entry) for entry in entries], changed=False)
                 if progress is not None:
                     progress(target.name, written[target.name])
             if mode == "replace":
-                await _remove_others(target, wanted, selection)
+                await _remove_others(target, contents, wanted, selection)
     return written
 
 
@@ -170,10 +172,12 @@ async def _selected(replay: Replay, target: Source, selection: Selection) -> Asy
             yield meant[start : start + _BATCH]
 
 
-async def _apply(target: Source, entries: Sequence[Entry], mode: Mode, on_conflict: OnConflict) -> int:
+async def _apply(
+    target: Source, entries: Sequence[Entry], contents: Contents, mode: Mode, on_conflict: OnConflict
+) -> int:
     if mode != "merge" or on_conflict == "overwrite":
-        return sum(await target.apply(entries, overwrite=True))
-    done = await target.apply(entries, overwrite=False)
+        return sum(await target.apply(entries, contents, overwrite=True))
+    done = await target.apply(entries, contents, overwrite=False)
     if on_conflict == "fail" and not all(done):
         held = [entry for entry, is_done in zip(entries, done, strict=True) if not is_done]
         raise AlreadyExists(
@@ -211,7 +215,7 @@ def _mark(entry: Entry) -> Mark:
     return Mark(entry.mark, item_mark(entry.key, entry.item))
 
 
-async def _remove_others(target: Source, wanted: Index, selection: Selection) -> None:
+async def _remove_others(target: Source, contents: Contents, wanted: Index, selection: Selection) -> None:
     async for entries in target.scan():
         gone = [e for e in entries if selection.has(target, e) and not wanted.has(e.mark)]
-        await target.apply([Entry(entry.key, None) for entry in gone], overwrite=True)
+        await target.apply([Entry(entry.key, None) for entry in gone], contents, overwrite=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,10 +12,12 @@ from random import Random
 from typing import Literal, TypeAlias
 
 from storycore.backup.archive import Archive
+from storycore.backup.contents import read_content
 from storycore.backup.index import Index, Mark, item_mark
-from storycore.backup.manifest import Manifest, ObjectInfo
+from storycore.backup.manifest import Manifest, ObjectInfo, PortContent
 from storycore.backup.restoring import Selection, restore
 from storycore.backup.sources import Source
+from storycore.backup.sources.blobs import content_name
 from storycore.errors import NotFound, StorycoreError
 
 __all__ = ["Level", "Scratch", "Verification", "verify_backup"]
@@ -24,8 +26,8 @@ Level: TypeAlias = Literal["manifest", "sample", "full", "restore"]
 """``manifest``: seals, and every object is there with its size; ``sample``: one object of each part is read too;
 ``full``: all are; ``restore``: it is restored into an empty store, and what that holds is compared."""
 
-Scratch: TypeAlias = Callable[[Path, datetime], AbstractAsyncContextManager[Sequence[Source]]]
-"""Opens empty ports in a folder, whose clock stands at the given moment."""
+Scratch: TypeAlias = Callable[[Path, Manifest], AbstractAsyncContextManager[Sequence[Source]]]
+"""Opens empty ports for the items of a backup in a folder, whose clock stands at the backup's moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +97,18 @@ class _Looking:
 
     async def manifest(self, manifest: Manifest, level: Level) -> None:
         """Look at the objects of one backup."""
-        for port, content in manifest.ports.items():
+        for content in manifest.ports.values():
             for part in (content.base, content.changes, content.index):
                 there = [info for info in part if await self._is_there(manifest.id, info)]
-                chosen = there if level in ("full", "restore") else self._sampled(there, level)
-                for info in chosen:
-                    await self._read(manifest.id, port, info)
+                for info in self._chosen(there, level):
+                    await self._read(manifest.id, info)
+            await self._contents(manifest.id, content, level)
 
     async def restore(self, chain: Sequence[Manifest], scratch: Scratch) -> None:
         """Restore into an empty store and compare."""
         last = chain[-1]
         with tempfile.TemporaryDirectory(prefix="storycore-verify-") as folder:
-            async with scratch(Path(folder) / "store", last.as_of) as targets:
+            async with scratch(Path(folder) / "store", last) as targets:
                 try:
                     await restore(self._archive, chain, targets, Selection())
                 except StorycoreError as exc:
@@ -115,19 +117,50 @@ class _Looking:
                 for target in targets:
                     await self._compare(last, target, Path(folder))
 
-    def _sampled(self, there: Sequence[ObjectInfo], level: Level) -> Sequence[ObjectInfo]:
+    def _chosen(self, there: Sequence[ObjectInfo], level: Level) -> Sequence[ObjectInfo]:
+        if level in ("full", "restore"):
+            return there
         return [self._random.choice(there)] if level == "sample" and there else []
 
     async def _is_there(self, id_: str, info: ObjectInfo) -> bool:
+        if damage := await self._missing(id_, info):
+            self.problems.append(f"{info.entries} entries of {info.name} in {id_} are lost: {damage}")
+        return not damage
+
+    async def _missing(self, id_: str, info: ObjectInfo) -> str:
         self.objects += 1
         size = await self._archive.size_of(id_, info.name)
         if size == info.size_bytes:
-            return True
+            return ""
         found = "is not there any more" if size is None else f"has {size} bytes instead of {info.size_bytes}"
-        self.problems.append(f"{info.entries} entries of {info.name} in {id_} are lost: the object {found}.")
-        return False
+        return f"the object {info.name} {found}."
 
-    async def _read(self, id_: str, port: str, info: ObjectInfo) -> None:
+    async def _contents(self, id_: str, content: PortContent, level: Level) -> None:
+        """Look at long contents, and say whose they are where they are damaged."""
+        damaged = {info.name: found for info in content.contents if (found := await self._missing(id_, info))}
+        there = [info for info in content.contents if info.name not in damaged]
+        for info in self._chosen(there, level):
+            try:
+                async for _ in read_content(await self._archive.place(id_), info):
+                    pass
+            except StorycoreError as exc:
+                damaged[info.name] = exc.message
+        owners = await self._owners(id_, content) if damaged else {}
+        for name, found in damaged.items():
+            self.problems.append(f"The content of {owners.get(name, f'an item ({name})')} in {id_} is lost: {found}")
+
+    async def _owners(self, id_: str, content: PortContent) -> dict[str, str]:
+        """Content objects with the items that they belong to, as far as the entries can be read."""
+        found: dict[str, str] = {}
+        with suppress(StorycoreError):
+            reader = await self._archive.reader(id_)
+            for info in (*content.base, *content.changes):
+                with suppress(StorycoreError):
+                    async for entries in reader.frames(info):
+                        found |= {name: repr(e.key.decode()) for e in entries if (name := content_name(e.more))}
+        return found
+
+    async def _read(self, id_: str, info: ObjectInfo) -> None:
         try:
             reader = await self._archive.reader(id_)
             async for entries in reader.frames(info):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from storycore.ports.conditions import ABSENT, ANY
 from storycore.ports.entities import EntityStore, Key, Put, Record
 from storycore.ports.environment import Environment
 
-__all__ = ["PLACE_KIND", "POINTER_FIELD", "Pointer", "SpilledBodies", "in_parallel", "without_pointer"]
+__all__ = ["PLACE_KIND", "POINTER_FIELD", "Pointer", "SpilledBodies", "in_parallel", "is_spilled", "without_pointer"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -31,6 +32,7 @@ PLACE_KIND = "spill_place"
 _PLACE_KEY = Key("!spill", "place")
 _KEY_NAME = "=key"
 _METADATA_BYTES = 2000
+_SPILLED = re.compile(r"spill/[0-9A-Za-z]{1,64}/[0-9a-f]{32}/[^/]+", re.ASCII)
 _WIDTH = 8
 
 
@@ -165,6 +167,11 @@ class SpilledBodies:
         prefix = await self.prefix()
         assert prefix is not None
         return prefix
+
+
+def is_spilled(name: str) -> bool:
+    """Whether a blob's name is one that the bodies of some entity store have, and nobody else would choose."""
+    return _SPILLED.fullmatch(name) is not None
 
 
 def without_pointer(record: Record, body: bytes) -> Record:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from storycore.backup.sources.contract import Reached, Sink, Source, Step
+from storycore.backup.sources.contract import Contents, Reached, Sink, Source, Step
 
-__all__ = ["Reached", "Sink", "Source", "Step"]
+__all__ = ["Contents", "Reached", "Sink", "Source", "Step"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -10,7 +10,7 @@ from typing import Protocol
 from storycore.backup.entries import Entry
 from storycore.backup.manifest import Consistency
 
-__all__ = ["Reached", "Sink", "Source", "Step"]
+__all__ = ["Contents", "Reached", "Sink", "Source", "Step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,29 @@ class Sink(Protocol):
         """What changed, in order; over the base, or over the parent backup."""
         ...
 
+    async def wanted(self, steps: Sequence[Step]) -> list[bool]:
+        """For each item whether ``base`` would keep it: not where the parent backup has the same.
+
+        For a source that reads much for an item only where it must; the items need no ``more`` yet.
+        """
+        ...
+
+    async def content(self, chunks: AsyncIterable[bytes]) -> bytes:
+        """Keep what is too long for an entry; the entry's ``more``, by which ``Contents`` finds it again."""
+        ...
+
+
+class Contents(Protocol):
+    """Gives what is too long for an entry."""
+
+    def read(self, more: bytes) -> AsyncIterator[bytes]:
+        """The content that ``Sink.content`` took, in pieces.
+
+        Raises:
+            Corrupt: it is missing or damaged.
+        """
+        ...
+
 
 class Source(Protocol):
     """One port of a store, as backups see it."""
@@ -97,10 +120,11 @@ class Source(Protocol):
         """The items that the port now holds under these keys, in their order."""
         ...
 
-    async def apply(self, entries: Sequence[Entry], *, overwrite: bool) -> list[bool]:
+    async def apply(self, entries: Sequence[Entry], contents: Contents, *, overwrite: bool) -> list[bool]:
         """Write items, and remove those that are gone; each key once.
 
         Args:
+            contents: gives what entries only refer to.
             overwrite: without it an item that is there already stays, and its place in the result is ``False``.
         """
         ...

@@ -10,7 +10,7 @@ import orjson
 
 from storycore.backup.entries import Entry
 from storycore.backup.items import put_of, record_item, record_key
-from storycore.backup.sources.contract import Reached, Sink, Step
+from storycore.backup.sources.contract import Contents, Reached, Sink, Step
 from storycore.entities.consumer_groups import GROUP_KIND
 from storycore.errors import AlreadyExists, FeedGap, PartialFailure
 from storycore.layers.spilled_bodies import PLACE_KIND
@@ -96,7 +96,7 @@ class EntitySource:
         found = await self._store.get([_key(key) for key in keys])
         return [None if record is None else record_item(record) for record in found]
 
-    async def apply(self, entries: Sequence[Entry], *, overwrite: bool) -> list[bool]:
+    async def apply(self, entries: Sequence[Entry], contents: Contents, *, overwrite: bool) -> list[bool]:
         """Put and delete records, a hundred a call."""
         done: list[bool] = []
         for start in range(0, len(entries), _BATCH):

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from storycore.backup.entries import Entry
 from storycore.backup.items import event_item, read_event
-from storycore.backup.sources.contract import Reached, Sink, Step
+from storycore.backup.sources.contract import Contents, Reached, Sink, Step
 from storycore.ports.environment import Environment
 from storycore.ports.events import EventSink, Offset, StoredEvent
 from storycore.ports.lifecycle import PortName
@@ -61,7 +61,7 @@ class EventSource:
             self._known = {entry.key: entry.item or b"" async for entries in self.scan() for entry in entries}
         return [self._known.get(key) for key in keys]
 
-    async def apply(self, entries: Sequence[Entry], *, overwrite: bool) -> list[bool]:
+    async def apply(self, entries: Sequence[Entry], contents: Contents, *, overwrite: bool) -> list[bool]:
         """Emit what is missing; an id that is there already keeps its event."""
         self._known = None
         events = [read_event(entry.item) for entry in entries if entry.item is not None]

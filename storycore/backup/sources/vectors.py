@@ -9,7 +9,7 @@ import orjson
 
 from storycore.backup.entries import Entry
 from storycore.backup.items import read_vector, vector_item, vector_key
-from storycore.backup.sources.contract import Reached, Sink, Step
+from storycore.backup.sources.contract import Contents, Reached, Sink, Step
 from storycore.errors import SchemaMismatch, Unsupported
 from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import PortName
@@ -88,7 +88,7 @@ class VectorSource:
                     found[vector_key(namespace, item.id)] = vector_item(item, namespace=namespace)
         return [found.get(key) for key in keys]
 
-    async def apply(self, entries: Sequence[Entry], *, overwrite: bool) -> list[bool]:
+    async def apply(self, entries: Sequence[Entry], contents: Contents, *, overwrite: bool) -> list[bool]:
         """Upsert and delete items."""
         there = [None] * len(entries) if overwrite else await self.held([entry.key for entry in entries])
         done = [held is None or entry.item is None for held, entry in zip(there, entries, strict=True)]

@@ -1,0 +1,172 @@
+"""Blobs in backups: what is known of each is the item, and its content goes with it or lies in an object of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+import orjson
+
+from storycore.backup.contents import content_object
+from storycore.backup.entries import Entry
+from storycore.backup.sources.contract import Contents, Reached, Sink, Step
+from storycore.errors import AlreadyExists, Corrupt, NotFound, Unsupported
+from storycore.layers.spilled_bodies import in_parallel, is_spilled
+from storycore.ports.blobs import BlobInfo, BlobReader, BlobStore
+from storycore.ports.conditions import ABSENT, ANY
+from storycore.ports.environment import Environment
+from storycore.ports.lifecycle import PortName
+
+__all__ = ["BlobSource", "content_name"]
+
+_PAGE = 1000
+_BATCH = 64
+_IN_ENTRY_BYTES = 64 * 1024
+"""Contents up to this go into the entry, so that a batch of them holds 4 MiB at most."""
+_HERE, _ELSEWHERE = b"=", b"@"
+"""What an entry's ``more`` begins with: the content, or where it lies."""
+
+
+class BlobSource:
+    """The blobs of a store, without those that are its own: spilled bodies, which records bring, and the archive.
+
+    There is no feed: an increment lists all blobs, and reads those that differ. A blob is read as it is when its turn
+    comes, so each is whole, and together they are ``fuzzy``.
+
+    Args:
+        blobs: the open port.
+        env: time.
+        without: beginnings of keys that are left out, in backups and in restores.
+    """
+
+    name = str(PortName.BLOBS)
+
+    def __init__(self, blobs: BlobStore, env: Environment, *, without: Sequence[str] = ()) -> None:
+        self._blobs = blobs
+        self._env = env
+        self._without = tuple(without)
+
+    async def read(self, sink: Sink) -> Reached:
+        """All blobs.
+
+        Raises:
+            Corrupt: the content of a blob is not what was put there.
+        """
+        begun = self._env.clock.now()
+        async for infos in self._pages():
+            for start in range(0, len(infos), _BATCH):
+                await self._give(infos[start : start + _BATCH], sink)
+        return Reached(begun, "fuzzy", reason="a blob store has no change feed")
+
+    async def read_changes(self, sink: Sink, position: str) -> Reached:
+        """Not here: a position is never given."""
+        raise Unsupported("A blob store has no change feed.", feature="blobs.changes")
+
+    def check(self, facts: Mapping[str, str | int]) -> None:
+        """Any blob store takes any blob."""
+
+    def kind(self, entry: Entry) -> str:
+        """The folder: what stands before the first slash of the key; ``.`` where there is none."""
+        folder, slash, _ = entry.key.decode().partition("/")
+        return folder if slash else "."
+
+    async def scan(self) -> AsyncIterator[list[Entry]]:
+        """What is known of all blobs, without contents."""
+        async for infos in self._pages():
+            yield [_entry(info) for info in infos]
+
+    async def held(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """What is known of the blobs under these keys."""
+        infos = await in_parallel(lambda key: self._blobs.head(key.decode()), keys)
+        return [None if info is None else _facts(info) for info in infos]
+
+    async def apply(self, entries: Sequence[Entry], contents: Contents, *, overwrite: bool) -> list[bool]:
+        """Put and delete blobs; long contents one after the other, each checked against its SHA-256."""
+        gone = [entry.key.decode() for entry in entries if entry.item is None]
+        if gone:
+            await self._blobs.delete(gone)
+        short = [entry for entry in entries if entry.item is not None and entry.more[:1] == _HERE]
+        put = await in_parallel(lambda entry: self._put(entry, contents, overwrite=overwrite), short)
+        done = dict(zip([entry.key for entry in short], put, strict=True))
+        for entry in entries:
+            if entry.item is not None and entry.key not in done:
+                done[entry.key] = await self._put(entry, contents, overwrite=overwrite)
+        return [done.get(entry.key, True) for entry in entries]
+
+    async def _pages(self) -> AsyncIterator[list[BlobInfo]]:
+        after = None
+        while True:
+            page = await self._blobs.entries(after=after, limit=_PAGE)
+            yield [info for info in page.blobs if not info.key.startswith(self._without) and not is_spilled(info.key)]
+            if (after := page.next) is None:
+                return
+
+    async def _give(self, infos: Sequence[BlobInfo], sink: Sink) -> None:
+        steps = [Step(_entry(info)) for info in infos]
+        wanted = await sink.wanted(steps)
+        short = [i for i, info in enumerate(infos) if wanted[i] and info.size_bytes <= _IN_ENTRY_BYTES]
+        read = dict(zip(short, await in_parallel(lambda i: self._whole(infos[i], sink), short), strict=True))
+        for i, info in enumerate(infos):
+            if wanted[i] and i not in read:
+                read[i] = await self._whole(info, sink)
+        whole = [read.get(i, step) for i, step in enumerate(steps)]
+        await sink.base([step for step in whole if step is not None])
+
+    async def _whole(self, listed: BlobInfo, sink: Sink) -> Step | None:
+        """The blob as it is now, with its content; ``None``: it has gone since it was listed."""
+        try:
+            reader = await self._blobs.get(listed.key)
+        except NotFound:
+            return None
+        async with reader:
+            return Step(_entry(reader.info, await _content(reader, sink)))
+
+    async def _put(self, entry: Entry, contents: Contents, *, overwrite: bool) -> bool:
+        assert entry.item is not None, "what is gone is deleted"
+        key = entry.key.decode()
+        content_type, metadata, size, sha256 = _read(entry)
+        try:
+            await self._blobs.put(
+                key,
+                entry.more[1:] if entry.more[:1] == _HERE else contents.read(entry.more[1:]),
+                when=ANY if overwrite else ABSENT,
+                content_type=content_type,
+                metadata=metadata,
+                sha256=sha256,
+            )
+        except AlreadyExists:
+            return False
+        except Corrupt as exc:
+            raise Corrupt(f"The blob {key!r} of {size} bytes is lost: {exc.message}") from exc
+        return True
+
+
+def content_name(more: bytes) -> str:
+    """The object that holds the content of an entry; ``""`` where the entry itself does.
+
+    Raises:
+        Corrupt: it cannot be read.
+    """
+    return content_object(more[1:])[1] if more[:1] == _ELSEWHERE else ""
+
+
+def _facts(info: BlobInfo) -> bytes:
+    known = [info.content_type, dict(info.metadata), info.size_bytes, info.sha256]
+    return orjson.dumps(known, option=orjson.OPT_SORT_KEYS)
+
+
+def _entry(info: BlobInfo, more: bytes = b"") -> Entry:
+    return Entry(info.key.encode(), _facts(info), more=more)
+
+
+async def _content(reader: BlobReader, sink: Sink) -> bytes:
+    if reader.info.size_bytes <= _IN_ENTRY_BYTES:
+        return _HERE + await reader.read()
+    return _ELSEWHERE + await sink.content(aiter(reader))
+
+
+def _read(entry: Entry) -> tuple[str, dict[str, str], int, str]:
+    try:
+        content_type, metadata, size, sha256 = orjson.loads(entry.item or b"")
+    except (ValueError, TypeError) as exc:
+        raise Corrupt(f"What the backup says of the blob {entry.key.decode()!r} cannot be read.") from exc
+    return str(content_type), metadata, int(size), str(sha256)
