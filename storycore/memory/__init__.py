@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from storycore.hooks import hookimpl
-from storycore.memory.config import MemoryCacheConfig, MemoryConfig, MemoryEmbedderConfig, MemoryVectorConfig
+from storycore.memory.config import (
+    MemoryBlobConfig,
+    MemoryCacheConfig,
+    MemoryConfig,
+    MemoryEmbedderConfig,
+    MemoryVectorConfig,
+)
 from storycore.plugins import Adapter
 from storycore.ports.lifecycle import PortName
 
@@ -29,7 +35,7 @@ def storycore_adapters() -> list[Adapter]:
                 PortName.ENTITIES: MemoryConfig,
                 PortName.CACHE: MemoryCacheConfig,
                 PortName.VECTORS: MemoryVectorConfig,
-                PortName.BLOBS: MemoryConfig,
+                PortName.BLOBS: MemoryBlobConfig,
                 PortName.EVENTS: MemoryConfig,
                 PortName.EMBEDDER: MemoryEmbedderConfig,
                 PortName.RERANKER: MemoryConfig,

@@ -6,13 +6,27 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from storycore.ports.vectors import VectorConfig
 
-__all__ = ["MemoryCacheConfig", "MemoryConfig", "MemoryEmbedderConfig", "MemoryVectorConfig"]
+__all__ = ["MemoryBlobConfig", "MemoryCacheConfig", "MemoryConfig", "MemoryEmbedderConfig", "MemoryVectorConfig"]
 
 
 class MemoryConfig(BaseModel):
     """Nothing to set."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MemoryBlobConfig(BaseModel):
+    """Settings of the blob store in memory.
+
+    Args:
+        versions: whether what is replaced or deleted stays readable.
+        lock: whether blobs can be locked.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    versions: bool = False
+    lock: bool = False
 
 
 class MemoryCacheConfig(BaseModel):

@@ -34,10 +34,15 @@ class BlobInfo:
         key: its name.
         size_bytes: of the content.
         version: of this content.
-        sha256: of the content, lower-case hex.
+        sha256: of the content, lower-case hex; empty where the content has never passed through a store, but was put
+            by a presigned URL or with another tool.
         modified_at: when it was written, aware UTC.
         content_type: as given when it was put; ``application/octet-stream`` when not.
         metadata: as given when it was put; keys in lower case.
+        revision: with the feature ``blobs.versions`` the name under which this content stays readable after it was
+            replaced or deleted; every write has one of its own. ``None`` without the feature.
+        locked_until: with the feature ``blobs.lock`` the instant before which the blob can be neither replaced nor
+            deleted, aware UTC; ``None`` where there is no lock, or it has ended.
     """
 
     key: str
@@ -47,6 +52,8 @@ class BlobInfo:
     modified_at: datetime
     content_type: str = "application/octet-stream"
     metadata: Mapping[str, str] = field(default_factory=dict)
+    revision: str | None = None
+    locked_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +107,8 @@ class BlobStore(Port, Protocol):
       what was there before. One that is cancelled later has written the new blob, or nothing.
     - After a put or delete returned, every read and listing sees it.
     - Putting, reading and copying hold a bounded part of the content in memory.
+    - While a blob is locked, ``put`` and ``copy`` over it and ``delete`` are ``AccessDenied``; the message names the
+      instant. A condition that fails comes first.
     """
 
     async def put(
@@ -111,6 +120,7 @@ class BlobStore(Port, Protocol):
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
         sha256: str | None = None,
+        locked_until: datetime | None = None,
     ) -> BlobInfo:
         """Write a blob.
 
@@ -118,20 +128,28 @@ class BlobStore(Port, Protocol):
             data: the content, or an iterable that yields it in pieces.
             when: ``ANY``, ``ABSENT``, ``PRESENT`` or ``BlobMatches(version)``.
             sha256: what the content must hash to, lower-case hex.
+            locked_until: lock the new blob until then, rounded up to a whole second; aware. An instant that has
+                passed locks nothing. Feature ``blobs.lock``.
 
         Raises:
             AlreadyExists, NotFound, VersionConflict: the condition failed; nothing was written.
+            AccessDenied: the blob that is there is locked; nothing was written.
             Corrupt: the content does not hash to ``sha256``; nothing was written.
         """
         ...
 
-    async def get(self, key: str, *, start: int = 0, length: int | None = None) -> BlobReader:
+    async def get(
+        self, key: str, *, start: int = 0, length: int | None = None, revision: str | None = None
+    ) -> BlobReader:
         """Open a blob for reading ``length`` bytes (``None``: to the end) from byte ``start``.
 
         A range that begins at or behind the end reads nothing.
 
+        Args:
+            revision: read what the blob was then, although it was replaced or deleted. Feature ``blobs.versions``.
+
         Raises:
-            NotFound: there is no such blob.
+            NotFound: there is no such blob, or no such revision of it.
             Corrupt: raised while reading to the end of a whole blob whose bytes do not match its ``sha256``.
         """
         ...
@@ -141,15 +159,44 @@ class BlobStore(Port, Protocol):
         ...
 
     async def delete(self, keys: Sequence[str]) -> list[bool]:
-        """Remove blobs; ``True`` where there was one."""
-        ...
-
-    async def copy(self, source: str, target: str, *, when: BlobCondition) -> BlobInfo:
-        """Copy content, type and metadata; ``when`` is about the target.
+        """Remove blobs; ``True`` where there was one.
 
         Raises:
-            NotFound: there is no ``source``, or ``when`` is ``PRESENT`` and there is no target.
+            PartialFailure: of several keys some could not be deleted; ``outcomes`` has the answer or the error of
+                each, and the message names the positions of the errors. The error of a single key comes as it is.
+            AccessDenied: the blob is locked.
+        """
+        ...
+
+    async def copy(self, source: str, target: str, *, when: BlobCondition, revision: str | None = None) -> BlobInfo:
+        """Copy content, type and metadata, but no lock; ``when`` is about the target.
+
+        Args:
+            revision: of the source. A copy onto the same key brings that revision back. Feature ``blobs.versions``.
+
+        Raises:
+            NotFound: there is no ``source``, no such revision of it, or ``when`` is ``PRESENT`` and there is no target.
             AlreadyExists, VersionConflict: the target's condition failed.
+            AccessDenied: the target is locked.
+        """
+        ...
+
+    async def revisions(self, key: str, *, limit: int = 1000) -> list[BlobInfo]:
+        """What a blob is and was, newest first; ``limit`` 1 to 1000 of them. Feature ``blobs.versions``.
+
+        A deletion is no revision: what was there before it is still listed. Empty where never was a blob.
+        """
+        ...
+
+    async def lock(self, key: str, until: datetime) -> BlobInfo:
+        """Let a blob be neither replaced nor deleted before ``until``. Feature ``blobs.lock``.
+
+        Args:
+            until: aware; rounded up to a whole second. An instant that has passed locks nothing.
+
+        Raises:
+            NotFound: there is no such blob.
+            AccessDenied: it is locked for longer; a lock can be extended, and never shortened.
         """
         ...
 
@@ -164,5 +211,8 @@ class BlobStore(Port, Protocol):
         ...
 
     async def presign(self, key: str, *, method: Literal["GET", "PUT"], expires: timedelta) -> str:
-        """A URL that lets its bearer read or write the blob until it expires. Feature ``blobs.presign``."""
+        """A URL that lets its bearer read or write the blob until it expires. Feature ``blobs.presign``.
+
+        What is written by a URL has no ``sha256`` that anybody has computed, and no metadata.
+        """
         ...

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from importlib.metadata import version
 from typing import Final, Literal, TypeVar
@@ -104,6 +104,7 @@ class FileBlobStore(Lifecycle):
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
         sha256: str | None = None,
+        locked_until: datetime | None = None,
     ) -> BlobInfo:
         """Write a draft, then let it become the blob."""
         draft = await self._draft(key)
@@ -116,7 +117,9 @@ class FileBlobStore(Lifecycle):
         finally:
             draft.discard()
 
-    async def get(self, key: str, *, start: int = 0, length: int | None = None) -> BlobReader:
+    async def get(
+        self, key: str, *, start: int = 0, length: int | None = None, revision: str | None = None
+    ) -> BlobReader:
         """Open the file; its content stays as it is now."""
         self._require_open()
         fd, info = await self._threads.run(partial(self._folder.open, key), undo=lambda opened: os.close(opened[0]))
@@ -134,7 +137,7 @@ class FileBlobStore(Lifecycle):
         self._require_open()
         return await self._threads.run(lambda: [self._folder.delete(key) for key in keys])
 
-    async def copy(self, source: str, target: str, *, when: BlobCondition) -> BlobInfo:
+    async def copy(self, source: str, target: str, *, when: BlobCondition, revision: str | None = None) -> BlobInfo:
         """Write a draft from the source's file, then let it become the target."""
         draft = await self._draft(target)
         try:
@@ -150,6 +153,14 @@ class FileBlobStore(Lifecycle):
         """Walk the folders from where the page begins."""
         self._require_open()
         return await self._threads.run(partial(page_of, self._folder, prefix, delimiter, after, limit))
+
+    async def revisions(self, key: str, *, limit: int = 1000) -> list[BlobInfo]:
+        """Refuse: a file that is replaced is gone."""
+        raise Unsupported("Plain files keep no old revisions; use an object store for them.", feature="blobs.versions")
+
+    async def lock(self, key: str, until: datetime) -> BlobInfo:
+        """Refuse: whoever owns a file may remove it."""
+        raise Unsupported("Plain files cannot be locked; use an object store for that.", feature="blobs.lock")
 
     async def presign(self, key: str, *, method: Literal["GET", "PUT"], expires: timedelta) -> str:
         """Refuse: a folder has no URLs that others could use."""

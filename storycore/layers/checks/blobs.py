@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 from storycore.errors import InvalidArgument, InvalidKey, TooLarge
@@ -22,6 +22,8 @@ _METADATA_BYTES: Final = 2048
 _LIMIT: Final = 1000
 _LARGEST: Final = 2**63 - 1
 _LONGEST_PRESIGN: Final = timedelta(days=7)
+_EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC)
 _METADATA_KEY: Final = re.compile(r"[A-Za-z0-9-]+", re.ASCII)
 _HEADER_VALUE: Final = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?", re.ASCII)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -39,6 +41,7 @@ class CheckedBlobs(Forward[BlobStore]):
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
         sha256: str | None = None,
+        locked_until: datetime | None = None,
     ) -> BlobInfo:
         """Write a blob after its name, condition and headers have been checked; pieces are checked as they pass."""
         _check_key(key, "key")
@@ -47,18 +50,27 @@ class CheckedBlobs(Forward[BlobStore]):
         if sha256 is not None and not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
             raise InvalidArgument(f"sha256 is {sha256!r}, expected 64 lower-case hexadecimal digits.")
         headers = _metadata(metadata)
+        until = None if locked_until is None else self._instant(locked_until, "locked_until")
         async with _content(data) as content:
             return await self.inner.put(
-                key, content, when=when, content_type=content_type, metadata=headers, sha256=sha256
+                key,
+                content,
+                when=when,
+                content_type=content_type,
+                metadata=headers,
+                sha256=sha256,
+                **({} if until is None else {"locked_until": until}),
             )
 
-    async def get(self, key: str, *, start: int = 0, length: int | None = None) -> BlobReader:
+    async def get(
+        self, key: str, *, start: int = 0, length: int | None = None, revision: str | None = None
+    ) -> BlobReader:
         """Open a blob for reading a sound range."""
         _check_key(key, "key")
         check_whole_number(start, 0, _LARGEST, what="start of the range")
         if length is not None:
             check_whole_number(length, 0, _LARGEST, what="length of the range")
-        return await self.inner.get(key, start=start, length=length)
+        return await self.inner.get(key, start=start, length=length, **self._revision(revision))
 
     async def head(self, key: str) -> BlobInfo | None:
         """What is known of a blob."""
@@ -73,12 +85,24 @@ class CheckedBlobs(Forward[BlobStore]):
             _check_key(key, f"keys[{i}]")
         return await self.inner.delete(keys)
 
-    async def copy(self, source: str, target: str, *, when: BlobCondition) -> BlobInfo:
+    async def copy(self, source: str, target: str, *, when: BlobCondition, revision: str | None = None) -> BlobInfo:
         """Copy between two sound names."""
         _check_key(source, "source")
         _check_key(target, "target")
         _check_condition(when)
-        return await self.inner.copy(source, target, when=when)
+        return await self.inner.copy(source, target, when=when, **self._revision(revision))
+
+    async def revisions(self, key: str, *, limit: int = 1000) -> list[BlobInfo]:
+        """Look back with a sound name and limit."""
+        self.capabilities.demand("blobs.versions", adapter=self.info.adapter)
+        _check_key(key, "key")
+        check_whole_number(limit, 1, _LIMIT, what="limit")
+        return await self.inner.revisions(key, limit=limit)
+
+    async def lock(self, key: str, until: datetime) -> BlobInfo:
+        """Lock until an instant in UTC, at a whole second."""
+        _check_key(key, "key")
+        return await self.inner.lock(key, self._instant(until, "until"))
 
     async def entries(
         self, prefix: str = "", *, delimiter: str | None = None, after: str | None = None, limit: int = 1000
@@ -101,6 +125,25 @@ class CheckedBlobs(Forward[BlobStore]):
         if not isinstance(expires, timedelta) or not timedelta(seconds=1) <= expires <= _LONGEST_PRESIGN:
             raise InvalidArgument(f"expires is {expires!r}, expected a timedelta of 1 second to 7 days.")
         return await self.inner.presign(key, method=method, expires=expires)
+
+    def _revision(self, revision: object) -> dict[str, str]:
+        """The argument as it is handed on, which is not at all where no revision is asked for."""
+        if revision is None:
+            return {}
+        self.capabilities.demand("blobs.versions", adapter=self.info.adapter)
+        if not isinstance(revision, str) or not revision:
+            raise InvalidArgument(f"revision is {revision!r}, expected one that a BlobInfo carries.")
+        return {"revision": revision}
+
+    def _instant(self, until: object, what: str) -> datetime:
+        """The instant in UTC, rounded up to a whole second (S3: Object Lock keeps no fractions)."""
+        self.capabilities.demand("blobs.lock", adapter=self.info.adapter)
+        if not isinstance(until, datetime) or until.tzinfo is None:
+            raise InvalidArgument(f"{what} is {until!r}, expected a datetime with a time zone.")
+        if not _EARLIEST <= until <= _LATEST:
+            raise InvalidArgument(f"{what} is {until}, expected an instant in the years 1970 to 9998.")
+        whole = until.astimezone(UTC)
+        return whole + timedelta(microseconds=-whole.microsecond % 1_000_000)
 
 
 def _check_key(key: object, what: str) -> None:
