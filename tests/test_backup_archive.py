@@ -17,7 +17,7 @@ from storycore.errors import AccessDenied, AlreadyExists, Corrupt, NotFound, Sch
 from storycore.layers.checks import checked
 from storycore.layers.checks.forward import Forward
 from storycore.memory.blobs import open_blobs
-from storycore.memory.config import MemoryConfig
+from storycore.memory.config import MemoryBlobConfig
 from storycore.ports.blobs import BlobStore
 from storycore.ports.conditions import ANY
 from storycore.ports.environment import Environment
@@ -61,7 +61,7 @@ def env(clock: ManualClock) -> Environment:
 
 @pytest.fixture
 async def blobs(env: Environment) -> AsyncIterator[BlobStore]:
-    store: BlobStore = checked(PortName.BLOBS, open_blobs(MemoryConfig(), env))
+    store: BlobStore = checked(PortName.BLOBS, open_blobs(MemoryBlobConfig(), env))
     async with store:
         yield store
 

@@ -22,7 +22,7 @@ from storycore.backup.sources.entities import EntitySource
 from storycore.errors import AlreadyExists, ConditionFailed, InvalidArgument
 from storycore.layers.checks import checked
 from storycore.memory.blobs import open_blobs
-from storycore.memory.config import MemoryConfig
+from storycore.memory.config import MemoryBlobConfig
 from storycore.ports.blobs import BlobStore
 from storycore.ports.entities import Delete, EntityStore, Key, Put, Record, Segment
 from storycore.ports.environment import Environment
@@ -46,7 +46,7 @@ def env(clock: ManualClock) -> Environment:
 
 @pytest.fixture
 async def archive(env: Environment) -> AsyncIterator[Archive]:
-    blobs: BlobStore = checked(PortName.BLOBS, open_blobs(MemoryConfig(), env))
+    blobs: BlobStore = checked(PortName.BLOBS, open_blobs(MemoryBlobConfig(), env))
     async with blobs:
         yield Archive(blobs, KEYS, env)
 
@@ -108,7 +108,7 @@ async def test_every_backup_of_a_history_brings_its_state_back(
     """Full and increments over deletes, re-created keys and expiry, between any two adapters; the digests agree."""
     path, clock = tmp_path_factory.mktemp("history"), ManualClock(datetime(2026, 11, 22, 2, tzinfo=UTC))
     env = Environment(clock=clock)
-    blobs: BlobStore = checked(PortName.BLOBS, open_blobs(MemoryConfig(), env))
+    blobs: BlobStore = checked(PortName.BLOBS, open_blobs(MemoryBlobConfig(), env))
     made: list[tuple[Manifest, dict[Key, tuple[object, ...]], datetime]] = []
     async with blobs, opened(one, path / "source", clock) as source:
         archive = Archive(blobs, KEYS, env)

@@ -20,7 +20,7 @@ from storycore.backup.sources.events import EventSource
 from storycore.errors import AccessDenied, InvalidArgument, NotFound
 from storycore.layers.checks import checked
 from storycore.memory.blobs import open_blobs
-from storycore.memory.config import MemoryConfig
+from storycore.memory.config import MemoryBlobConfig, MemoryConfig
 from storycore.memory.entities import open_entities
 from storycore.memory.events import open_events
 from storycore.ports.blobs import BlobStore
@@ -73,7 +73,7 @@ async def world() -> AsyncIterator[World]:
     clock = ManualClock(datetime(2026, 11, 1, 2, tzinfo=UTC))
     env = Environment(clock=clock)
     async with AsyncExitStack() as stack:
-        blobs: BlobStore = await stack.enter_async_context(checked(PortName.BLOBS, open_blobs(MemoryConfig(), env)))
+        blobs: BlobStore = await stack.enter_async_context(checked(PortName.BLOBS, open_blobs(MemoryBlobConfig(), env)))
         yield World(blobs, await stack.enter_async_context(ports(env)), clock, env)
 
 

@@ -19,7 +19,7 @@ from storycore.backup.restoring import Selection, plan_restore, restore
 from storycore.backup.sources.vectors import VectorSource
 from storycore.layers.checks import checked
 from storycore.memory.blobs import open_blobs
-from storycore.memory.config import MemoryConfig
+from storycore.memory.config import MemoryBlobConfig
 from storycore.ports.blobs import BlobStore
 from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import PortName
@@ -33,7 +33,7 @@ ENV = Environment(clock=ManualClock(datetime(2026, 11, 22, 2, tzinfo=UTC)))
 
 @pytest.fixture
 async def archive() -> AsyncIterator[Archive]:
-    blobs: BlobStore = checked(PortName.BLOBS, open_blobs(MemoryConfig(), ENV))
+    blobs: BlobStore = checked(PortName.BLOBS, open_blobs(MemoryBlobConfig(), ENV))
     async with blobs:
         yield Archive(blobs, KEYS, ENV)
 
@@ -75,7 +75,7 @@ async def test_every_backup_of_an_index_brings_its_state_back(
 ) -> None:
     """Full and increments over replaced and removed vectors of two namespaces, between any two adapters."""
     path = tmp_path_factory.mktemp("index")
-    blobs: BlobStore = checked(PortName.BLOBS, open_blobs(MemoryConfig(), ENV))
+    blobs: BlobStore = checked(PortName.BLOBS, open_blobs(MemoryBlobConfig(), ENV))
     made: list[tuple[Manifest, dict[tuple[str, str], VectorItem]]] = []
     async with blobs, await index(one, path / "source") as source:
         archive = Archive(blobs, KEYS, ENV)
