@@ -187,7 +187,7 @@ async def test_a_silent_feed_has_everything_saved(store: Store) -> None:
 
 async def _saved(store: Store) -> object:
     member = Group(store.entities, store.env, "g", timedelta(seconds=1))
-    record = await member._read()
+    record = await member._lease._read()
     assert record is not None
     import orjson
 

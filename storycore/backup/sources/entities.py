@@ -11,7 +11,7 @@ import orjson
 from storycore.backup.entries import Entry
 from storycore.backup.items import put_of, record_item, record_key
 from storycore.backup.sources.contract import Contents, Reached, Sink, Step
-from storycore.entities.consumer_groups import GROUP_KIND
+from storycore.entities.leases import OWN_KINDS
 from storycore.errors import AlreadyExists, FeedGap, PartialFailure
 from storycore.layers.spilled_bodies import PLACE_KIND
 from storycore.ports.conditions import ABSENT, ANY
@@ -35,7 +35,7 @@ __all__ = ["EntitySource"]
 _PAGE = 500
 _FEED_PAGE = 1000
 _BATCH = 100
-_OWN_KINDS = frozenset({GROUP_KIND, PLACE_KIND})
+_OWN_KINDS = OWN_KINDS | {PLACE_KIND}
 """What a store keeps about itself, and another one must not take over."""
 
 
