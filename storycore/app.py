@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 from pydantic import BaseModel
 
 from storycore.analytics import Tracker
-from storycore.caching import Caching
+from storycore.caching import CachedEmbedder, Caching
 from storycore.caching.entities import CachedEntities
 from storycore.caching.following import Following
 from storycore.caching.functions import Runner
@@ -22,6 +22,7 @@ from storycore.errors import ConfigError, StorycoreError, Unsupported
 from storycore.infrastructure import declared, document
 from storycore.ingestion import Pipeline, Plan, Progress, Report
 from storycore.layers.around import Around, Interceptor
+from storycore.layers.batching import BatchedEmbedder
 from storycore.layers.checks import checked
 from storycore.layers.coalescing import CoalescedEntities
 from storycore.layers.deadline import Deadline, Deadlines
@@ -32,7 +33,7 @@ from storycore.layers.stack import interceptor, stacked
 from storycore.plugins import Plugins
 from storycore.ports.blobs import BlobStore
 from storycore.ports.cache import Cache
-from storycore.ports.embeddings import Embedder
+from storycore.ports.embeddings import Embedder, Purpose
 from storycore.ports.entities import EntityStore
 from storycore.ports.environment import Environment
 from storycore.ports.events import EventSink
@@ -253,8 +254,19 @@ class Store(Catalog):
         inner: Port = stacked(port, adapter.opener(port)(config, self.env), self._layers(port))
         if inner.capabilities.has("entities.batch_get"):
             inner = CoalescedEntities(cast(EntityStore, inner))
+        if port is PortName.EMBEDDER:
+            inner = self._remembering(BatchedEmbedder(cast(Embedder, inner)))
         built: Port = checked(port, Around(port, inner, [Deadlines()]))
         return built
+
+    def _remembering(self, embedder: Embedder) -> Embedder:
+        """The embedder behind the cache, if the profile asks for it and its vectors cost something."""
+        caching = self.profile.caching
+        if caching.embeddings == "none" or not embedder.spec.semantic:
+            return embedder
+        purposes: Sequence[Purpose] = ("query",) if caching.embeddings == "queries" else ("query", "document")
+        ttl = timedelta(seconds=caching.embedding_ttl_seconds)
+        return CachedEmbedder(embedder, self.cache, ttl=ttl, purposes=purposes)
 
     def _layers(self, port: PortName) -> list[Interceptor]:
         settings = self.profile.port(port)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from storycore.memory.embedder import MemoryEmbedder
+from storycore.ports.capabilities import Capabilities
 from storycore.ports.embeddings import EmbeddingSpec, Purpose
 from storycore.ports.lifecycle import Health, PortName
 from storycore.ports.vectors import Vector
@@ -258,6 +259,28 @@ class SwallowsCancellation(MemoryEmbedder):
             return await super().embed(texts, purpose=purpose)
         except asyncio.CancelledError:
             return []
+
+
+@fault
+class NoRequestTakesATextAtAll(MemoryEmbedder):
+    """The limit of a request is zero."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(limits={"embedder.batch": 0})
+
+
+@fault
+class OneRequestOnly(MemoryEmbedder):
+    """What is beyond one request of eight texts gets the vectors of the first."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(limits={"embedder.batch": 8})
+
+    async def embed(self, texts: Sequence[str], *, purpose: Purpose) -> list[Vector]:
+        found = await super().embed(texts[:8], purpose=purpose)
+        return [array("f", found[i % 8]) for i in range(len(texts))]
 
 
 @fault

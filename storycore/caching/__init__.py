@@ -5,6 +5,7 @@ from __future__ import annotations
 from storycore.caching.caching import Caching
 from storycore.caching.codecs import Codec, JsonCodec, Unfit
 from storycore.caching.counts import CacheStats, RegionStats
+from storycore.caching.embeddings import CachedEmbedder
 from storycore.caching.entities import CachedEntities
 from storycore.caching.functions import CachedFunction, CachedSyncFunction
 from storycore.caching.guard import BreakerState
@@ -16,6 +17,7 @@ from storycore.caching.signatures import NoKey
 __all__ = [
     "BreakerState",
     "CacheStats",
+    "CachedEmbedder",
     "CachedEntities",
     "CachedFunction",
     "CachedSyncFunction",

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from storycore.errors import ConfigError
 from storycore.layers.around import Around, Interceptor
+from storycore.layers.pacing import PaceSettings, Pacing
 from storycore.layers.readonly import ReadOnly
 from storycore.layers.retry import Retrying, RetrySettings
 from storycore.layers.timeout import Timeout, TimeoutSettings
@@ -18,7 +19,7 @@ from storycore.suggestions import did_you_mean, nearest
 
 __all__ = ["LAYERS", "interceptor", "stacked"]
 
-LAYERS = ("readonly", "retry", "timeout")
+LAYERS = ("readonly", "retry", "pace", "timeout")
 """The layers that a profile can name in ``layers``, outermost first."""
 
 
@@ -43,12 +44,17 @@ def interceptor(use: str, options: Mapping[str, object], env: Environment, *, pa
                 return ReadOnly()
             case "retry":
                 return Retrying(RetrySettings.model_validate(dict(options)), env.random)
+            case "pace":
+                return Pacing(PaceSettings.model_validate(dict(options)))
             case "timeout":
                 return Timeout(TimeoutSettings.model_validate(dict(options)))
     except ValidationError as exc:
         first = exc.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"The layer {use!r}: {name}: {first['msg']}.", path=f"{path}.{name}") from exc
+        where = ".".join(map(str, first["loc"]))
+        name = f"{where}: " if where else ""
+        raise ConfigError(
+            f"The layer {use!r}: {name}{first['msg']}.", path=f"{path}.{where}" if where else path
+        ) from exc
     raise ConfigError(
         f"There is no layer {use!r}. {did_you_mean(use, LAYERS)}", path=path, suggestion=nearest(use, LAYERS)
     )

@@ -36,6 +36,10 @@ class Embedder(Port, Protocol):
 
     Promised by every adapter: the same text, purpose and model give the same vector (to 1e-5), alone or in any batch;
     an empty or blank text is an ``InvalidArgument``; order is kept; any number of texts.
+
+    An adapter whose service takes only so many texts in a request says so by the limit ``embedder.batch``, and how many
+    requests it can have under way by ``embedder.calls``. Calls of any size are right all the same; who keeps to the
+    limit has one request for a call, which he can pace and repeat.
     """
 
     @property

@@ -15,6 +15,7 @@ class Reranker(Port, Protocol):
 
     Promised by every adapter: one finite score per text, in the order of the texts, higher is better; the same query
     and text have the same score (to 1e-4), alone or among any others. Scores of different models do not compare.
+    The limit ``reranker.batch`` says how many texts a request of the service takes.
     """
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -12,7 +12,7 @@ from storycore.errors import ConfigError
 from storycore.ports.lifecycle import PortName
 from storycore.profiles.redaction import redacted, redacted_url
 
-__all__ = ["CachingSettings", "LayerSettings", "PortSettings", "Profile"]
+__all__ = ["BackupSettings", "CachingSettings", "LayerSettings", "PortSettings", "Profile"]
 
 
 class LayerSettings(BaseModel):
@@ -71,6 +71,9 @@ class CachingSettings(BaseModel):
         command_timeout_ms: how long a call of the cache may hold up a caller, who then goes on without it; 0: as long
             as it takes.
         degraded_ttl_seconds: how long a copy in memory lives at most while the cache is let alone after failures.
+        embeddings: which texts' vectors are cached: those of ``"queries"``, of ``"all"`` texts, or ``"none"``. What an
+            embedder gives that is not semantic is never cached.
+        embedding_ttl_seconds: how long a cached vector lives; it never goes out of date.
         signing_keys: secrets, or references to them; cached values are signed with the first, and read when signed
             with any. Without any, damage is found, and forgery is not.
     """
@@ -84,9 +87,57 @@ class CachingSettings(BaseModel):
     follow_changes: bool = False
     command_timeout_ms: float = Field(default=250.0, ge=0, le=60_000, allow_inf_nan=False)
     degraded_ttl_seconds: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    embeddings: Literal["none", "queries", "all"] = "queries"
+    embedding_ttl_seconds: float = Field(default=30 * 86_400.0, ge=0.001, le=150_000_000, allow_inf_nan=False)
     signing_keys: tuple[str, ...] = Field(default=(), repr=False)
 
     @field_validator("signing_keys", mode="before")
+    @classmethod
+    def _listed(cls, given: object) -> object:
+        """A variable of the environment lists them with commas."""
+        return tuple(part.strip() for part in given.split(",") if part.strip()) if isinstance(given, str) else given
+
+
+class BackupSettings(BaseModel):
+    """Where backups lie, who can read them, and which stay.
+
+    Args:
+        blobs: a blob store of their own, best with another provider or in another account; ``None``: the profile's.
+        prefix: what their names begin with; a slash stands at the end.
+        passphrase: makes the key; a secret, or a reference to one. ``""``: the key lies in a file.
+        key_file: that file, made with the first backup; ``""``: ``backup.key`` in the profile's folder.
+        key_provider: a plugin's provider of keys instead of both, by its name.
+        key_options: what that provider needs to know.
+        ports: what is backed up.
+        time_zone: of the days, weeks and months that retention goes by, for example ``"Europe/Berlin"``.
+        max_chain: a full backup is made after so many increments.
+        keep_last: so many of the newest backups stay.
+        keep_daily: and the newest of so many days.
+        keep_weekly: of so many weeks.
+        keep_monthly: of so many months.
+        keep_yearly: of so many years.
+        keep_verified: and so many of the newest that were verified, whatever the other numbers say.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    blobs: PortSettings | None = None
+    prefix: str = Field(default="backups/", pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,199}/$")
+    passphrase: str = Field(default="", repr=False)
+    key_file: str = ""
+    key_provider: str = ""
+    key_options: Mapping[str, object] = Field(default_factory=dict, repr=False)
+    ports: tuple[Literal["blobs", "entities", "vectors", "events"], ...] = ("blobs", "entities", "vectors", "events")
+    time_zone: str = "UTC"
+    max_chain: int = Field(default=30, ge=0, le=1000)
+    keep_last: int = Field(default=3, ge=0)
+    keep_daily: int = Field(default=7, ge=0)
+    keep_weekly: int = Field(default=5, ge=0)
+    keep_monthly: int = Field(default=12, ge=0)
+    keep_yearly: int = Field(default=0, ge=0)
+    keep_verified: int = Field(default=1, ge=1)
+
+    @field_validator("ports", mode="before")
     @classmethod
     def _listed(cls, given: object) -> object:
         """A variable of the environment lists them with commas."""
@@ -105,6 +156,7 @@ class Profile(BaseModel):
         requires: capabilities that are checked when the store opens, for example ``"guarantees.durability>=disk"``.
         plugins: entry points that are loaded although no port uses their adapter.
         caching: how reads are cached above the ports.
+        backup: where backups lie, who can read them, and which stay.
         origins: path of a setting (``"cache.url"``) to where its value came from, for people.
     """
 
@@ -124,6 +176,7 @@ class Profile(BaseModel):
     requires: tuple[str, ...] = ()
     plugins: tuple[str, ...] = ()
     caching: CachingSettings = Field(default_factory=CachingSettings)
+    backup: BackupSettings = Field(default_factory=BackupSettings)
     origins: Mapping[str, str] = Field(default_factory=dict, repr=False)
 
     @property
@@ -146,5 +199,6 @@ class Profile(BaseModel):
         return settings
 
     def adapter_names(self) -> list[str]:
-        """The adapters that the ports use, each once, in the order of the ports."""
-        return list(dict.fromkeys(self.port(name).adapter for name in self.ports))
+        """The adapters that the ports and the backups use, each once, in the order of the ports."""
+        names = [self.port(name).adapter for name in self.ports]
+        return list(dict.fromkeys([*names, *([self.backup.blobs.adapter] if self.backup.blobs else [])]))

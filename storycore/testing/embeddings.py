@@ -26,6 +26,7 @@ from storycore.errors import InvalidArgument
 from storycore.plugins import Adapter
 from storycore.ports.embeddings import Embedder, Purpose
 from storycore.ports.lifecycle import PortName
+from storycore.ports.vectors import Vector
 from storycore.testing.embedding_examples import BLANK, PARAPHRASES, TEXTS, WRONG_CALLS, closeness, farthest
 from storycore.testing.harness import Harness
 from storycore.testing.lifecycle import LifecycleSuite
@@ -41,6 +42,7 @@ _MANY = 300
 _SEEN_WORDS = 100
 _MOST_TOKENS = 8192
 _PURPOSES: tuple[Purpose, ...] = ("document", "query")
+_LIMITS = ("embedder.batch", "embedder.calls")
 
 
 async def say_vectors(store: Embedder, line: Line) -> None:
@@ -148,6 +150,17 @@ class EmbedderSuite(LifecycleSuite):
         assert (farthest(before, after) <= SAME, farthest(query, again) <= SAME) == (True, True)
 
     @pytest.mark.asyncio
+    async def test_the_purpose_that_comes_first_does_not_matter(self, harness: Harness) -> None:
+        """A text's vectors for both purposes are the same whichever is asked for first."""
+        text = TEXTS["a sentence"]
+        found: list[dict[Purpose, Vector]] = []
+        for purposes in (_PURPOSES, _PURPOSES[::-1]):
+            async with await harness.fresh().started() as store:
+                found.append({purpose: (await store.embed([text], purpose=purpose))[0] for purpose in purposes})
+        first, second = found
+        assert max(farthest(first[purpose], second[purpose]) for purpose in _PURPOSES) <= SAME
+
+    @pytest.mark.asyncio
     async def test_vectors_stay_the_same_after_reopening(self, harness: Harness) -> None:
         """The model, not the session, decides."""
         store = await harness.started()
@@ -192,6 +205,28 @@ class EmbedderSuite(LifecycleSuite):
         for i in (0, 1, 99, 100, 101, 255, 256, _MANY - 1):
             (alone,) = await store.embed([texts[i]], purpose="document")
             assert farthest(alone, vectors[i]) <= SAME, i
+
+    @pytest.mark.asyncio
+    async def test_the_limits_of_a_request_are_counts(self, harness: Harness) -> None:
+        """``embedder.batch`` and ``embedder.calls``, where they are declared, are at least 1, open or not."""
+        made = harness.make()
+        before = {name: made.capabilities.limits.get(name) for name in _LIMITS}
+        assert [limit for limit in before.values() if limit is not None and (type(limit) is not int or limit < 1)] == []
+        async with await harness.started() as store:
+            assert before == {name: store.capabilities.limits.get(name) for name in _LIMITS}
+
+    @pytest.mark.asyncio
+    async def test_a_call_may_be_larger_than_a_request(self, store: Embedder) -> None:
+        """Just below, at and above ``embedder.batch`` texts, each text gets its own vector."""
+        batch = store.capabilities.limits.get("embedder.batch", 0)
+        if not 0 < batch <= _MANY:
+            pytest.skip(f"not claimed: a limit of at most {_MANY} texts a request")
+        texts = [f"boat {i}" for i in range(batch + 1)]
+        whole = await store.embed(texts, purpose="document")
+        for count in {max(batch - 1, 1), batch}:
+            part = await store.embed(texts[-count:], purpose="document")
+            assert count == len(part)
+            assert max(map(farthest, whole[-count:], part)) <= SAME
 
     @pytest.mark.asyncio
     async def test_a_blank_text_is_refused_by_its_position(self, store: Embedder) -> None:
