@@ -155,6 +155,8 @@ class Engine:
     def _kept(self, failure: BaseException | None) -> None:
         self._failure = f"Upkeep failed ({failure}); searches are right and slower." if failure else ""
         self._keeping.release()
+        if not self._lanes.stopping.is_set():
+            self._changed()  # what changed meanwhile was passed over then
 
     def _answer(self, reads: Reads, generation: Generation, query: VectorQuery) -> list[Match]:
         _require_seen(generation, query.at_least)
