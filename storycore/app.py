@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 from pydantic import BaseModel
 
 from storycore.analytics import Tracker
+from storycore.building import PortBuilder
 from storycore.caching import CachedEmbedder, Caching
 from storycore.caching.entities import CachedEntities
 from storycore.caching.following import Following
@@ -21,15 +22,11 @@ from storycore.entities.catalog import Catalog
 from storycore.errors import ConfigError, StorycoreError, Unsupported
 from storycore.infrastructure import declared, document
 from storycore.ingestion import Pipeline, Plan, Progress, Report
-from storycore.layers.around import Around, Interceptor
 from storycore.layers.batching import BatchedEmbedder
-from storycore.layers.checks import checked
-from storycore.layers.coalescing import CoalescedEntities
-from storycore.layers.deadline import Deadline, Deadlines
+from storycore.layers.deadline import Deadline
 from storycore.layers.deferred import Deferred
 from storycore.layers.metrics import Metrics
 from storycore.layers.spilling import SpillingEntities
-from storycore.layers.stack import interceptor, stacked
 from storycore.plugins import Plugins
 from storycore.ports.blobs import BlobStore
 from storycore.ports.cache import Cache
@@ -41,7 +38,7 @@ from storycore.ports.lifecycle import Health, Port, PortName, Provision
 from storycore.ports.metering import Meter
 from storycore.ports.reranking import Reranker
 from storycore.ports.vectors import VectorIndex
-from storycore.profiles import Profile, resolve, revealed
+from storycore.profiles import Profile, revealed
 from storycore.search import Search
 from storycore.story import repositories
 
@@ -79,7 +76,8 @@ class Store(Catalog):
         self._run = run
         self._is_closed = False
 
-        self._configs = {port: self._config(port) for port in profile.ports}
+        self._builder = PortBuilder(plugins, env, self.metrics)
+        self._configs = {port: self._builder.config(port, profile.port(port)) for port in profile.ports}
         self.ports = {port: self._port(port) for port in profile.ports}
         self.vectors = cast(VectorIndex, self.ports[PortName.VECTORS])
         self.blobs = cast(BlobStore, self.ports[PortName.BLOBS])
@@ -239,25 +237,15 @@ class Store(Catalog):
 
     # the wiring
 
-    def _config(self, port: PortName) -> BaseModel:
-        settings = self.profile.port(port)
-        return resolve(settings, self._plugins.adapter(settings.adapter), port, plugins=self._plugins)
-
     def _port(self, port: PortName) -> Deferred:
-        return Deferred(port, lambda: self._build(port))
-
-    def _build(self, port: PortName) -> Port:
-        adapter = self._plugins.adapter(self.profile.port(port).adapter)
-        config = self._configs[port]
+        settings, config = self.profile.port(port), self._configs[port]
         if port is PortName.VECTORS:
-            config = self._fitted_to_embedder(config)
-        inner: Port = stacked(port, adapter.opener(port)(config, self.env), self._layers(port))
-        if inner.capabilities.has("entities.batch_get"):
-            inner = CoalescedEntities(cast(EntityStore, inner))
-        if port is PortName.EMBEDDER:
-            inner = self._remembering(BatchedEmbedder(cast(Embedder, inner)))
-        built: Port = checked(port, Around(port, inner, [Deadlines()]))
-        return built
+            return self._builder.deferred(port, settings, lambda: self._fitted_to_embedder(config))
+        dressed = self._dressed_embedder if port is PortName.EMBEDDER else None
+        return self._builder.deferred(port, settings, lambda: config, dressed=dressed)
+
+    def _dressed_embedder(self, embedder: Port) -> Port:
+        return self._remembering(BatchedEmbedder(cast(Embedder, embedder)))
 
     def _remembering(self, embedder: Embedder) -> Embedder:
         """The embedder behind the cache, if the profile asks for it and its vectors cost something."""
@@ -267,20 +255,6 @@ class Store(Catalog):
         purposes: Sequence[Purpose] = ("query",) if caching.embeddings == "queries" else ("query", "document")
         ttl = timedelta(seconds=caching.embedding_ttl_seconds)
         return CachedEmbedder(embedder, self.cache, ttl=ttl, purposes=purposes)
-
-    def _layers(self, port: PortName) -> list[Interceptor]:
-        settings = self.profile.port(port)
-        offered = self._plugins.hook.storycore_layers(port=port, adapter=settings.adapter)
-        named = [
-            interceptor(layer.use, layer.options, self.env, path=f"{port}.layers.{layer.use}")
-            for layer in settings.layers
-        ]
-        plugged = [layer for layers in offered for layer in layers]
-        return (
-            sorted([self.metrics, *plugged, *named], key=lambda layer: layer.slot)
-            if plugged
-            else [self.metrics, *named]
-        )
 
     def _fitted_to_embedder(self, config: BaseModel) -> BaseModel:
         """A vector index that is told no dimension or model takes the embedder's."""

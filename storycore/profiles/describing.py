@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from storycore.ports.lifecycle import PortName
 from storycore.profiles.redaction import redacted
-from storycore.profiles.settings import PortSettings, Profile
+from storycore.profiles.settings import BackupSettings, PortSettings, Profile
 
 __all__ = ["Setting", "describe"]
 
@@ -34,13 +33,22 @@ def describe(profile: Profile) -> list[Setting]:
         lines += _port(port, profile.port(port))
     lines += [("requires", list(profile.requires)), ("plugins", list(profile.plugins))]
     lines += [(f"caching.{name}", value) for name, value in profile.caching.model_dump().items()]
+    lines += _backup(profile.backup)
     return [
         Setting(path, redacted(value, name=path.rpartition(".")[2]), profile.origins.get(path, "default"))
         for path, value in lines
     ]
 
 
-def _port(port: PortName, settings: PortSettings) -> Iterator[tuple[str, object]]:
+def _backup(settings: BackupSettings) -> Iterator[tuple[str, object]]:
+    if settings.blobs is not None:
+        yield from _port("backup.blobs", settings.blobs)
+    for name, value in settings.model_dump(exclude={"blobs", "key_options"}).items():
+        if value != "":
+            yield f"backup.{name}", list(value) if isinstance(value, tuple) else value
+
+
+def _port(port: str, settings: PortSettings) -> Iterator[tuple[str, object]]:
     yield (f"{port}.url", settings.url) if settings.url else (f"{port}.adapter", settings.adapter)
     for name, value in settings.options.items():
         yield f"{port}.{name}", value

@@ -134,16 +134,24 @@ def _builtin(name: str, file: ProfileFile, seen: list[str], cwd: Path) -> Source
 
 def _fill_in(settings: Merged, environ: Mapping[str, str]) -> None:
     """Take customary variables for the options that only a built-in profile, or nobody, has given."""
-    for port in _stated(settings):
-        table = settings.table(port)
+    tables: dict[str, dict[str, object]] = {str(port): settings.table(port) for port in _stated(settings)}
+    if (blobs := _backup_blobs(settings)) is not None:
+        tables["backup.blobs"] = blobs
+    for path, table in tables.items():
         url = str(table.get("url", ""))
         said = set(table)
-        if not settings.origins.get(f"{port}.url", "").startswith(_BUILTIN_ORIGIN):
+        if not settings.origins.get(f"{path}.url", "").startswith(_BUILTIN_ORIGIN):
             said |= named_options(url)
-        for option, variable in customary(_adapter_of(table, port), environ).items():
+        for option, variable in customary(_adapter_of(table, path), environ).items():
             if option not in said:
                 table[option] = environ[variable]
-                settings.origins[f"{port}.{option}"] = f"environment {variable}"
+                settings.origins[f"{path}.{option}"] = f"environment {variable}"
+
+
+def _backup_blobs(settings: Merged) -> dict[str, object] | None:
+    """The settings of the blob store that backups have for themselves."""
+    found = settings.table("backup").get("blobs") if "backup" in settings.values else None
+    return found if isinstance(found, dict) else None
 
 
 def _stated(settings: Merged) -> list[PortName]:
@@ -151,9 +159,9 @@ def _stated(settings: Merged) -> list[PortName]:
     return [port for port in PortName if not port.is_optional or port in settings.values]
 
 
-def _adapter_of(table: Mapping[str, object], port: PortName) -> str:
+def _adapter_of(table: Mapping[str, object], path: str) -> str:
     url = table.get("url")
-    return scheme_of(str(url), path=port) if url else str(table.get("adapter", ""))
+    return scheme_of(str(url), path=path) if url else str(table.get("adapter", ""))
 
 
 def _built(name: str, settings: Merged) -> Profile:
@@ -161,6 +169,8 @@ def _built(name: str, settings: Merged) -> Profile:
     folder = cast(Path, values["dir"])
     for port in _stated(settings):
         values[port] = _port_settings(port, settings.table(port), name, folder)
+    if "backup" in values:
+        values["backup"] = _backup_settings(settings, name, folder)
     try:
         return Profile.model_validate({"name": name, **values, "origins": settings.origins})
     except ValidationError as exc:
@@ -171,7 +181,13 @@ def _built(name: str, settings: Merged) -> Profile:
         raise ConfigError(f"{path}: {first['msg']}{shown} (from {came or 'the profile'}).", path=path) from exc
 
 
-def _port_settings(port: PortName, table: Mapping[str, object], profile: str, folder: Path) -> PortSettings:
+def _backup_settings(settings: Merged, profile: str, folder: Path) -> dict[str, object]:
+    table, blobs = settings.table("backup"), _backup_blobs(settings)
+    placed = {key: _placed(value, folder) for key, value in table.items() if key != "blobs"}
+    return placed if blobs is None else {**placed, "blobs": _port_settings("backup.blobs", blobs, profile, folder)}
+
+
+def _port_settings(port: str, table: Mapping[str, object], profile: str, folder: Path) -> PortSettings:
     adapter = _adapter_of(table, port)
     if not adapter:
         raise ConfigError(

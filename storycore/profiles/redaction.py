@@ -14,14 +14,16 @@ HIDDEN = "***"
 REFERENCE = "secret://"
 """Begins a reference to a secret, which itself is no secret and may be shown."""
 
-_SECRET_WORDS = ("key", "secret", "token", "password", "passwd", "credential")
+_SECRET_WORDS = ("key", "secret", "token", "password", "passwd", "passphrase", "credential")
+_PLACES = ("_file", "_provider")
+"""Ends of names that tell where a secret is, which may be shown."""
 _USERINFO = re.compile(r"^(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)(?P<user>[^/?#]*)@")
 _PARAMETER = re.compile(r"(?P<name>[^?&=#]+)=(?P<value>[^&#]*)")
 
 
 def is_secret_name(name: str) -> bool:
     """Whether a setting of that name is never to be shown."""
-    return any(word in name.lower() for word in _SECRET_WORDS)
+    return not name.lower().endswith(_PLACES) and any(word in name.lower() for word in _SECRET_WORDS)
 
 
 def redacted(value: object, *, name: str = "") -> object:

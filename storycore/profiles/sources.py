@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from storycore.errors import ConfigError
 from storycore.ports.lifecycle import PortName
-from storycore.profiles.settings import CachingSettings
+from storycore.profiles.settings import BackupSettings, CachingSettings
 from storycore.suggestions import did_you_mean, nearest
 
 __all__ = ["SETTINGS", "Merged", "Source", "merged", "source"]
@@ -18,7 +20,7 @@ Table = Mapping[str, object]
 _PORTS = frozenset(str(port) for port in PortName)
 _NAMING = ("url", "adapter")
 
-SETTINGS = frozenset({"dir", "namespace", "cursor_key", "requires", "plugins", "caching"}) | _PORTS
+SETTINGS = frozenset({"dir", "namespace", "cursor_key", "requires", "plugins", "caching", "backup"}) | _PORTS
 """The settings of a profile, apart from ``extends``."""
 
 
@@ -28,7 +30,7 @@ class Source:
 
     Args:
         origin: the place, for people: ``"storycore.toml [profile.dev]"``.
-        values: ports and ``caching`` are tables, ``dir`` is absolute, lists are tuples.
+        values: ports, ``caching`` and ``backup`` are tables, ``dir`` is absolute, lists are tuples.
     """
 
     origin: str
@@ -106,7 +108,7 @@ def _shape(name: str) -> Callable[[object, str, Path], object]:
     if name in _PORTS:
         return _port
     shapes = {"dir": _dir, "namespace": _text, "cursor_key": _text, "requires": _names, "plugins": _names}
-    return {**shapes, "caching": _caching}[name]
+    return {**shapes, "caching": _caching, "backup": _backup}[name]
 
 
 def _port(value: object, where: str, _folder: Path) -> object:
@@ -139,10 +141,22 @@ def _layer(value: object, where: str) -> dict[str, object]:
 
 
 def _caching(value: object, where: str, _folder: Path) -> object:
+    return _fields(value, where, CachingSettings)
+
+
+def _backup(value: object, where: str, folder: Path) -> object:
+    table = _fields(value, where, BackupSettings)
+    if "blobs" in table:
+        table["blobs"] = _port(table["blobs"], f"{where}.blobs", folder)
+    return table
+
+
+def _fields(value: object, where: str, model: type[BaseModel]) -> dict[str, object]:
+    """A table of a model's settings."""
     table = _table(value, where, "a table")
     for key in table:
-        if key not in CachingSettings.model_fields:
-            raise _unknown(key, CachingSettings.model_fields, where=f"{where}.{key}")
+        if key not in model.model_fields:
+            raise _unknown(key, model.model_fields, where=f"{where}.{key}")
     return dict(table)
 
 

@@ -1,0 +1,88 @@
+"""Building ports: from settings to an adapter with its layers and checks, made and opened when it is first used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+from pydantic import BaseModel
+
+from storycore.layers.around import Around, Interceptor
+from storycore.layers.checks import checked
+from storycore.layers.coalescing import CoalescedEntities
+from storycore.layers.deadline import Deadlines
+from storycore.layers.deferred import Deferred
+from storycore.layers.stack import interceptor, stacked
+from storycore.plugins import Plugins
+from storycore.ports.entities import EntityStore
+from storycore.ports.environment import Environment
+from storycore.ports.lifecycle import Port, PortName
+from storycore.profiles import PortSettings, resolve
+
+__all__ = ["PortBuilder"]
+
+
+class PortBuilder:
+    """Makes ports of one store.
+
+    Args:
+        plugins: where adapters and more layers come from.
+        env: handed to every adapter.
+        metrics: counts the operations of every port.
+    """
+
+    def __init__(self, plugins: Plugins, env: Environment, metrics: Interceptor) -> None:
+        self._plugins = plugins
+        self._env = env
+        self._metrics = metrics
+
+    def config(self, port: PortName, settings: PortSettings) -> BaseModel:
+        """The adapter's own settings.
+
+        Raises:
+            ConfigError: they cannot be used.
+        """
+        return resolve(settings, self._plugins.adapter(settings.adapter), port, plugins=self._plugins)
+
+    def deferred(
+        self,
+        port: PortName,
+        settings: PortSettings,
+        config: Callable[[], BaseModel],
+        *,
+        dressed: Callable[[Port], Port] | None = None,
+    ) -> Deferred:
+        """A port that is built and opened when it is first used; whoever asks for it closes it.
+
+        Args:
+            config: gives the adapter's settings, when the port is built.
+            dressed: puts more around the adapter and its layers, below the checks.
+        """
+        return Deferred(port, lambda: self._build(port, settings, config(), dressed or _bare))
+
+    def _build(
+        self, port: PortName, settings: PortSettings, config: BaseModel, dressed: Callable[[Port], Port]
+    ) -> Port:
+        adapter = self._plugins.adapter(settings.adapter)
+        inner: Port = stacked(port, adapter.opener(port)(config, self._env), self._layers(port, settings))
+        if inner.capabilities.has("entities.batch_get"):
+            inner = CoalescedEntities(cast(EntityStore, inner))
+        built: Port = checked(port, Around(port, dressed(inner), [Deadlines()]))
+        return built
+
+    def _layers(self, port: PortName, settings: PortSettings) -> list[Interceptor]:
+        offered = self._plugins.hook.storycore_layers(port=port, adapter=settings.adapter)
+        named = [
+            interceptor(layer.use, layer.options, self._env, path=f"{port}.layers.{layer.use}")
+            for layer in settings.layers
+        ]
+        plugged = [layer for layers in offered for layer in layers]
+        return (
+            sorted([self._metrics, *plugged, *named], key=lambda layer: layer.slot)
+            if plugged
+            else [self._metrics, *named]
+        )
+
+
+def _bare(port: Port) -> Port:
+    return port
