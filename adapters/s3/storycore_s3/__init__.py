@@ -1,0 +1,28 @@
+"""The blobs of storycore in S3, and in whatever speaks its language."""
+
+from __future__ import annotations
+
+from storycore.hooks import hookimpl
+from storycore.plugins import Adapter
+from storycore.ports.lifecycle import PortName
+from storycore_s3.config import S3Config
+
+__all__ = ["storycore_adapters"]
+
+
+@hookimpl
+def storycore_adapters() -> list[Adapter]:
+    """The blob store on S3."""
+    return [
+        Adapter(
+            name="s3",
+            ports={PortName.BLOBS: "storycore_s3.blobs:open_blobs"},
+            config=S3Config,
+            url_path="bucket",
+            distribution="storycore-s3",
+            summary="Blobs in an S3 bucket: checked, conditional, encrypted; with versions and locks where they are on.",
+            conformance={"bucket": "kit-{name}"},
+            server="storycore_s3.testing:server",
+            infrastructure="storycore_s3.infrastructure:infrastructure",
+        )
+    ]

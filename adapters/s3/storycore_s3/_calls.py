@@ -1,0 +1,210 @@
+"""Requests to the service: in threads, repeated within a budget, and failing in storycore's words."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import boto3
+from botocore import exceptions as vendor
+from botocore.config import Config
+from botocore.session import Session
+
+from storycore.errors import Effect, StorycoreError, Unavailable
+from storycore.ports.environment import Environment
+from storycore_s3._errors import Treatment, is_answer, translated, treatment
+from storycore_s3._failures import VENDOR, Lost, Refused, failure_of
+from storycore_s3._threads import Threads
+from storycore_s3.config import S3Config
+
+__all__ = ["Calls"]
+
+T = TypeVar("T")
+
+_LONGEST_PAUSE_SECONDS: Final = 5.0
+_READS: Final = ("get_", "head_", "list_")
+
+
+class Budget:
+    """How many repetitions a store may still afford, so that a service in trouble is not asked ever more.
+
+    Every repetition costs; every success pays a little back (AWS SDKs: standard retry mode, 500 tokens).
+    """
+
+    _FULL: Final = 500
+    _COST: Final = 5
+
+    def __init__(self) -> None:
+        self._left = self._FULL
+
+    def take(self) -> bool:
+        """Pay for a repetition; ``False`` when nothing is left."""
+        if self._left < self._COST:
+            return False
+        self._left -= self._COST
+        return True
+
+    def succeeded(self) -> None:
+        """Count a request that was answered."""
+        self._left = min(self._FULL, self._left + 1)
+
+
+class Calls:
+    """boto3's client of one bucket; its own retries are off.
+
+    Args:
+        config: the place, the credentials, the timeouts and how often to repeat.
+        env: randomness for the pauses.
+    """
+
+    def __init__(self, config: S3Config, env: Environment) -> None:
+        self.threads = Threads(config.connections)
+        self._config = config
+        self._env = env
+        self._budget = Budget()
+        self._lock = threading.Lock()
+        self._client: Any = None  # boto3 builds its clients' types at run time
+        self._place = f"The bucket {config.bucket!r}"
+
+    @property
+    def client(self) -> Any:
+        """The client; its making blocks, its first use included."""
+        with self._lock:
+            if self._client is None:
+                self._client = self._made()
+            return self._client
+
+    async def send(
+        self,
+        operation: str,
+        *,
+        undo: Callable[[Any], None] | None = None,
+        about: str = "",
+        **request: Any,
+    ) -> Any:  # an answer of botocore, made at run time
+        """Send a request to the bucket, again and again within the budget.
+
+        Args:
+            operation: the client's method, for example ``"get_object"``.
+            undo: takes an answer that nobody will see.
+            about: the blob, for messages.
+
+        Raises:
+            Refused: with one of the codes that are answers; its effect tells of the attempts before.
+            StorycoreError: anything else; of a write that may have been done the effect is ``UNKNOWN``.
+        """
+        return await self.answer(operation, undo=undo, about=about, **request)
+
+    async def answer(
+        self,
+        operation: str,
+        *,
+        answers: Collection[str] = (),
+        undo: Callable[[Any], None] | None = None,
+        about: str = "",
+        **request: Any,
+    ) -> Any:  # as above
+        """As ``send``, with more codes that are answers."""
+        call = partial(self._sent, operation, {"Bucket": self._config.bucket, **request})
+        effect, attempt = Effect.NONE, 0
+        while True:
+            attempt += 1
+            try:
+                answer = await self.threads.run(call, undo=undo)
+            except (Refused, Lost) as failure:
+                effect = _worse(effect, operation, failure)
+                if isinstance(failure, Refused) and (is_answer(failure) or failure.code in answers):
+                    self._budget.succeeded()
+                    failure.effect = effect
+                    raise
+                if treatment(failure) is Treatment.FINAL or not self._affords(attempt):
+                    raise self.translated(failure, about, effect=effect) from failure
+                await self._pause(attempt, getattr(failure, "retry_after_seconds", None))
+            else:
+                self._budget.succeeded()
+                return answer
+
+    async def region(self) -> str | None:
+        """The region that the client has found."""
+        found: str | None = await self.threads.run(lambda: self.client.meta.region_name)
+        return found
+
+    def translated(self, failure: Refused | Lost, about: str = "", *, effect: Effect = Effect.NONE) -> StorycoreError:
+        """The storycore error for a failure that its sender could not answer."""
+        error = translated(failure, f"{self._place}{about and f', {about}'}", effect=effect)
+        if effect is Effect.UNKNOWN:  # an earlier attempt may have been done, whatever the last one was
+            error.effect = effect
+        return error
+
+    def raced(self, about: str) -> StorycoreError:
+        """The error after so many lost races that going on would be rude."""
+        return Unavailable(f"{self._place}, {about}: every race against other writers was lost; try again later.")
+
+    async def close(self) -> None:
+        """Wait for what is under way, then close the connections."""
+        client, self._client = self._client, None
+        await self.threads.close()
+        if client is not None:
+            client.close()
+
+    def _sent(self, operation: str, request: Mapping[str, Any]) -> Any:
+        try:
+            return getattr(self.client, operation)(**request)
+        except VENDOR as exc:
+            raise failure_of(exc) from exc
+
+    def _made(self) -> Any:
+        config = self._config
+        is_path = config.endpoint_url is not None if config.path_style is None else config.path_style
+        try:
+            session = boto3.Session(
+                botocore_session=Session(), profile_name=config.profile_name, region_name=config.region
+            )
+            return session.client(
+                "s3",
+                endpoint_url=config.endpoint_url,
+                aws_access_key_id=_revealed(config.access_key_id),
+                aws_secret_access_key=_revealed(config.secret_access_key),
+                aws_session_token=_revealed(config.session_token),
+                config=Config(
+                    retries={"total_max_attempts": 1},
+                    tcp_keepalive=True,
+                    max_pool_connections=config.connections,
+                    connect_timeout=config.connect_timeout_seconds,
+                    read_timeout=config.read_timeout_seconds,
+                    parameter_validation=False,
+                    signature_version="s3v4",
+                    request_checksum_calculation="when_required",
+                    response_checksum_validation="when_required",
+                    # the signature holds each body's SHA-256, which the service compares: nothing is altered on the way
+                    s3={"addressing_style": "path" if is_path else "auto", "payload_signing_enabled": True},
+                ),
+            )
+        except vendor.BotoCoreError:
+            raise
+        except ValueError as exc:  # botocore's word for an endpoint that it cannot read
+            raise Refused("InvalidEndpoint") from exc
+
+    def _affords(self, attempt: int) -> bool:
+        return attempt < self._config.max_attempts and self._budget.take()
+
+    async def _pause(self, attempt: int, asked: float | None) -> None:
+        """Full jitter under a ceiling that doubles; what the service asks for comes on top."""
+        ceiling = min(_LONGEST_PAUSE_SECONDS, self._config.retry_base_ms / 1000 * 2 ** (attempt - 1))
+        await asyncio.sleep((asked or 0.0) + self._env.random.uniform(0.0, ceiling))
+
+
+def _worse(effect: Effect, operation: str, failure: Refused | Lost) -> Effect:
+    """What is known of a request's effect after one more failure."""
+    if operation.startswith(_READS):
+        return Effect.NONE
+    if isinstance(failure, Lost):
+        return Effect.UNKNOWN if failure.effect is Effect.UNKNOWN else effect
+    return Effect.UNKNOWN if failure.status >= 500 and treatment(failure) is Treatment.AGAIN else effect
+
+
+def _revealed(secret: Any) -> str | None:  # pydantic's SecretStr, or None
+    return None if secret is None else secret.get_secret_value()

@@ -1,0 +1,279 @@
+"""Content on its way into the bucket: in one request, or in parts of which several are under way at once."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final
+
+from storycore.errors import Corrupt, StorycoreError
+from storycore.ports.blobs import BlobInfo
+from storycore_s3._failures import Refused
+from storycore_s3._objects import Objects
+from storycore_s3._wire import Facts, Headers, fits
+
+__all__ = ["Upload", "part_size"]
+
+_GROWTH: Final = 1000
+"""Parts grow by their first size behind each so many: 10 000 of them (S3: multipart upload limits) hold 55 000 sizes."""
+
+
+def part_size(number: int, first: int) -> int:
+    """The size of the part of this number, from 1."""
+    return first * (1 + (number - 1) // _GROWTH)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An upload whose parts are all there."""
+
+    id: str
+    parts: list[dict[str, Any]]
+    size_bytes: int
+
+
+class Upload:
+    """One write of one blob.
+
+    Args:
+        objects: of the place.
+        key: of the blob.
+        facts: without the hash; their write is the upload's own.
+        content_type: of the blob.
+        lock: the headers that lock the new object.
+        sha256: what the content must hash to, if the caller has said it.
+    """
+
+    def __init__(
+        self, objects: Objects, key: str, facts: Facts, content_type: str, lock: Headers, sha256: str | None
+    ) -> None:
+        self._objects = objects
+        self._calls = objects.calls
+        self._config = objects.config
+        self._key = key
+        self._facts = facts
+        self._type = content_type
+        self._lock = lock
+        self._announced = sha256
+        self._hash = hashlib.sha256()
+        self._about = f"blob {key!r}"
+
+    async def put(self, data: bytes | AsyncIterable[bytes], when: Any) -> BlobInfo:
+        """Send the content and let it become the blob, if the condition holds."""
+        parts = _halves(data, self._config.part_bytes) if isinstance(data, bytes) else self._gathered(data)
+        async with aclosing(parts):
+            heads = [part async for part in _at_most(2, parts)]
+            if len(heads) == 1:
+                return await self._put_whole(heads[0], when)
+            return await self._put_parts(_chained(heads, parts), when)
+
+    async def _put_whole(self, content: bytes, when: Any) -> BlobInfo:
+        await self._count(content)
+        facts = self._finished()
+        headers = await self._objects.headers(facts, self._type)
+        request: Headers = {
+            **self._objects.place(self._key),
+            **headers,
+            **self._lock,
+            "ChecksumSHA256": base64.b64encode(self._hash.digest()).decode(),
+        }
+        return await self._decided(
+            when,
+            facts,
+            len(content),
+            lambda condition: self._calls.send("put_object", about=self._about, Body=content, **request, **condition),
+        )
+
+    async def _put_parts(self, parts: AsyncIterator[bytes], when: Any) -> BlobInfo:
+        known = replace(self._facts, sha256=self._announced) if self._announced else None
+        is_whole = known is not None and fits(known)
+        headers = await self._objects.headers(known or self._facts, self._type, is_whole=is_whole)
+        place = {"Key": self._objects.names.of(self._key)}
+        answer = await self._calls.send("create_multipart_upload", about=self._about, **place, **headers, **self._lock)
+        upload: str = answer["UploadId"]
+        try:
+            sent = await self._send_parts(upload, parts)
+            facts = self._finished()
+            if not is_whole:
+                await self._objects.write_note(facts)
+            request: Headers = {**place, "UploadId": upload, "MultipartUpload": {"Parts": sent.parts}}
+            return await self._decided(
+                when, facts, sent.size_bytes, lambda condition: self._complete(request, condition)
+            )
+        except BaseException:
+            await self._abort(upload, None if is_whole else self._facts.write)
+            raise
+
+    async def _complete(self, request: Headers, condition: Headers) -> Any:
+        try:
+            return await self._calls.send("complete_multipart_upload", about=self._about, **request, **condition)
+        except Refused as refusal:
+            if refusal.code != "NoSuchUpload":
+                raise
+            raise _as_condition(refusal) from refusal
+
+    async def _send_parts(self, upload: str, parts: AsyncIterator[bytes]) -> Sent:
+        """Send the parts, never more of them at once than allowed; the first failure ends all."""
+        free = asyncio.Semaphore(self._config.parallel_parts)
+        done: list[dict[str, Any]] = []
+        size = number = 0
+        async with _Crew() as crew:
+            async for part in parts:
+                number += 1
+                size += len(part)
+                await self._count(part)
+                await crew.place(free)
+                crew.add(self._send_part(upload, number, part, done), free)
+                del part
+        return Sent(upload, sorted(done, key=lambda each: each["PartNumber"]), size)
+
+    async def _send_part(self, upload: str, number: int, part: bytes, done: list[dict[str, Any]]) -> None:
+        answer = await self._calls.send(
+            "upload_part",
+            about=self._about,
+            **self._objects.place(self._key),
+            UploadId=upload,
+            PartNumber=number,
+            Body=part,
+        )
+        done.append({"PartNumber": number, "ETag": answer["ETag"]})
+
+    async def _count(self, part: bytes) -> None:
+        """Hash a part; a large one in a thread, for a megabyte takes a millisecond."""
+        if len(part) > 64 * 1024:
+            await self._calls.threads.run(partial(self._hash.update, part))
+        else:
+            self._hash.update(part)
+
+    def _finished(self) -> Facts:
+        digest = self._hash.hexdigest()
+        if self._announced is not None and digest != self._announced:
+            raise Corrupt(
+                f"The content for blob {self._key!r} hashes to {digest}, expected {self._announced}; send it again."
+            )
+        return replace(self._facts, sha256=digest)
+
+    async def _decided(self, when: Any, facts: Facts, size_bytes: int, send: Any) -> BlobInfo:
+        async def sending(condition: Headers) -> BlobInfo:
+            answer = await send(condition)
+            seen = {
+                **answer,
+                "ContentLength": size_bytes,
+                "ContentType": self._type,
+                "ObjectLockRetainUntilDate": self._lock.get("ObjectLockRetainUntilDate"),
+            }
+            return self._objects.told(self._key, seen, facts)
+
+        return await self._objects.decided(self._key, when, facts.write, sending)
+
+    async def _abort(self, upload: str, note: str | None) -> None:
+        """Remove the parts and the note, as far as the service can be reached; ``ensure()`` finds what is left."""
+        with suppress(StorycoreError, Refused):
+            await self._calls.send("abort_multipart_upload", Key=self._objects.names.of(self._key), UploadId=upload)
+            if note is not None and not await self._is_done():
+                await self._objects.remove_notes([note])
+
+    async def _is_done(self) -> bool:
+        """Whether an attempt without an answer has completed the upload after all."""
+        seen = await self._objects.look(self._key)
+        return seen is not None and seen.write == self._facts.write
+
+    async def _gathered(self, data: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
+        """Pieces as parts; the first is only cut off when more than it is there."""
+        held, number = bytearray(), 1
+        async for piece in data:
+            view = memoryview(piece)
+            while view:
+                size = part_size(number, self._config.part_bytes)
+                taken = view[: size - len(held)]
+                held += taken
+                view = view[len(taken) :]
+                if len(held) == size:
+                    part, held, number = bytes(held), bytearray(), number + 1
+                    yield part
+        if held or number == 1:
+            yield bytes(held)
+
+
+class _Crew:
+    """Tasks that end together: whoever leaves waits for all of them, and cancels them if something has failed."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failed: BaseException | None = None
+
+    async def place(self, free: asyncio.Semaphore) -> None:
+        """Wait until one more may be added; raises what has failed meanwhile."""
+        await free.acquire()
+        if self._failed is not None:
+            raise self._failed
+
+    def add(self, work: Any, free: asyncio.Semaphore) -> None:
+        """Begin a piece of work; ``free`` gets its place back."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._ended, free))
+
+    def _ended(self, free: asyncio.Semaphore, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        free.release()
+        if not task.cancelled() and (error := task.exception()) is not None and self._failed is None:
+            self._failed = error
+
+    async def __aenter__(self) -> _Crew:
+        return self
+
+    async def __aexit__(self, kind: object, *exc_info: object) -> None:
+        if kind is not None:
+            for task in self._tasks:
+                task.cancel()
+        await self._settled()
+        if kind is None and self._failed is not None:
+            raise self._failed
+
+    async def _settled(self) -> None:
+        cancelled: asyncio.CancelledError | None = None
+        while self._tasks:
+            try:
+                await asyncio.wait(self._tasks)
+                await asyncio.sleep(0)  # the callbacks that take them off come one turn later
+            except asyncio.CancelledError as error:
+                cancelled = error
+                for task in self._tasks:
+                    task.cancel()
+        if cancelled is not None:
+            raise cancelled
+
+
+def _as_condition(refusal: Refused) -> Refused:
+    """An upload that is no longer known was completed by an attempt without an answer, or was aborted by others."""
+    found = Refused("PreconditionFailed", refusal.message, status=refusal.status)
+    found.effect = refusal.effect
+    return found
+
+
+async def _halves(data: bytes, first: int) -> AsyncGenerator[bytes, None]:
+    number, at = 1, 0
+    while at < len(data) or number == 1:
+        size = part_size(number, first)
+        yield data[at : at + size] if len(data) > size else data
+        number, at = number + 1, at + size
+
+
+async def _at_most(count: int, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    with suppress(StopAsyncIteration):
+        for _ in range(count):
+            yield await anext(parts)
+
+
+async def _chained(heads: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """All parts; nothing here keeps one that was handed out."""
+    while heads:
+        yield heads.pop(0)
+    async for part in rest:
+        yield part
