@@ -6,13 +6,13 @@ import sys
 from array import array
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
-from functools import partial
 from hashlib import blake2b, sha256
 from typing import Any
 
 from storycore.caching.caching import Caching
 from storycore.caching.codecs import Unfit
 from storycore.caching.policies import Duration
+from storycore.caching.region import Region
 from storycore.layers.batching import spread
 from storycore.layers.checks.forward import Forward
 from storycore.ports.embeddings import Embedder, EmbeddingSpec, Purpose
@@ -22,7 +22,9 @@ __all__ = ["CachedEmbedder", "VectorCodec"]
 
 _SLICE = 256
 """Texts that are looked up with one call of the cache, so that no call is long."""
-_LEASE = timedelta(seconds=30)
+_LEASES: Mapping[Purpose, timedelta] = {"query": timedelta(seconds=2), "document": timedelta(minutes=1)}
+"""Somebody may wait as long for another process that embeds the same query and has died; for documents nobody waits,
+and a batch of them takes its time."""
 _SWAPPED = sys.byteorder == "big"
 
 
@@ -48,10 +50,13 @@ class CachedEmbedder(Forward[Embedder]):
         purposes: Collection[Purpose] = ("query", "document"),
     ) -> None:
         super().__init__(inner)
-        self._purposes = frozenset(purposes)
-        self._vectors = caching.region(
-            "embedding:{model}:{purpose}:{text}", array, ttl=ttl, codec=VectorCodec(inner.spec.dimension), lease=_LEASE
-        )
+        codec = VectorCodec(inner.spec.dimension)
+        self._regions: dict[Purpose, Region[Vector]] = {
+            purpose: caching.region(
+                f"embedding:{purpose}:{{model}}:{{text}}", array, ttl=ttl, codec=codec, lease=_LEASES[purpose]
+            )
+            for purpose in purposes
+        }
 
     @property
     def spec(self) -> EmbeddingSpec:
@@ -60,32 +65,38 @@ class CachedEmbedder(Forward[Embedder]):
 
     async def embed(self, texts: Sequence[str], *, purpose: Purpose) -> list[Vector]:
         """One vector per text, in order, from the cache where it has them."""
-        if purpose not in self._purposes or not texts:
+        region = self._regions.get(purpose)
+        if region is None or not texts:
             return await self.inner.embed(texts, purpose=purpose)
         distinct = list(dict.fromkeys(texts))
+        if len(distinct) == 1 and purpose == "query":
+            return spread(texts, {texts[0]: await self._one(region, texts[0])})
         found: dict[str, Vector] = {}
         for start in range(0, len(distinct), _SLICE):
             part = distinct[start : start + _SLICE]
-            found.update(zip(part, await self._slice(part, purpose), strict=True))
+            found.update(zip(part, await self._many(region, part, purpose), strict=True))
         return spread(texts, found)
 
-    async def _slice(self, texts: Sequence[str], purpose: Purpose) -> list[Vector]:
-        by_digest = {sha256(text.encode()).hexdigest(): text for text in texts}
-        wanted = [{"model": self.spec.model, "purpose": purpose, "text": digest} for digest in by_digest]
-        if len(wanted) == 1:
-            one = await self._vectors.get_or_load(load=partial(self._one, texts[0], purpose), **wanted[0])
-            return [_present(one)]
-        many = partial(self._many, by_digest, purpose)
-        return [_present(vector) for vector in await self._vectors.get_or_load_many(wanted, load_many=many)]
+    async def _one(self, region: Region[Vector], query: str) -> Vector:
+        """The vector of a query, embedded once for all who ask at the same moment."""
 
-    async def _one(self, text_itself: str, purpose_itself: Purpose, **_parameters: object) -> Vector:
-        [vector] = await self.inner.embed([text_itself], purpose=purpose_itself)
-        return vector
+        async def load(**_key: str) -> Vector:
+            [vector] = await self.inner.embed([query], purpose="query")
+            return vector
 
-    async def _many(
-        self, texts: Mapping[str, str], purpose: Purpose, missing: Sequence[Mapping[str, object]]
-    ) -> Sequence[Vector]:
-        return await self.inner.embed([texts[str(one["text"])] for one in missing], purpose=purpose)
+        return _present(await region.get_or_load(load=load, **self._key(query)))
+
+    async def _many(self, region: Region[Vector], texts: Sequence[str], purpose: Purpose) -> list[Vector]:
+        keys = [self._key(text) for text in texts]
+        text_of = dict(zip((key["text"] for key in keys), texts, strict=True))
+
+        async def load(missing: Sequence[Mapping[str, object]]) -> Sequence[Vector]:
+            return await self.inner.embed([text_of[str(key["text"])] for key in missing], purpose=purpose)
+
+        return [_present(vector) for vector in await region.get_or_load_many(keys, load_many=load)]
+
+    def _key(self, text: str) -> dict[str, str]:
+        return {"model": self.spec.model, "text": sha256(text.encode()).hexdigest()}
 
 
 class VectorCodec:
