@@ -21,7 +21,7 @@ from storycore.ports.conditions import ABSENT, Condition, Matches, Version
 from storycore.ports.entities import EntityStore, Key, Put, Record, Write
 from storycore.ports.environment import Environment
 
-__all__ = ["OWN_KINDS", "Held", "Kept", "Lease", "LeaseLostError"]
+__all__ = ["OWN_KINDS", "Held", "Kept", "Lease", "LeaseLostError", "held_of"]
 
 S = TypeVar("S")
 
@@ -121,7 +121,7 @@ class Lease(Generic[S]):
                 ``None`` lets the turn be.
         """
         record = await self._read()
-        found = None if record is None else self.read(record)
+        found = None if record is None else held_of(record, self._decode)
         if found is not None and found.owner not in ("", self._owner) and found.until > self._now():
             return False
         kept = await begin(found)
@@ -197,18 +197,6 @@ class Lease(Generic[S]):
         """Wait until the turn is found to be another's."""
         await self._lost.wait()
 
-    def read(self, record: Record) -> Held[S]:
-        """What a record of this kind holds.
-
-        Raises:
-            Corrupt: it cannot be read.
-        """
-        try:
-            state, owner, until = orjson.loads(record.body)
-            return Held(state=self._decode(state), owner=owner, until=datetime.fromisoformat(until))
-        except (ValueError, TypeError) as exc:
-            raise Corrupt(f"The record of the turn at {record.key.pk!r} cannot be read; reset it.") from exc
-
     def _renewed(self, held: Held[S]) -> Held[S]:
         return replace(held, state=self.state, until=self._now() + self._length)
 
@@ -230,7 +218,7 @@ class Lease(Generic[S]):
     async def _look_again(self) -> None:
         """A write of one's own whose outcome was not heard of may have come between; then the turn goes on."""
         record = await self._read()
-        if record is not None and self.read(record).owner == self._owner:
+        if record is not None and held_of(record, self._decode).owner == self._owner:
             self._version = record.version
         else:
             self._held = None
@@ -262,3 +250,18 @@ class Lease(Generic[S]):
 
     def _now(self) -> datetime:
         return self._env.clock.now()
+
+
+def held_of(record: Record, decode: Callable[[object], S]) -> Held[S]:
+    """What the record of a lease holds.
+
+    Raises:
+        Corrupt: it cannot be read.
+    """
+    try:
+        state, owner, until = orjson.loads(record.body)
+        return Held(state=decode(state), owner=owner, until=datetime.fromisoformat(until))
+    except (ValueError, TypeError) as exc:
+        raise Corrupt(
+            f"The record at {record.key.pk!r}, which says whose turn it is, cannot be read; reset or remove it."
+        ) from exc
