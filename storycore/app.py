@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pydantic import BaseModel
 
@@ -41,6 +41,9 @@ from storycore.ports.vectors import VectorIndex
 from storycore.profiles import Profile, revealed
 from storycore.search import Search
 from storycore.story import repositories
+
+if TYPE_CHECKING:
+    from storycore.backup.service import Backups
 
 __all__ = ["InitReport", "Store"]
 
@@ -84,6 +87,7 @@ class Store(Catalog):
         self.embedder = cast(Embedder, self.ports[PortName.EMBEDDER])
         self.reranker = cast("Reranker | None", self.ports.get(PortName.RERANKER))
         self.cache = self._caching()
+        self._backups: Backups | None = None
         self._cached: CachedEntities | None = None
         self._following: Following | None = None
         spills: dict[str, int | None] = {}
@@ -116,17 +120,43 @@ class Store(Catalog):
 
     # the operations that concern the layer as a whole
 
-    async def init(self, *, create_tables: bool = True, warm_cache: bool = True) -> InitReport:
+    @property
+    def backups(self) -> Backups:
+        """Backups of this store: ``create``, ``list``, ``show``, ``verify``, ``plan_restore``, ``restore``, ``prune``.
+
+        Raises:
+            ConfigError: their settings cannot be used, or ``storycore[backup]`` is not installed.
+        """
+        if self._backups is None:
+            from storycore.backup.assembly import assembled  # where nobody asks for backups nothing of them is imported
+
+            self._backups = assembled(
+                self.profile,
+                self._plugins,
+                self.env,
+                self.ports,
+                self._builder.another,
+                ensure=lambda: self.init(warm_cache=False),
+                settle=self.cache.clear,
+            )
+        return self._backups
+
+    async def init(
+        self, *, create_tables: bool = True, warm_cache: bool = True, enable_backups: bool = False
+    ) -> InitReport:
         """Create what the profile's adapters need, and warm the cache. Doing it twice changes nothing.
 
         Args:
             create_tables: create files, folders, tables and indexes that are missing.
             warm_cache: read all templates into the cache.
+            enable_backups: make the place and the key of backups.
         """
         actions: dict[str, Sequence[str]] = {}
         if create_tables:
             for name, port in self.ports.items():
                 actions[name] = (await port.ensure()).actions
+        if enable_backups:
+            actions["backup"] = await self.backups.ensure()
         return InitReport(actions, warmed=await self.warm() if warm_cache else 0)
 
     async def warm(self) -> int:
@@ -331,6 +361,7 @@ class Store(Catalog):
             self._stop_following,
             self._feed.close,
             self.cache.close,
+            *([] if self._backups is None else [self._backups.close]),
             *(port.close for port in reversed(self.ports.values())),
         ):
             try:

@@ -60,6 +60,15 @@ class PortBuilder:
         """
         return Deferred(port, lambda: self._build(port, settings, config(), dressed or _bare))
 
+    def another(self, port: PortName, settings: PortSettings) -> Deferred:
+        """One more port beside the profile's; whoever asks for it closes it.
+
+        Raises:
+            ConfigError: its settings cannot be used.
+        """
+        config = self.config(port, settings)
+        return self.deferred(port, settings, lambda: config)
+
     def _build(
         self, port: PortName, settings: PortSettings, config: BaseModel, dressed: Callable[[Port], Port]
     ) -> Port:

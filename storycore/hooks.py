@@ -8,7 +8,7 @@ profile uses its adapter, because the profile names it in ``plugins``, or becaus
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from storycore.ingestion import Chunker
     from storycore.layers.around import Interceptor
     from storycore.plugins import Adapter
+    from storycore.ports.key_providers import KeyProvider
     from storycore.ports.lifecycle import Health, PortName
 
 __all__ = ["hookimpl", "hookspec"]
@@ -62,6 +63,11 @@ def storycore_commands() -> Mapping[str, str]:  # type: ignore[empty-body]
 @hookspec(firstresult=True)
 def storycore_secrets(reference: str) -> str | None:
     """The secret behind ``secret://…``, or ``None`` when this plugin does not know it."""
+
+
+@hookspec
+def storycore_key_providers() -> Mapping[str, Callable[[Mapping[str, object]], KeyProvider]]:  # type: ignore[empty-body]
+    """Providers of keys for backups: name to a function that makes one of the profile's ``backup.key_options``."""
 
 
 @hookspec

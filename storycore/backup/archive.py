@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,16 +20,19 @@ import orjson
 from storycore.backup.frames import KEY_BYTES
 from storycore.backup.manifest import Kind, Manifest, PortContent, new_backup_id, read_manifest, sign_manifest
 from storycore.backup.objects import ObjectReader, ObjectWriter, Place
-from storycore.errors import Corrupt, NotFound, StorycoreError
+from storycore.errors import AccessDenied, Corrupt, NotFound, StorycoreError
 from storycore.ports.blobs import BlobInfo, BlobMatches, BlobStore
 from storycore.ports.conditions import ABSENT, ANY
 from storycore.ports.environment import Environment
 from storycore.ports.key_providers import KeyProvider
+from storycore.ports.lifecycle import Provision
 
 __all__ = ["Archive", "Draft", "Listing"]
 
 _MANIFEST_TYPE = "application/json"
 _PAGE = 1000
+_ID = re.compile(r"(daily|weekly|monthly|manual)_\d{8}_\d{6}_\w{1,6}", re.ASCII)
+"""Other folders beside the backups hold other things."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +56,19 @@ class Archive:
         keys: seals the keys of new backups, and opens those of old ones.
         env: time and ids.
         prefix: the beginning of all their names, with a slash at its end.
+        is_own: whether the blob store is only there for the archive, which then closes it.
     """
 
-    def __init__(self, blobs: BlobStore, keys: KeyProvider, env: Environment, *, prefix: str = "backups/") -> None:
+    def __init__(
+        self,
+        blobs: BlobStore,
+        keys: KeyProvider,
+        env: Environment,
+        *,
+        prefix: str = "backups/",
+        is_own: bool = False,
+    ) -> None:
+        self._is_own = is_own
         self._blobs = blobs
         self._keys = keys
         self._env = env
@@ -72,6 +86,20 @@ class Archive:
         id_, key = new_backup_id(kind, now, self._env.new_id()), secrets.token_bytes(KEY_BYTES)
         await self._blobs.put(self._key_name(id_), await self._sealed(id_, key), when=ABSENT)
         return Draft(self, self._place(id_, key), kind, store=store, parent=parent, started_at=now, env=self._env)
+
+    async def ensure(self) -> Provision:
+        """Create the place where backups lie."""
+        return await self._blobs.ensure()
+
+    async def close(self) -> None:
+        """Close that place, where it is the archive's own."""
+        if self._is_own:
+            await self._blobs.close()
+
+    async def unfinished(self, *, since: datetime) -> list[str]:
+        """The ids of backups that have no manifest, and of which something was written since then."""
+        latest = await self._without_manifest()
+        return sorted(id_ for id_, at in latest.items() if at >= since)
 
     async def listing(self) -> Listing:
         """All backups. Needs no key: what is listed was not checked against its seal."""
@@ -95,6 +123,10 @@ class Archive:
             Corrupt: the manifest or the key was changed.
         """
         return read_manifest(await self._manifest_bytes(id_), await self.key(id_), name=id_)
+
+    async def has(self, id_: str) -> bool:
+        """Whether there is such a backup."""
+        return await self._blobs.head(self._manifest_name(id_)) is not None
 
     async def chain(self, id_: str) -> list[Manifest]:
         """The backups that are needed to restore one, the full one first; all checked against their seals.
@@ -133,6 +165,9 @@ class Archive:
             AccessDenied: the provider does not open it.
             Corrupt: it is not there, or is damaged.
         """
+        return await self._key(id_, self._keys)
+
+    async def _key(self, id_: str, provider: KeyProvider) -> bytes:
         try:
             sealed = orjson.loads(await self._content(self._key_name(id_)))
             wrapped = base64.b64decode(sealed["wrapped"], validate=True)
@@ -140,20 +175,24 @@ class Archive:
             raise Corrupt(f"The sealed key of backup {id_} is missing; without it nobody can read the backup.") from exc
         except (ValueError, KeyError, TypeError) as exc:
             raise Corrupt(f"The sealed key of backup {id_} is damaged; without it nobody can read the backup.") from exc
-        return await self._keys.unwrap(wrapped, context={"backup": id_})
+        return await provider.unwrap(wrapped, context={"backup": id_})
 
     async def rotate(self, id_: str, new: KeyProvider) -> None:
         """Seal the backup's key with another provider's; its objects stay as they are. Doing it twice is harmless.
 
         Raises:
-            AccessDenied: this archive's provider does not open the key.
+            AccessDenied: neither provider opens the key.
             VersionConflict: somebody else rotated it meanwhile.
         """
         info = await self._blobs.head(self._key_name(id_))
         if info is None:
             raise NotFound(f"There is no backup {id_!r}; `storycore backup list` names them.")
-        sealed = await self._sealed(id_, await self.key(id_), new)
-        await self._blobs.put(info.key, sealed, when=BlobMatches(info.version))
+        try:
+            key = await self.key(id_)
+        except AccessDenied:
+            await self._key(id_, new)  # an interrupted rotation has been here
+            return
+        await self._blobs.put(info.key, await self._sealed(id_, key, new), when=BlobMatches(info.version))
 
     async def remove(self, id_: str) -> None:
         """Remove a backup: first its manifest, so that it is gone at once, then what it consisted of.
@@ -170,15 +209,8 @@ class Archive:
             older_than: since the last object was written; a backup that is being made writes more often.
             dry_run: only tell.
         """
-        known = {
-            info.key.rsplit("/", 1)[-1].removesuffix(".json") for info in await self._all(self._prefix + "manifests/")
-        }
         before = self._env.clock.now() - older_than
-        latest: dict[str, datetime] = {}
-        for info in await self._all(self._prefix):
-            id_ = info.key.removeprefix(self._prefix).split("/", 1)[0]
-            if id_ != "manifests" and id_ not in known:
-                latest[id_] = max(info.modified_at, latest.get(id_, info.modified_at))
+        latest = await self._without_manifest()
         stale = sorted(id_ for id_, at in latest.items() if at < before)
         for id_ in [] if dry_run else stale:
             if await self._blobs.head(self._manifest_name(id_)) is None:  # not committed since we looked
@@ -209,6 +241,27 @@ class Archive:
     async def discard(self, id_: str) -> None:
         """Remove what a draft has written."""
         await self._remove_folder(id_)
+
+    async def _without_manifest(self) -> dict[str, datetime]:
+        """The ids under which something lies, but no manifest; and when anything there was written last."""
+        latest: dict[str, datetime] = {}
+        for id_ in await self._ids() - await self._committed():
+            for info in await self._all(f"{self._prefix}{id_}/"):
+                latest[id_] = max(info.modified_at, latest.get(id_, info.modified_at))
+        return latest
+
+    async def _ids(self) -> set[str]:
+        """What backups lie here, finished or not."""
+        found, after = set[str](), None
+        while True:
+            page = await self._blobs.entries(self._prefix, delimiter="/", after=after, limit=_PAGE)
+            found |= {each.removeprefix(self._prefix).removesuffix("/") for each in page.prefixes}
+            if (after := page.next) is None:
+                return {each for each in found if _ID.fullmatch(each)}
+
+    async def _committed(self) -> set[str]:
+        names = await self._all(self._prefix + "manifests/")
+        return {info.key.rsplit("/", 1)[-1].removesuffix(".json") for info in names}
 
     async def _remove_folder(self, id_: str) -> None:
         names = [info.key for info in await self._all(f"{self._prefix}{id_}/")]

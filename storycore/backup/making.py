@@ -18,7 +18,7 @@ from storycore.backup.index import Index, Mark, item_mark
 from storycore.backup.manifest import Kind, Manifest, ObjectInfo, PortContent
 from storycore.backup.objects import ObjectWriter
 from storycore.backup.sources import Reached, Source, Step
-from storycore.errors import InvalidArgument
+from storycore.errors import FeedGap, InvalidArgument
 from storycore.ports.lifecycle import PortName
 
 __all__ = ["make_backup"]
@@ -43,7 +43,8 @@ async def make_backup(
         progress: told the port and how many of its items are done.
 
     Raises:
-        FeedGap: the change feed no longer reaches back to the parent; make a full backup.
+        FeedGap: the change feed no longer reaches back to the parent, or the parent was removed meanwhile; make a full
+            backup.
         InvalidArgument: the parent does not have one of the ports.
     """
     draft = await archive.begin(kind, store=store, parent=None if parent is None else parent.id)
@@ -52,6 +53,8 @@ async def make_backup(
         for source in sources:
             contents[source.name], reached = await _port(archive, draft, source, parent, progress)
             moments[source.name] = reached.as_of
+        if parent is not None and not await archive.has(parent.id):
+            raise FeedGap(f"The backup {parent.id} was removed while one was made that builds on it.")
         return await draft.commit(contents, as_of=_moment(moments))
     except BaseException:
         await asyncio.shield(draft.abandon())

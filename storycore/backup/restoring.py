@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from storycore.backup.archive import Archive
+from storycore.backup.belonging import owner_of
 from storycore.backup.contents import Contents
 from storycore.backup.entries import Entry
 from storycore.backup.index import Index, Mark, item_mark
@@ -35,17 +36,22 @@ class Selection:
 
     Args:
         ports: names of ports.
-        kinds: of items, for example ``{"story", "user"}``.
+        kinds: of items, for example ``{"story", "user"}``; with what keeps their values unique, and what was deleted
+            softly.
+        user: only what belongs to this user, see ``storycore.backup.belonging``.
         where: told the port's name and an entry whose item is there; whether it is meant.
     """
 
     ports: frozenset[str] | None = None
     kinds: frozenset[str] | None = None
+    user: str | None = None
     where: Callable[[str, Entry], bool] | None = None
 
     def has(self, source: Source, entry: Entry) -> bool:
         """Whether an item is meant."""
-        if self.kinds is not None and source.kind(entry) not in self.kinds:
+        if self.kinds is not None and source.kind(entry).partition("~")[0] not in self.kinds:
+            return False
+        if self.user is not None and owner_of(source.name, entry) != self.user:
             return False
         return self.where is None or self.where(source.name, entry)
 

@@ -2,70 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Protocol
 
 import orjson
 
 from storycore.backup.archive import Archive, Listing
+from storycore.backup.keys import KeyFile, new_key_file
 from storycore.backup.making import make_backup
 from storycore.backup.manifest import Kind, Manifest
+from storycore.backup.outcomes import Created, Pruned, Restored
 from storycore.backup.restoring import Mode, OnConflict, PortChanges, Selection, plan_restore, restore
 from storycore.backup.retention import Made, Retention, kept
 from storycore.backup.sources import Source
 from storycore.backup.verifying import Level, Scratch, Verification, verify_backup
-from storycore.errors import FeedGap, InvalidArgument, NotFound, StorycoreError
+from storycore.errors import ConfigError, FeedGap, InvalidArgument, NotFound, StorycoreError
 from storycore.ports.environment import Environment
 from storycore.ports.key_providers import KeyProvider
 
-__all__ = ["Backups", "Created", "Pruned", "Restored"]
+__all__ = ["Backups", "Created", "Pruned", "Restorable", "Restored"]
 
 _PROOFS: tuple[Level, ...] = ("full", "restore")
 """The levels after which a backup counts as verified."""
+_UNDER_WAY = timedelta(hours=1)
+"""A backup of which nothing has been written for so long is not under way any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Created:
-    """A backup that was made.
+class Restorable(Protocol):
+    """A store, as far as a restore into it is concerned."""
 
-    Args:
-        manifest: what it consists of.
-        reason: why it is a full one, where an increment would have been expected; ``""`` otherwise.
-    """
-
-    manifest: Manifest
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Restored:
-    """What was restored.
-
-    Args:
-        backup: the id.
-        as_of: the moment whose state it is.
-        written: items by port.
-    """
-
-    backup: str
-    as_of: datetime
-    written: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Pruned:
-    """What retention did, or would do.
-
-    Args:
-        kept: ids with the reasons for which they stay.
-        removed: ids that went, newest first.
-        swept: ids of backups that were never finished, of which remains were removed.
-    """
-
-    kept: Mapping[str, Sequence[str]]
-    removed: Sequence[str]
-    swept: Sequence[str] = field(default=())
+    @property
+    def backups(self) -> Backups:
+        """Its own backups, which know its ports."""
+        ...
 
 
 class Backups:
@@ -81,6 +53,9 @@ class Backups:
         max_chain: a new full backup is made after so many increments, 0 to 1000.
         max_share: or when the increments are larger than this share of the full one.
         scratch: opens empty ports, for ``verify`` with a restore.
+        key_file: made with the first backup, where the archive's keys are sealed with it.
+        ensure: creates what the ports need; one sentence for each thing that it created.
+        settle: called when a restore has changed the ports: what was cached is outdated.
     """
 
     def __init__(
@@ -95,7 +70,13 @@ class Backups:
         zone: tzinfo = UTC,
         max_chain: int = 30,
         max_share: float = 0.3,
+        key_file: KeyFile | None = None,
+        ensure: Callable[[], Awaitable[object]] | None = None,
+        settle: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
+        self._key_file = key_file
+        self._ensure = ensure
+        self._settle = settle
         self._archive = archive
         self._sources = sources
         self._env = env
@@ -117,15 +98,56 @@ class Backups:
             kind: ``daily``, ``weekly``, ``monthly`` or ``manual``; stands in the id, and retention goes by time alone.
             full: make a full one in any case.
             progress: told the port and how many of its items are done.
+
+        Raises:
+            ConfigError: the key is missing, and there are backups that need it.
+            NotProvisioned: the place for backups, or a port of the store, does not exist yet.
+            Corrupt: something in the store is damaged; the error names it.
+            StorageFull: there is no room for it.
         """
         if kind not in ("daily", "weekly", "monthly", "manual"):
             raise InvalidArgument(f"A backup is daily, weekly, monthly or manual, not {kind!r}.")
+        notices = [notice for notice in (await self.provide_key(), await self._others()) if notice]
         parent, reason = (None, "") if full or kind in ("weekly", "monthly") else await self._parent()
         try:
             made = await self._make(kind, parent, progress)
         except FeedGap as exc:
             made, reason = await self._make(kind, None, progress), exc.message
-        return Created(made, reason)
+        return Created(made, reason, tuple(notices))
+
+    async def provide_key(self, *, anew: bool = False) -> str:
+        """Make the key file where there is none; what to do with it, or ``""`` where nothing was made.
+
+        Args:
+            anew: also where there are backups already, which that key will not open.
+
+        Raises:
+            ConfigError: it is missing, and there are backups that were sealed with it.
+        """
+        file = self._key_file
+        if file is None or await asyncio.to_thread(file.path.exists):
+            return ""
+        listing = await self._archive.listing()
+        count = len(listing.manifests) + len(listing.damaged)
+        if count and not anew:
+            raise ConfigError(
+                f"The key file {file.path} is missing, and {count} backups were made with a key; bring it back, or "
+                "make another one, which does not open them, with `storycore backup key --new`.",
+                path="backup.key_file",
+            )
+        await asyncio.to_thread(new_key_file, file.path)
+        return f"Made the key {file.path}. Keep a copy in another place: without it nobody can read the backups."
+
+    async def ensure(self) -> Sequence[str]:
+        """Create what backups need: their place, and the key; one sentence for each thing that was created."""
+        provision = await self._archive.ensure()
+        key = await self.provide_key()
+        return [*provision.actions, *([key] if key else [])]
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        """The store's ports, as backups see them, in the order in which they are restored."""
+        return self._sources
 
     async def list(self) -> Listing:
         """All backups, newest state first, and those whose manifest is damaged."""
@@ -167,23 +189,23 @@ class Backups:
         id_: str = "latest",
         *,
         at: datetime | None = None,
-        into: Sequence[Source] | None = None,
+        into: Restorable | Sequence[Source] | None = None,
         selection: Selection | None = None,
     ) -> dict[str, PortChanges]:
         """What ``restore`` would change, by port; writes nothing."""
         chain = await self._chain(id_, at)
-        targets = self._sources if into is None else into
-        return await plan_restore(self._archive, chain, targets, selection or Selection())
+        return await plan_restore(self._archive, chain, self._target(into)[0], selection or Selection())
 
     async def restore(
         self,
         id_: str = "latest",
         *,
         at: datetime | None = None,
-        into: Sequence[Source] | None = None,
+        into: Restorable | Sequence[Source] | None = None,
         selection: Selection | None = None,
         mode: Mode = "new",
         on_conflict: OnConflict = "fail",
+        create_tables: bool = True,
         progress: Callable[[str, int], None] | None = None,
     ) -> Restored:
         """Bring a state back. See ``storycore.backup.restoring.restore``.
@@ -191,19 +213,27 @@ class Backups:
         Args:
             id_: which backup; ``latest`` stands for the newest.
             at: instead: the newest backup of a state not after this moment.
-            into: the ports of the store that receives; ``None``: this store's own, which is refused with ``new``
-                unless they are empty.
+            into: the store that receives, or its ports; ``None``: this store, which is refused with ``new`` unless it
+                is empty.
+            create_tables: create what the receiving store needs and does not have.
         """
         chain = await self._chain(id_, at)
-        written = await restore(
-            self._archive,
-            chain,
-            self._sources if into is None else into,
-            selection or Selection(),
-            mode=mode,
-            on_conflict=on_conflict,
-            progress=progress,
-        )
+        targets, target = self._target(into)
+        if create_tables and target is not None and target._ensure is not None:
+            await target._ensure()
+        try:
+            written = await restore(
+                self._archive,
+                chain,
+                targets,
+                selection or Selection(),
+                mode=mode,
+                on_conflict=on_conflict,
+                progress=progress,
+            )
+        finally:
+            if target is not None and target._settle is not None:
+                await asyncio.shield(target._settle())
         return Restored(chain[-1].id, chain[-1].as_of, written)
 
     async def prune(self, *, dry_run: bool = False, older_than: timedelta = timedelta(days=1)) -> Pruned:
@@ -232,10 +262,28 @@ class Backups:
             done.append(manifest.id)
         return done
 
+    async def close(self) -> None:
+        """Let go of the archive's place; a second call does nothing."""
+        await self._archive.close()
+
+    def _target(self, into: Restorable | Sequence[Source] | None) -> tuple[Sequence[Source], Backups | None]:
+        if into is None:
+            return self._sources, self
+        if isinstance(into, Sequence):
+            return into, None
+        return into.backups._sources, into.backups
+
     async def _make(self, kind: Kind, parent: Manifest | None, progress: Callable[[str, int], None] | None) -> Manifest:
         return await make_backup(
             self._archive, self._sources, kind=kind, store=self._store, parent=parent, progress=progress
         )
+
+    async def _others(self) -> str:
+        """That another backup may be under way; both come to be, for each has objects of its own."""
+        begun = await self._archive.unfinished(since=self._env.clock.now() - _UNDER_WAY)
+        if not begun:
+            return ""
+        return f"Another backup was begun lately and has not ended: {', '.join(begun)}. If it runs, both are kept."
 
     async def _parent(self) -> tuple[Manifest | None, str]:
         """The backup on which the next one builds, or why there is none."""
@@ -247,6 +295,11 @@ class Backups:
         except StorycoreError as exc:
             return None, exc.message
         first, increments = chain[0], chain[1:]
+        if (now := self._env.clock.now()) < own[0].as_of:
+            return None, (
+                f"the clock says {now:%Y-%m-%d %H:%M:%S}, and the backup {own[0].id} is of a later moment; until the "
+                "clock has passed that, it counts as the latest one"
+            )
         if {source.name for source in self._sources} != set(own[0].ports):
             return None, f"the backup {own[0].id} holds other ports"
         if len(increments) >= self._max_chain:

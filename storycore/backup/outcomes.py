@@ -1,0 +1,61 @@
+"""What the service of backups did, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from storycore.backup.manifest import Manifest
+
+__all__ = ["Created", "Pruned", "Restored"]
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A backup that was made.
+
+    Args:
+        manifest: what it consists of.
+        reason: why it is a full one, where an increment would have been expected; ``""`` otherwise.
+        notices: what somebody should know or do now, in sentences.
+    """
+
+    manifest: Manifest
+    reason: str = ""
+    notices: tuple[str, ...] = ()
+
+    @property
+    def backup_id(self) -> str:
+        """By which it is restored."""
+        return self.manifest.id
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What was restored.
+
+    Args:
+        backup: the id.
+        as_of: the moment whose state it is.
+        written: items by port.
+    """
+
+    backup: str
+    as_of: datetime
+    written: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What retention did, or would do.
+
+    Args:
+        kept: ids with the reasons for which they stay.
+        removed: ids that went, newest first.
+        swept: ids of backups that were never finished, of which remains were removed.
+    """
+
+    kept: Mapping[str, Sequence[str]]
+    removed: Sequence[str]
+    swept: Sequence[str] = field(default=())
