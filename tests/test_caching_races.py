@@ -204,6 +204,63 @@ async def test_a_cancelled_leader_does_not_cancel_the_joiners() -> None:
         assert source.loads == 1
 
 
+@pytest.mark.parametrize("how", ["key", "tag", "clear", "writing"])
+async def test_a_write_that_another_process_overtakes_stores_nothing_old(how: str) -> None:
+    """At whatever point of it the other one writes and invalidates, or writes in the same way."""
+    for point in range(0, 60, 2):
+        async with slow_port(point) as (port, env):
+            one, other = (Caching(port, env, l1_ttl=0) for _ in range(2))
+            source, regions = Source(), [region_of(each) for each in (one, other)]
+            writer = asyncio.create_task(_write_through(source, regions[0]))
+            await _after(point, _rewrite(source, other, regions[1], how))
+            await writer
+            for region in regions:
+                assert await region.get_or_load(name="n", load=source.load) == 2, point
+            await one.close()
+            await other.close()
+
+
+async def test_a_write_is_stored_when_nobody_comes_between() -> None:
+    """Without a load afterwards; while it is under way nobody gets what was there before; after an error it is gone."""
+    async with slow_port() as (port, env):
+        caching, source = Caching(port, env), Source()
+        region = region_of(caching)
+        await region.get_or_load(name="n", load=source.load)
+        async with region.writing(name="n") as writing:
+            assert await region.entry(name="n") is None
+            writing.put(7)
+        assert writing.confirmed
+        assert await region.get_or_load(name="n", load=source.load) == 7
+        async with region.writing(name="n") as silent:
+            pass
+        assert silent.confirmed
+        assert await region.entry(name="n") is None
+        with pytest.raises(ZeroDivisionError):
+            async with region.writing(name="n") as failing:
+                failing.put(8)
+                raise ZeroDivisionError
+        assert await region.entry(name="n") is None
+        assert await region.get_or_load(name="n", load=source.load) == 0
+        await caching.close()
+
+
+async def _rewrite(source: Source, caching: Caching, region: Region[int], how: str) -> None:
+    if how == "writing":
+        return await _write_through(source, region)
+    source.version += 1
+    assert await _spoil(caching, region, how)
+    return None
+
+
+async def _write_through(source: Source, region: Region[int]) -> None:
+    async with region.writing(name="n") as writing:
+        await turns(3)
+        source.version += 1
+        found = source.version
+        await turns(9)
+        writing.put(found)
+
+
 @pytest.mark.parametrize("is_invalidated", [True, False])
 async def test_closing_ends_every_load_and_tells_who_waited(is_invalidated: bool) -> None:
     """Also a load whose key was invalidated meanwhile; its readers were not cancelled, so they get an error."""

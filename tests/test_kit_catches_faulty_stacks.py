@@ -24,10 +24,11 @@ from storycore.caching import (
     outbox,
     pushes,
     shared_tier,
+    writes,
 )
 from storycore.caching import guard as guards
 from storycore.caching import memory_tier as memory
-from storycore.ports.cache import Changed, Fill
+from storycore.ports.cache import CacheItem, Changed, Fill
 from storycore.ports.lifecycle import PortName
 from storycore.testing.cache_clients import How
 from storycore.testing.cache_stacks import StackMachine, stack_machine_for
@@ -151,6 +152,30 @@ async def _leads_alone(self: loads.Loads, slot: Any, load: Any) -> Any:
     return await self.alone(slot, load)
 
 
+async def _puts_without_a_lease(self: writes.Writes, slot: Any, ticket: Any, claim: Any, value: Any) -> bool:
+    port = self._shared._port
+    entry = entries.entry_of(slot.policy, value, self._env.clock.now(), 0.5)
+    if not entry.is_kept:
+        return await self._shared.invalidate([slot.key])
+    try:
+        sealed = self._shared._seal(slot, entry, claim.versions)
+        await self._shared.guard.run(lambda: port.put([CacheItem(slot.key, sealed, entries.port_ttl(slot, entry))]))
+    except Exception:
+        return await self._shared.invalidate([slot.key])
+    return True
+
+
+async def _takes_the_lease_late(self: writes.Writes, slot: Any) -> shared_tier.Claim[Any]:
+    return shared_tier.Claim()
+
+
+async def _stores_under_a_lease_of_its_own(self: writes.Writes, slot: Any, ticket: Any, claim: Any, value: Any) -> bool:
+    (own,) = await self._shared.claim([slot], refresh=True)
+    return await _STORE(self, slot, ticket, own, value)
+
+
+_STORE: Final = writes.Writes._store
+
 FAULTS: Final[dict[str, list[tuple[object, str, object]]]] = {
     "a joiner adopts a load that was refused or overtaken": [(flights.Flight, "join", _adopts_whatever_comes)],
     "a value stands in past max_stale": [
@@ -173,6 +198,11 @@ FAULTS: Final[dict[str, list[tuple[object, str, object]]]] = {
     "what was refused is kept in memory": [(shared_tier.SharedTier, "fill", _keeps_what_was_refused)],
     "tags are not bumped": [(shared_tier.SharedTier, "invalidate_tags", _bumps_nothing)],
     "everybody loads for himself": [(loads.Loads, "one", _leads_alone)],
+    "a newest value is put without a lease": [(writes.Writes, "_store", _puts_without_a_lease)],
+    "the lease is taken after the write": [
+        (writes.Writes, "_claim", _takes_the_lease_late),
+        (writes.Writes, "_store", _stores_under_a_lease_of_its_own),
+    ],
 }
 
 
@@ -215,6 +245,14 @@ def _a_hit_is_overtaken(machine: StackMachine, luck: int) -> None:
     machine.overtake(1, 0, 0, "key", How.QUICK, (4, 0.02), False)
 
 
+def _a_write_is_overtaken(machine: StackMachine, luck: int) -> None:
+    _begun(machine, luck, is_stormy=False).write(2, 0, "writing", 12)
+    machine.wait(0.004)
+    machine.write(1, 0, "key", 1)
+    machine.wait(0.5)
+    machine.read(2, 0, How.QUICK, 1, 0)
+
+
 HISTORIES: Final[dict[str, Callable[[StackMachine, int], None]]] = {
     "a joiner adopts a load that was refused or overtaken": _a_load_is_overtaken,
     "what was refused is kept in memory": _a_load_is_overtaken,
@@ -226,6 +264,8 @@ HISTORIES: Final[dict[str, Callable[[StackMachine, int], None]]] = {
     "the tier serves before the outbox is empty": _an_invalidation_is_refused,
     "what was not confirmed is forgotten": _an_invalidation_is_refused,
     "a copy enters after an invalidation": _a_hit_is_overtaken,
+    "a newest value is put without a lease": _a_write_is_overtaken,
+    "the lease is taken after the write": _a_write_is_overtaken,
 }
 """Each in ten variants; they spare the search for faults that chance meets rarely."""
 

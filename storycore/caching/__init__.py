@@ -13,6 +13,7 @@ from storycore.caching.inspection import Inspection
 from storycore.caching.policies import Fetched, Tier
 from storycore.caching.region import Region, RegionEntry
 from storycore.caching.signatures import NoKey
+from storycore.caching.writes import Writing
 
 __all__ = [
     "BreakerState",
@@ -32,4 +33,5 @@ __all__ = [
     "RegionStats",
     "Tier",
     "Unfit",
+    "Writing",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic, TypeVar
@@ -16,6 +17,7 @@ from storycore.caching.policies import Fetched, Policy, Tier
 from storycore.caching.shortcuts import MISSING, Missing, Shelf, region_shortcut
 from storycore.caching.templates import Template, bounded_key
 from storycore.caching.tiers import Tiers
+from storycore.caching.writes import Writing
 from storycore.errors import ConfigError, InvalidArgument
 from storycore.ports.cache import MAX_KEY_BYTES
 from storycore.ports.environment import Environment
@@ -161,14 +163,31 @@ class Region(Generic[T]):
         values = {slots[i].key: answer.value for i, answer in zip(chosen, answers, strict=True)}
         return [values[slot.key] for slot in slots]
 
-    async def put(self, value: T | None, /, **parameters: object) -> bool:
-        """Store a value that the caller knows to be the newest.
+    async def put(self, value: T | Fetched[T] | None, /, **parameters: object) -> bool:
+        """Store a value that is the newest at this moment.
+
+        It goes in under a lease, so it never overtakes an invalidation that comes later than the lease, nor any of
+        this process that begins during the call. Where somebody else may write between the moment at which the value
+        was the newest and this call, use ``writing``, which takes the lease before.
 
         Returns:
-            Whether the shared tier confirmed it. If not, the key is invalidated as soon as the tier answers again,
-            and nothing is served from it before.
+            Whether the shared tier confirmed that nothing older is served from it; when an invalidation came between,
+            nothing is. If not, the key is invalidated as soon as the tier answers again, and nothing is served from it
+            in this process before.
         """
-        return await self._tiers.put(self.slot(parameters), value)
+        return await self._tiers.writes.put(self.slot(parameters), value)
+
+    def writing(self, /, **parameters: object) -> AbstractAsyncContextManager[Writing[T]]:
+        """A block in which the source is written, by any number of writers at once, in any process.
+
+        ``async with stories.writing(id="s1") as writing: await save(story); writing.put(story)``. The old value is
+        removed at its beginning; at its end the put value is stored, unless the key was invalidated meanwhile, or the
+        block took longer than the region's lease. Without a value, and after an error, the key is invalidated again.
+
+        Raises:
+            InvalidArgument: a parameter is missing, unknown, or cannot stand in a key.
+        """
+        return self._tiers.writes.writing(self.slot(parameters))
 
     async def invalidate(self, /, **parameters: object) -> bool:
         """Remove the value everywhere, and keep out every load that is under way.

@@ -13,7 +13,7 @@ from storycore.caching.guard import BreakerState, Guard
 from storycore.caching.outbox import Outbox
 from storycore.errors import DeadlineExceeded
 from storycore.layers.deadline import timeless
-from storycore.ports.cache import Acquired, Cache, CacheItem, Fill, Lease
+from storycore.ports.cache import Acquired, Cache, Fill, Lease
 from storycore.ports.environment import Environment
 
 __all__ = ["Claim", "Loaded", "SharedTier"]
@@ -152,19 +152,6 @@ class SharedTier:
     async def release(self, claims: Sequence[Claim[Any]]) -> None:
         """Give leases back unfilled."""
         await self._release([claim.lease for claim in claims])
-
-    async def put(self, slot: Slot[T], entry: Entry[T]) -> bool:
-        """Store the newest value; when that fails, or it is not to be kept, the key is invalidated instead."""
-        if not entry.is_kept:
-            return await self.invalidate([slot.key])
-        try:
-            versions = _of(slot, await self.guard.run(lambda: self._versions([slot])))
-            item = CacheItem(slot.key, self._seal(slot, entry, versions), port_ttl(slot, entry))
-            await self.guard.run(lambda: self._port.put([item]))
-        except BaseException as exc:  # the old value may still be there, also after a cancelled call
-            self.outbox.add(keys=[slot.key])
-            return _pass_on(exc)
-        return True
 
     async def invalidate(self, keys: Sequence[str]) -> bool:
         """Remove entries; ``False``: not confirmed yet, and repeated until it is."""

@@ -18,13 +18,14 @@ from datetime import datetime
 from typing import TypeVar
 
 from storycore.caching.arrivals import Arrivals
-from storycore.caching.entries import Entry, Slot, entry_of
+from storycore.caching.entries import Entry, Slot
 from storycore.caching.loads import Loads
 from storycore.caching.near_tier import NearTier
 from storycore.caching.policies import Answer, Fetched, Tier
 from storycore.caching.pushes import Pushes
 from storycore.caching.refreshes import Refreshes
 from storycore.caching.shared_tier import SharedTier
+from storycore.caching.writes import Writes
 from storycore.ports.environment import Environment
 
 __all__ = ["Tiers"]
@@ -43,6 +44,8 @@ class Tiers:
         shared: the shared tier.
         env: clock and randomness.
         pushes: what the shared tier tells, if it does.
+
+    ``writes`` is the way in for who knows the newest value.
     """
 
     def __init__(self, near: NearTier, shared: SharedTier, env: Environment, *, pushes: Pushes | None = None) -> None:
@@ -53,6 +56,7 @@ class Tiers:
         arrivals = Arrivals(near, shared, env)
         self._loads = Loads(near, shared, arrivals, env)
         self._refreshes = Refreshes(near, shared, arrivals, env)
+        self.writes = Writes(near, shared, self._forget, env)
 
     async def look(self, slot: Slot[T]) -> Answer[T] | None:
         """What either tier holds, without loading."""
@@ -108,14 +112,6 @@ class Tiers:
         if entry is None or not (entry.is_fresh(now) or entry.is_stand_in(now, slot.policy.max_stale)):
             return None
         return _shared_answer(entry, now) if entry.is_fresh(now) else entry.answer(Tier.STALE)
-
-    async def put(self, slot: Slot[T], value: T | None) -> bool:
-        """Store the newest value; whether the shared tier confirmed it."""
-        self._forget([slot.key])
-        try:
-            return await self.shared.put(slot, self._entry(slot, value))
-        finally:
-            self._forget([slot.key])
 
     async def invalidate(self, keys: Sequence[str]) -> bool:
         """Remove entries everywhere; whether the shared tier confirmed it."""
@@ -178,9 +174,6 @@ class Tiers:
         if not missing:
             return []
         return await self._loads.many([slots[i] for i in missing], lambda some: load([missing[i] for i in some]))
-
-    def _entry(self, slot: Slot[T], value: T | None) -> Entry[T]:
-        return entry_of(slot.policy, value, self._env.clock.now(), self._env.random.random())
 
     def _forget(self, keys: Sequence[str]) -> None:
         self.near.forget(keys)

@@ -71,17 +71,11 @@ class StackBench(StoreMachine):
             self.puts -= how == "put"
 
     async def _write_and_bind(self, writer: Client, k: int, how: str) -> None:
-        self.source.versions[k] += 1
-        version = self.source.versions[k]
-        if how == "put":
-            self.source.arrived[k, version] = self.source.loop.time() + 1
-            confirmed = await writer.region.put(value_of(k, version), k=k)
-        elif how == "tag" and self.policy["tags"]:
-            confirmed = await writer.caching.invalidate_tags("all")
-        elif how == "all":
-            confirmed = await writer.caching.clear()
+        if how == "writing":
+            version, confirmed = await self._write_through(writer, k)
         else:
-            confirmed = await writer.region.invalidate(k=k)
+            version = self._change(k)
+            confirmed = await self._tell(writer, k, version, how)
         writer.bind(k, version)
         while not confirmed and writer.is_alive:
             await asyncio.sleep(0.05)
@@ -89,6 +83,30 @@ class StackBench(StoreMachine):
         for other in self.clients:
             if other is not writer and writer.is_alive:
                 other.bind_as_other(k, version)
+
+    async def _write_through(self, writer: Client, k: int) -> tuple[int, bool]:
+        """Change the source and put the value after a while, in which others may write."""
+        async with writer.region.writing(k=k) as writing:
+            version = self._change(k)
+            await asyncio.sleep(self.luck.choice((0, 0.002, 0.02, 0.2)))
+            self.source.arrived[k, version] = self.source.loop.time() + 1
+            writing.put(value_of(k, version))
+        return version, writing.confirmed
+
+    def _change(self, k: int) -> int:
+        self.source.versions[k] += 1
+        return self.source.versions[k]
+
+    async def _tell(self, writer: Client, k: int, version: int, how: str) -> bool:
+        """Whether it is confirmed."""
+        if how == "put":
+            self.source.arrived[k, version] = self.source.loop.time() + 1
+            return await writer.region.put(value_of(k, version), k=k)
+        if how == "tag" and self.policy["tags"]:
+            return await writer.caching.invalidate_tags("all")
+        if how == "all":
+            return await writer.caching.clear()
+        return await writer.region.invalidate(k=k)
 
     async def _crash(self, number: int) -> None:
         self.source.stir()

@@ -47,7 +47,7 @@ _SHORT: Final = 0.01
 _DELAY: Final = st.sampled_from([0.0, 0.004, _SHORT, 0.1])
 _HARM: Final = st.sampled_from(["cut", "altered", "foreign", "moved", "of another shape", "empty", "all gone"])
 _LOAD: Final = st.sampled_from(How)
-_WRITE: Final = st.sampled_from(["key", "tag", "all", "put"])
+_WRITE: Final = st.sampled_from(["key", "tag", "all", "put", "writing"])
 _PAUSE: Final = st.sampled_from([0, 2, 4, 8, 0.002, 0.01, 0.03, 0.2])
 """Turns of the loop, or seconds."""
 _PAUSES: Final = st.tuples(_PAUSE, _PAUSE)
@@ -103,7 +103,8 @@ class StackMachine(StackBench):
     def write(self, client: int, k: int, how: str, turns: int) -> None:
         """The source changes, and the cache is told; P2, P5 and P6 bind those who read after that.
 
-        Who puts a value has to know that it is the newest, so nobody else writes meanwhile.
+        Who puts a value has to know that it is the newest, so nobody else writes meanwhile; who puts it into a write
+        of his own need not.
         """
         writer = self.clients[client]
         if self.puts or (how == "put" and self.writes):
