@@ -9,11 +9,19 @@ from storycore.profiles.describing import Setting, describe
 from storycore.profiles.loading import load
 from storycore.profiles.resolving import missing_adapters, resolve, stated_options
 from storycore.profiles.secrets import revealed
-from storycore.profiles.settings import BackupSettings, CachingSettings, LayerSettings, PortSettings, Profile
+from storycore.profiles.settings import (
+    BackupSettings,
+    CachingSettings,
+    JobSettings,
+    LayerSettings,
+    PortSettings,
+    Profile,
+)
 
 __all__ = [
     "BackupSettings",
     "CachingSettings",
+    "JobSettings",
     "LayerSettings",
     "PortSettings",
     "Profile",

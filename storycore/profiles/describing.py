@@ -34,6 +34,7 @@ def describe(profile: Profile) -> list[Setting]:
     lines += [("requires", list(profile.requires)), ("plugins", list(profile.plugins))]
     lines += [(f"caching.{name}", value) for name, value in profile.caching.model_dump().items()]
     lines += _backup(profile.backup)
+    lines += [(f"jobs.{name}", value) for name, value in profile.jobs.model_dump().items() if value != {}]
     return [
         Setting(path, redacted(value, name=path.rpartition(".")[2]), profile.origins.get(path, "default"))
         for path, value in lines

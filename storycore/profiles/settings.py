@@ -12,7 +12,7 @@ from storycore.errors import ConfigError
 from storycore.ports.lifecycle import PortName
 from storycore.profiles.redaction import redacted, redacted_url
 
-__all__ = ["BackupSettings", "CachingSettings", "LayerSettings", "PortSettings", "Profile"]
+__all__ = ["BackupSettings", "CachingSettings", "JobSettings", "LayerSettings", "PortSettings", "Profile"]
 
 
 class LayerSettings(BaseModel):
@@ -144,6 +144,32 @@ class BackupSettings(BaseModel):
         return tuple(part.strip() for part in given.split(",") if part.strip()) if isinstance(given, str) else given
 
 
+class JobSettings(BaseModel):
+    """When the store's jobs run.
+
+    Args:
+        time_zone: of the wall clock that jobs go by, for example ``"Europe/Berlin"``; a job may name its own.
+        off: names of jobs that are not run by the clock.
+        cron: name of a job to the cron expression that counts instead of its own.
+        lease_seconds: a runner that gives no sign of life for so long is taken for dead.
+        history_days: how long the history of runs is kept.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    time_zone: str = "UTC"
+    off: tuple[str, ...] = ()
+    cron: Mapping[str, str] = Field(default_factory=dict)
+    lease_seconds: float = Field(default=60.0, ge=1, le=86_400, allow_inf_nan=False)
+    history_days: float = Field(default=90.0, gt=0, le=36_500, allow_inf_nan=False)
+
+    @field_validator("off", mode="before")
+    @classmethod
+    def _listed(cls, given: object) -> object:
+        """A variable of the environment lists them with commas."""
+        return tuple(part.strip() for part in given.split(",") if part.strip()) if isinstance(given, str) else given
+
+
 class Profile(BaseModel):
     """Everything that ``storycore.open`` needs to know.
 
@@ -157,6 +183,7 @@ class Profile(BaseModel):
         plugins: entry points that are loaded although no port uses their adapter.
         caching: how reads are cached above the ports.
         backup: where backups lie, who can read them, and which stay.
+        jobs: when the store's jobs run.
         origins: path of a setting (``"cache.url"``) to where its value came from, for people.
     """
 
@@ -177,6 +204,7 @@ class Profile(BaseModel):
     plugins: tuple[str, ...] = ()
     caching: CachingSettings = Field(default_factory=CachingSettings)
     backup: BackupSettings = Field(default_factory=BackupSettings)
+    jobs: JobSettings = Field(default_factory=JobSettings)
     origins: Mapping[str, str] = Field(default_factory=dict, repr=False)
 
     @property

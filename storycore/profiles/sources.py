@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from storycore.errors import ConfigError
 from storycore.ports.lifecycle import PortName
-from storycore.profiles.settings import BackupSettings, CachingSettings
+from storycore.profiles.settings import BackupSettings, CachingSettings, JobSettings
 from storycore.suggestions import did_you_mean, nearest
 
 __all__ = ["SETTINGS", "Merged", "Source", "merged", "source"]
@@ -20,7 +20,7 @@ Table = Mapping[str, object]
 _PORTS = frozenset(str(port) for port in PortName)
 _NAMING = ("url", "adapter")
 
-SETTINGS = frozenset({"dir", "namespace", "cursor_key", "requires", "plugins", "caching", "backup"}) | _PORTS
+SETTINGS = frozenset({"dir", "namespace", "cursor_key", "requires", "plugins", "caching", "backup", "jobs"}) | _PORTS
 """The settings of a profile, apart from ``extends``."""
 
 
@@ -30,7 +30,7 @@ class Source:
 
     Args:
         origin: the place, for people: ``"storycore.toml [profile.dev]"``.
-        values: ports, ``caching`` and ``backup`` are tables, ``dir`` is absolute, lists are tuples.
+        values: ports, ``caching``, ``backup`` and ``jobs`` are tables, ``dir`` is absolute, lists are tuples.
     """
 
     origin: str
@@ -108,7 +108,7 @@ def _shape(name: str) -> Callable[[object, str, Path], object]:
     if name in _PORTS:
         return _port
     shapes = {"dir": _dir, "namespace": _text, "cursor_key": _text, "requires": _names, "plugins": _names}
-    return {**shapes, "caching": _caching, "backup": _backup}[name]
+    return {**shapes, "caching": _caching, "backup": _backup, "jobs": _jobs}[name]
 
 
 def _port(value: object, where: str, _folder: Path) -> object:
@@ -149,6 +149,10 @@ def _backup(value: object, where: str, folder: Path) -> object:
     if "blobs" in table:
         table["blobs"] = _port(table["blobs"], f"{where}.blobs", folder)
     return table
+
+
+def _jobs(value: object, where: str, _folder: Path) -> object:
+    return _fields(value, where, JobSettings)
 
 
 def _fields(value: object, where: str, model: type[BaseModel]) -> dict[str, object]:
