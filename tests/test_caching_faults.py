@@ -98,12 +98,12 @@ async def test_a_load_is_shared_while_the_tier_is_down(bench: Bench) -> None:
     assert (await bench.read(), bench.loads) == (0, 2)
 
 
-@pytest.mark.parametrize("how", ["key", "tag", "clear", "put"])
+@pytest.mark.parametrize("how", ["key", "tag", "clear", "put", "writing"])
 async def test_an_unconfirmed_invalidation_is_repeated_before_the_tier_serves(bench: Bench, how: str) -> None:
     """It says so by ``False``; until it is confirmed nothing is read from the tier here, and then it is done."""
     assert await bench.read() == 0
     bench.version = 1
-    bench.port.broken = frozenset({"invalidate", "bump", "clear", "put"})
+    bench.port.broken = frozenset({"invalidate", "bump", "clear", "fill"})
     assert not await _spoil(bench, how)
     assert bench.caching.stats().pending_invalidations == 1
     assert await bench.read() == 1
@@ -226,15 +226,22 @@ async def test_nobody_joins_an_older_load_while_the_tier_is_down(bench: Bench) -
     assert (await later, await reader) == (1, 0)
 
 
-async def test_a_put_that_fails_leaves_no_older_value(bench: Bench) -> None:
+@pytest.mark.parametrize("how", ["put", "writing"])
+@pytest.mark.parametrize("broken", ["acquire", "fill", "counters"])
+async def test_a_value_that_cannot_be_stored_leaves_no_older_one(bench: Bench, how: str, broken: str) -> None:
     """The key is invalidated instead, at once or when the tier answers again."""
     await bench.read()
     bench.version = 1
-    bench.port.broken = frozenset({"put"})
-    assert not await bench.region.put(1, k=1)
+    bench.port.broken = frozenset({broken})
+    assert await _spoil(bench, how)
+    assert await bench.region.entry(k=1) is None
+    bench.version = 2
+    bench.port.broken = frozenset({broken, "invalidate"})
+    assert not await _spoil(bench, how)
+    bench.port.broken = frozenset()
     bench.clock.advance(timedelta(seconds=10))
-    assert await bench.read() == 1
-    assert await bench.other().get_or_load(k=1, load=bench.load) == 1
+    assert await bench.read() == 2
+    assert await bench.other().get_or_load(k=1, load=bench.load) == 2
 
 
 async def _spoil(bench: Bench, how: str) -> bool:
@@ -244,6 +251,10 @@ async def _spoil(bench: Bench, how: str) -> bool:
         return await bench.caching.clear()
     if how == "put":
         return await bench.region.put(1, k=1)
+    if how == "writing":
+        async with bench.region.writing(k=1) as writing:
+            writing.put(1)
+        return writing.confirmed
     return await bench.region.invalidate(k=1)
 
 
