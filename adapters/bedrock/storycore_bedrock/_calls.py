@@ -122,6 +122,8 @@ class Calls:
         return await self._once(request)
 
     async def _once(self, request: Callable[[Client], R]) -> R:
+        while (rest := self._rest_until - asyncio.get_running_loop().time()) > 0:  # noqa: ASYNC110 - what is waited for is time
+            await asyncio.sleep(rest)
         threads = self._threads
         if threads is None:
             raise Unavailable(_CLOSED)
@@ -141,16 +143,15 @@ class Calls:
             raise translated(exc, self._place, limit=self._limit) from exc
 
     def _rest(self, exc: StorycoreError) -> None:
-        """Let all repetitions wait for as long as the service has asked one of them to."""
+        """Let all requests wait for as long as the service has asked one of them to."""
         if isinstance(exc, Throttled) and exc.retry_after_seconds is not None:
             pause = min(exc.retry_after_seconds, _LONGEST_PAUSE_SECONDS)
             self._rest_until = max(self._rest_until, asyncio.get_running_loop().time() + pause)
 
     async def _pause(self, attempt: int) -> None:
-        """Full jitter below a bound that doubles, behind the moment for which the service has asked."""
+        """Full jitter below a bound that doubles."""
         bound = min(self._config.retry_base_ms / 1000 * 2 ** (attempt - 1), _LONGEST_PAUSE_SECONDS)
-        asked = max(0.0, self._rest_until - asyncio.get_running_loop().time())
-        await asyncio.sleep(asked + self._env.random.uniform(0, bound))
+        await asyncio.sleep(self._env.random.uniform(0, bound))
 
 
 async def gathered(jobs: Sequence[Coroutine[Any, Any, R]]) -> list[R]:

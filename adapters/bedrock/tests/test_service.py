@@ -69,11 +69,14 @@ async def test_a_passing_refusal_is_repeated(embedder: Embedder, knobs: Knobs, c
 
 
 async def test_the_pause_that_the_service_asks_for_is_kept(embedder: Embedder, knobs: Knobs) -> None:
-    """``Retry-After`` is waited for, by repetitions alone, and told when attempts are used up."""
+    """``Retry-After`` is waited for by all requests, also those of others, and told when attempts are used up."""
     knobs.refuse("ThrottlingException", status=429, retry_after=0.05)
     begun = time.monotonic()
-    await embedder.embed(["river"], purpose="query")
+    first = asyncio.create_task(embedder.embed(["river"], purpose="query"))
+    await asyncio.sleep(0.02)
+    await embedder.embed(["bridge"], purpose="query")
     assert time.monotonic() - begun >= 0.05
+    await first
     knobs.refuse("ThrottlingException", status=429, retry_after=0.01, times=3)
     with pytest.raises(Throttled) as caught:
         await embedder.embed(["river"], purpose="query")
