@@ -87,6 +87,11 @@ class Archive:
         await self._blobs.put(self._key_name(id_), await self._sealed(id_, key), when=ABSENT)
         return Draft(self, self._place(id_, key), kind, store=store, parent=parent, started_at=now, env=self._env)
 
+    @property
+    def key_identity(self) -> str:
+        """Which key seals new backups, for people."""
+        return self._keys.identity
+
     async def ensure(self) -> Provision:
         """Create the place where backups lie."""
         return await self._blobs.ensure()

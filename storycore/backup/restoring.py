@@ -19,7 +19,7 @@ from storycore.backup.index import Index, Mark, item_mark
 from storycore.backup.manifest import Manifest
 from storycore.backup.replay import Replay
 from storycore.backup.sources import Source
-from storycore.errors import AlreadyExists, ConditionFailed, InvalidArgument
+from storycore.errors import AlreadyExists, ConditionFailed, InvalidArgument, NotProvisioned
 
 __all__ = ["Mode", "OnConflict", "PortChanges", "Selection", "plan_restore", "restore"]
 
@@ -79,19 +79,25 @@ async def plan_restore(
     targets: Sequence[Source],
     selection: Selection,
 ) -> dict[str, PortChanges]:
-    """What a restore of everything selected would change; writes nothing."""
+    """What a restore of everything selected would change; writes nothing.
+
+    A target that does not exist yet is empty.
+    """
     found: dict[str, PortChanges] = {}
     for target in _chosen(chain, targets, selection):
+        is_there = await _exists(target)
         counts = {name: Counter[str]() for name in ("added", "replaced", "unchanged", "removed")}
         async with _replayed(archive, chain, target) as (replay, wanted):
             async for entries in _selected(replay, target, selection):
                 await asyncio.to_thread(wanted.note, [_mark(entry) for entry in entries], changed=False)
-                for entry, held in zip(entries, await target.held([e.key for e in entries]), strict=True):
+                there = await target.held([e.key for e in entries]) if is_there else [None] * len(entries)
+                for entry, held in zip(entries, there, strict=True):
                     name = "added" if held is None else "unchanged" if held == entry.item else "replaced"
                     counts[name][target.kind(entry)] += 1
-            async for entries in target.scan():
-                gone = [e for e in entries if selection.has(target, e) and not wanted.has(e.mark)]
-                counts["removed"].update(map(target.kind, gone))
+            if is_there:
+                async for entries in target.scan():
+                    gone = [e for e in entries if selection.has(target, e) and not wanted.has(e.mark)]
+                    counts["removed"].update(map(target.kind, gone))
         found[target.name] = PortChanges(**{name: dict(sorted(count.items())) for name, count in counts.items()})
     return found
 
@@ -207,6 +213,16 @@ async def _require_room(archive: Archive, chain: Sequence[Manifest], target: Sou
                     f"The target's {target.name} are not empty; restore into another store, or with mode='merge' or "
                     "'replace'."
                 )
+
+
+async def _exists(target: Source) -> bool:
+    """Whether the target has been created."""
+    try:
+        async for _ in target.scan():
+            break
+    except NotProvisioned:
+        return False
+    return True
 
 
 async def _is_empty(target: Source, selection: Selection) -> bool:

@@ -115,6 +115,23 @@ class Backups:
             made, reason = await self._make(kind, None, progress), exc.message
         return Created(made, reason, tuple(notices))
 
+    async def plan_create(self, kind: Kind = "manual", *, full: bool = False) -> tuple[str | None, str]:
+        """On which backup ``create`` would build; ``None`` and the reason where it would make a full one."""
+        if full or kind in ("weekly", "monthly"):
+            return None, f"{kind} backups always are" if kind in ("weekly", "monthly") else "it was asked for"
+        parent, reason = await self._parent()
+        return None if parent is None else parent.id, reason
+
+    @property
+    def key_identity(self) -> str:
+        """Which key seals the backups, for people."""
+        return self._archive.key_identity
+
+    async def verified(self, ids: Sequence[str]) -> dict[str, str]:
+        """What the last verification of each backup found, in words; only of those that have one."""
+        notes = {id_: await self._archive.noted(id_) for id_ in ids}
+        return {id_: _noted(note) for id_, note in notes.items() if note is not None}
+
     async def provide_key(self, *, anew: bool = False) -> str:
         """Make the key file where there is none; what to do with it, or ``""`` where nothing was made.
 
@@ -339,6 +356,14 @@ class Backups:
         note = await self._archive.noted(manifest.id)
         is_verified = note is not None and _is_proof(note)
         return Made(manifest.id, manifest.as_of, manifest.parent, is_verified=is_verified)
+
+
+def _noted(note: bytes) -> str:
+    try:
+        found = orjson.loads(note)
+        return f"{found['level']}, {len(found['problems'])} problems" if found["problems"] else str(found["level"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return "unreadable"
 
 
 def _is_proof(note: bytes) -> bool:

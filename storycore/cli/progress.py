@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from storycore.entities.upgrading import UpgradeReport
     from storycore.ingestion import Progress
 
-__all__ = ["ingestion_progress", "upgrade_progress", "warming_progress"]
+__all__ = ["backup_progress", "ingestion_progress", "upgrade_progress", "warming_progress"]
 
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -49,6 +49,12 @@ def warming_progress() -> Callable[[int], None]:
     """The function to be told how many records have been read."""
     lines = _Lines()
     return lambda done: lines.tell(f"{done} records read")
+
+
+def backup_progress() -> Callable[[str, int], None]:
+    """The function to be told how far a backup or a restore is; nobody knows how many items there are."""
+    lines = _Lines()
+    return lambda port, done: lines.tell(f"{port}: {done} items")
 
 
 class _Lines:

@@ -1,0 +1,183 @@
+"""``storycore restore``: bring a state back, whole or in part, here or into another profile."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+
+from storycore.cli.options import Common, common_options
+
+if TYPE_CHECKING:
+    from storycore.app import Store
+    from storycore.backup.outcomes import Restored
+    from storycore.backup.restoring import Mode, OnConflict, PortChanges, Selection
+
+__all__ = ["restore"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_PORTS = ("blobs", "entities", "vectors", "events")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wish:
+    """What is to be restored, and where."""
+
+    backup_id: str | None
+    at: datetime | None
+    into: str | None
+    into_dir: str | None
+    kinds: tuple[str, ...]
+    ports: tuple[str, ...]
+    user: str | None
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """Which backup, as the service is asked."""
+        return {"id_": self.backup_id or "latest", "at": self.at}
+
+    def selection(self) -> Selection:
+        """Which part of it."""
+        from storycore.backup.restoring import Selection
+
+        return Selection(
+            ports=frozenset(self.ports) or None, kinds=frozenset(self.kinds) or None, user=self.user or None
+        )
+
+    @asynccontextmanager
+    async def target(self) -> AsyncIterator[Store | None]:
+        """The store that receives; ``None``: the one that was backed up."""
+        if self.into is None and self.into_dir is None:
+            yield None
+            return
+        async with Common(False, self.into, self.into_dir).open() as store:
+            yield store
+
+
+class _Moment(click.ParamType):  # type: ignore[type-arg]  # generic in the stubs of new versions alone
+    """A moment with its time zone."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """The moment; click's own words where it is none."""
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no moment; write it like 2026-11-22T14:03:07Z.", param, ctx)
+        if moment.tzinfo is None:
+            self.fail(f"{value!r} has no time zone; write it like 2026-11-22T14:03:07Z.", param, ctx)
+        return moment
+
+
+def _wish_options(function: F) -> F:
+    """Add the options that say what is restored and where, handed over together as the second argument."""
+
+    @functools.wraps(function)
+    def wrapper(common: Common, **options: Any) -> Any:
+        wish = {name: options.pop(name) for name in _Wish.__dataclass_fields__}
+        return function(common, _Wish(**wish), **options)
+
+    for option in (
+        click.option("--backup", "backup_id", metavar="BACKUP", help="Which one; the latest when nothing is said."),
+        click.option("--at", type=_Moment(), metavar="MOMENT", help="The state of a moment: 2026-11-22T14:03:07Z."),
+        click.option("--into", metavar="PROFILE", help="Another profile that receives, instead of this one."),
+        click.option("--into-dir", metavar="FOLDER", help="The folder of the local layer that receives."),
+        click.option("--kind", "kinds", metavar="KIND", multiple=True, help="Only this kind: story, user …"),
+        click.option("--port", "ports", type=click.Choice(_PORTS), multiple=True, help="Only this port."),
+        click.option("--user", metavar="USER", help="Only what belongs to this user."),
+    ):
+        wrapper = option(wrapper)
+    return wrapper  # type: ignore[return-value]  # the options change the signature that click sees, not the caller's
+
+
+@click.group()
+def restore() -> None:
+    """Bring a backed-up state back, whole or in part, into this profile or another one."""
+
+
+@restore.command()
+@common_options
+@_wish_options
+def plan(common: Common, wish: _Wish) -> None:
+    """Compare a backup with the store that would receive it; nothing is written."""
+    _tell_plan(common, asyncio.run(_plan(common, wish)))
+
+
+@restore.command()
+@common_options
+@_wish_options
+@click.option(
+    "--mode",
+    type=click.Choice(["new", "merge", "replace"]),
+    default="new",
+    show_default=True,
+    help="Into an empty store; beside what is there; or instead of it.",
+)
+@click.option(
+    "--on-conflict",
+    type=click.Choice(["fail", "skip", "overwrite"]),
+    default="fail",
+    show_default=True,
+    help="What to do with an item that is there already, when merging.",
+)
+@click.option("--dry-run", is_flag=True, help="The same as `plan`.")
+@click.option("--yes", is_flag=True, help="Overwrite or remove what is there.")
+def run(common: Common, wish: _Wish, mode: str, on_conflict: str, dry_run: bool, yes: bool) -> None:
+    """Write a backup's state into a store. Run it again when it was interrupted: it completes.
+
+    What is not in the backup is only removed with --mode replace, and only within what --kind, --port and --user name.
+    """
+    if dry_run:
+        return _tell_plan(common, asyncio.run(_plan(common, wish)))
+    if (mode == "replace" or on_conflict == "overwrite") and not yes:
+        raise click.UsageError("This overwrites or removes what is there: --yes does it, --dry-run says what.")
+    return _tell_done(common, asyncio.run(_run(common, wish, cast("Mode", mode), cast("OnConflict", on_conflict))))
+
+
+async def _plan(common: Common, wish: _Wish) -> dict[str, PortChanges]:
+    async with common.open() as store, wish.target() as target:
+        return await store.backups.plan_restore(**wish.source, into=target, selection=wish.selection())
+
+
+async def _run(common: Common, wish: _Wish, mode: Mode, on_conflict: OnConflict) -> Restored:
+    from storycore.cli.progress import backup_progress
+
+    async with common.open() as store, wish.target() as target:
+        return await store.backups.restore(
+            **wish.source,
+            into=target,
+            selection=wish.selection(),
+            mode=mode,
+            on_conflict=on_conflict,
+            progress=backup_progress(),
+        )
+
+
+def _tell_plan(common: Common, found: dict[str, PortChanges]) -> None:
+    from storycore.cli.output import escape, print_json, show, table
+
+    if common.as_json:
+        return print_json({"plan": found})
+    made = table("port", "kind", "added", "replaced", "unchanged", "not in the backup")
+    for port, changes in found.items():
+        counts = (changes.added, changes.replaced, changes.unchanged, changes.removed)
+        for kind in sorted({name for count in counts for name in count}):
+            made.add_row(port, escape(kind), *(str(count.get(kind, 0)) for count in counts))
+    return show(made, "What is not in the backup goes with --mode replace, and stays otherwise.")
+
+
+def _tell_done(common: Common, done: Restored) -> None:
+    from storycore.cli.output import escape, print_json, show
+
+    if common.as_json:
+        return print_json({"restored": done})
+    counts = ", ".join(f"{count} {port}" for port, count in done.written.items())
+    return show(f"The state of {done.as_of:%Y-%m-%d %H:%M:%S} UTC, from {escape(done.backup)}: {counts} written.")
