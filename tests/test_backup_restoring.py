@@ -150,6 +150,7 @@ async def test_a_backup_under_writers_holds_one_state(
             while not stop.is_set():
                 turn += 1
                 n, body = chance.randrange(40), str(turn).encode()
+                clock.advance(0.0001)
                 await source.write([put(f"a{n}", body=body), put(f"b{n}", body=body)], atomic=True)
                 await asyncio.sleep(0)
 

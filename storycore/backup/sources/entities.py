@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import orjson
 
@@ -30,13 +31,41 @@ from storycore.ports.entities import (
 from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import PortName
 
-__all__ = ["EntitySource"]
+__all__ = ["EntitySource", "Fed", "Told"]
 
 _PAGE = 500
 _FEED_PAGE = 1000
 _BATCH = 100
 _OWN_KINDS = OWN_KINDS | {PLACE_KIND}
 """What a store keeps about itself, and another one must not take over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A change as the feed tells it.
+
+    Args:
+        at: when it was written, by the store.
+        step: what it did.
+    """
+
+    at: datetime
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Fed:
+    """A page of the feed.
+
+    Args:
+        told: what it tells, in order, without what a store keeps about itself.
+        next: the position behind it.
+        until: whatever was written before lies before ``next``; ``None`` where the feed goes on.
+    """
+
+    told: Sequence[Told]
+    next: str
+    until: datetime | None
 
 
 class EntitySource:
@@ -52,7 +81,7 @@ class EntitySource:
     def __init__(self, store: EntityStore, env: Environment) -> None:
         self._store = store
         self._env = env
-        self._lag_seconds = store.capabilities.limits.get("entities.changes_lag_ms", 0) / 1000
+        self._lag = timedelta(milliseconds=store.capabilities.limits.get("entities.changes_lag_ms", 0))
 
     async def read(self, sink: Sink) -> Reached:
         """Scan, then replay what was written meanwhile, until nothing is left: the state at that moment."""
@@ -73,7 +102,7 @@ class EntitySource:
         Raises:
             FeedGap: it no longer reaches so far back.
         """
-        return await self._replay(sink, FeedPosition(position))
+        return await self._replay(sink, position)
 
     def check(self, facts: Mapping[str, str | int]) -> None:
         """Any store takes any record."""
@@ -123,27 +152,48 @@ class EntitySource:
             if (after := page.next) is None:
                 return
 
-    async def _replay(self, sink: Sink, position: FeedPosition | None) -> Reached:
-        is_settled = False
-        while True:
-            looked = self._env.clock.now()
-            page = await self._store.changes(position, limit=_FEED_PAGE)
-            await sink.change([_changed(change) for change in page.changes if change.kind not in _OWN_KINDS])
-            position = page.next
-            if page.is_end or (not page.changes and (is_settled or not self._lag_seconds)):
-                return Reached(looked - timedelta(seconds=self._lag_seconds), "point", position=str(position))
-            is_settled = not page.changes
-            if is_settled:
-                await asyncio.sleep(self._lag_seconds)
+    async def feed(self, position: str | None) -> Fed:
+        """The changes behind a position (``None``: the oldest that are kept), and up to when nothing is missing.
 
-    async def _end_of_feed(self) -> FeedPosition | None:
+        Raises:
+            FeedGap: changes behind the position are no longer kept.
+        """
+        looked = self._env.clock.now()
+        page = await self._store.changes(None if position is None else FeedPosition(position), limit=_FEED_PAGE)
+        told = [Told(change.at, _changed(change)) for change in page.changes if change.kind not in _OWN_KINDS]
+        is_end = page.is_end or not page.changes
+        return Fed(told, str(page.next), looked - self._lag if is_end else None)
+
+    async def _replay(self, sink: Sink, position: str | None) -> Reached:
+        """Apply the changes up to this moment; what was written since is left to the next increment.
+
+        Stamps that lie ahead of the clock are of one that went wrong, and what bears them is not left out.
+        """
+        moment, has_waited = self._env.clock.now(), not self._lag
+        resume: list[str | None] = []
+        while True:
+            fed = await self.feed(position)
+            now = self._env.clock.now()
+            later = [moment < told.at <= now for told in fed.told]
+            await sink.change([told.step for told, is_later in zip(fed.told, later, strict=True) if not is_later])
+            if any(later):
+                resume.append(position)
+            position = fed.next
+            if fed.until is None and not (later and all(later)):
+                continue
+            if has_waited:
+                return Reached(moment, "point", position=[*resume, position][0])
+            await asyncio.sleep(self._lag.total_seconds())
+            has_waited = True
+
+    async def _end_of_feed(self) -> str | None:
         begun, position = self._env.clock.now(), None
         while True:
             page = await self._store.changes(position, limit=_FEED_PAGE)
             if page.is_end or not page.changes:
-                return page.next
+                return str(page.next)
             if page.changes[-1].at > begun:
-                return position
+                return None if position is None else str(position)
             position = page.next
 
 
