@@ -388,12 +388,12 @@ def test_long_keys_are_replaced_by_a_digest() -> None:
 async def test_a_parameter_may_have_any_name(bench: Bench) -> None:
     """Also the name under which a method knows its own object."""
     region = bench.caching.region("n:{self}:{value}", int, ttl=5)
-    assert await region.get_or_load(load=lambda **_: 3, **{"self": 1, "value": 2}) == 3
-    assert await region.put(4, **{"self": 1, "value": 2})
-    found = await region.entry(**{"self": 1, "value": 2})
+    assert await region.get_or_load(load=lambda **_: 3, self=1, value=2) == 3
+    assert await region.put(4, self=1, value=2)
+    found = await region.entry(self=1, value=2)
     assert found is not None and found.value == 4
-    assert await region.invalidate(**{"self": 1, "value": 2})
-    assert region.key(**{"self": 1, "value": 2}) == "default:n:1:2"
+    assert await region.invalidate(self=1, value=2)
+    assert region.key(self=1, value=2) == "default:n:1:2"
 
 
 @pytest.mark.parametrize("returned", [None, [], [1], [1, 2, 3]])
