@@ -12,7 +12,7 @@ from storycore.errors import Unavailable
 from storycore.ports.embeddings import Purpose
 from storycore.ports.vectors import Vector
 
-__all__ = ["DEFAULT_MODEL", "Model", "named_model", "shorter_lengths", "vectors_of"]
+__all__ = ["DEFAULT_MODEL", "Model", "beginning", "named_model", "shorter_lengths", "vectors_of"]
 
 DEFAULT_MODEL = "amazon.titan-embed-text-v2:0"
 
@@ -80,7 +80,9 @@ class Model:
 
     def request(self, texts: Sequence[str], purpose: Purpose, dimension: int) -> _Body:
         """The body of a request for at most ``batch`` texts, each cut to what the model takes."""
-        return _TONGUES[self.tongue].request([text[: self.max_characters] for text in texts], purpose, dimension)
+        return _TONGUES[self.tongue].request(
+            [beginning(text, self.max_characters) for text in texts], purpose, dimension
+        )
 
     def vectors(self, answer: object, *, count: int, dimension: int) -> list[Vector]:
         """The vectors in the body of an answer.
@@ -119,6 +121,13 @@ def named_model(model: str) -> Model:
             return known
     names = ", ".join(known.name for known in _MODELS)
     raise ValueError(f"model names none of {names}")
+
+
+def beginning(text: str, most: int) -> str:
+    """The first characters of a text, ``most`` of them as the service counts: those beyond U+FFFF as two."""
+    if 2 * len(text) <= most or (text.isascii() and len(text) <= most):
+        return text
+    return text[:most].encode("utf-16-le")[: 2 * most].decode("utf-16-le", errors="ignore")
 
 
 def shorter_lengths(length: int) -> list[int]:

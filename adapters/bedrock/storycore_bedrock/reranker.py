@@ -15,6 +15,7 @@ from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import AdapterInfo, Health, Lifecycle
 from storycore_bedrock._calls import Calls, Client, Clients, gathered, new_client
 from storycore_bedrock.config import BedrockRerankerConfig
+from storycore_bedrock.models import beginning
 
 __all__ = ["BedrockReranker", "open_reranker"]
 
@@ -117,11 +118,11 @@ def _arn(model: str, client: Client) -> str:
 
 def _request(arn: str, query: str, batch: Sequence[str]) -> dict[str, Any]:
     return {
-        "queries": [{"type": "TEXT", "textQuery": {"text": query[:_MAX_CHARACTERS]}}],
+        "queries": [{"type": "TEXT", "textQuery": {"text": beginning(query, _MAX_CHARACTERS)}}],
         "sources": [
             {
                 "type": "INLINE",
-                "inlineDocumentSource": {"type": "TEXT", "textDocument": {"text": text[:_MAX_CHARACTERS]}},
+                "inlineDocumentSource": {"type": "TEXT", "textDocument": {"text": beginning(text, _MAX_CHARACTERS)}},
             }
             for text in batch
         ],

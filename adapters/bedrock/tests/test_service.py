@@ -98,11 +98,21 @@ async def test_a_text_too_long_does_not_change_its_neighbours(harness: Harness, 
     """Of a batch with a text that the service refuses, each text gets the vector that it has alone."""
     async with harness.make(model="cohere.embed-english-v3") as cohere:
         texts = ["river " * 200, "🎻" * 2000, "a bridge " * 100]
-        together = await cohere.embed(texts, purpose="document")
-        for text, vector in zip(texts, together, strict=True):
-            [alone] = await cohere.embed([text], purpose="document")
-            assert farthest(alone, vector) <= 1e-6
-    assert sorted((len(body["texts"]) for body in knobs.seen()[:3]), reverse=True) == [3, 1, 1]
+        whole = await cohere.embed(texts, purpose="document")
+        knobs.refuse("ValidationException", message="Too many input tokens. Max input tokens: 512")
+        parts = await cohere.embed(texts, purpose="document")
+        assert max(map(farthest, whole, parts)) <= 1e-6
+    assert [len(request["texts"]) for request in knobs.seen()] == [3, 3, 1, 1, 1]
+
+
+@pytest.mark.parametrize("length", [16_000, 16_001, 31_999, 32_000, 40_000])
+async def test_texts_to_rerank_are_cut_as_the_service_counts(reranker: Reranker, knobs: Knobs, length: int) -> None:
+    """A character beyond U+FFFF counts twice, and none is cut in the middle."""
+    texts = ["x" + "🎻" * length, "x" * length, "é" * length]
+    assert len(await reranker.rerank("y" + "🎻" * length, texts)) == 3
+    [request] = knobs.seen()
+    sent = [source["inlineDocumentSource"]["textDocument"]["text"] for source in request["sources"]]
+    assert [len(text) for text in sent] == [1 + min(length, 15_999), min(length, 32_000), min(length, 32_000)]
 
 
 @pytest.mark.parametrize(

@@ -139,11 +139,11 @@ def _titan(body: dict[str, Any]) -> tuple[dict[str, Any], int]:
     text, dimension = body.get("inputText"), body.get("dimensions", 1024)
     if not isinstance(text, str) or not text:
         raise Refusal("ValidationException", "Malformed input request: expected minLength: 1, actual: 0.")
-    if len(text) > _TITAN_CHARACTERS:
+    if _length(text) > _TITAN_CHARACTERS:
         raise Refusal(
             "ValidationException",
-            f"Malformed input request: expected maxLength: {_TITAN_CHARACTERS}, actual: {len(text)}, please reformat "
-            "your input and try again.",
+            f"Malformed input request: expected maxLength: {_TITAN_CHARACTERS}, actual: {_length(text)}, please "
+            "reformat your input and try again.",
         )
     if dimension not in _TITAN_DIMENSIONS or set(body) - {"inputText", "dimensions", "normalize", "embeddingTypes"}:
         raise Refusal("ValidationException", "Malformed input request, please reformat your input and try again.")
@@ -162,7 +162,7 @@ def _cohere(body: dict[str, Any]) -> tuple[dict[str, Any], int]:
     texts, kind = body.get("texts"), body.get("input_type")
     if not isinstance(texts, list) or not 0 < len(texts) <= _COHERE_TEXTS:
         raise Refusal("ValidationException", f"Malformed input request: #/texts: expected maxItems: {_COHERE_TEXTS}.")
-    if any(len(text.encode("utf-16-le")) // 2 > _COHERE_CHARACTERS for text in texts):
+    if any(_length(text) > _COHERE_CHARACTERS for text in texts):
         raise Refusal("ValidationException", f"Malformed input request: expected maxLength: {_COHERE_CHARACTERS}.")
     if kind not in ("search_document", "search_query", "classification", "clustering"):
         raise Refusal("ValidationException", "Malformed input request: #/input_type: unknown.")
@@ -181,7 +181,9 @@ def _reranked(body: dict[str, Any], page: int | None) -> dict[str, Any]:
         raise Refusal("ResourceNotFoundException", "The model does not exist.", status=404)
     [query] = [one["textQuery"]["text"] for one in body["queries"]]
     sources = [one["inlineDocumentSource"]["textDocument"]["text"] for one in body["sources"]]
-    if not 0 < len(sources) <= _SOURCES or any(not 0 < len(text) <= _SOURCE_CHARACTERS for text in (query, *sources)):
+    if not 0 < len(sources) <= _SOURCES or any(
+        not 0 < _length(text) <= _SOURCE_CHARACTERS for text in (query, *sources)
+    ):
         raise Refusal("ValidationException", "1 validation error detected: a source or the query is of a wrong length.")
     scores = [{"index": i, "relevanceScore": _share(query, text)} for i, text in enumerate(sources)]
     ranked = sorted(scores, key=lambda result: -result["relevanceScore"])[: configuration.get("numberOfResults")]
@@ -189,6 +191,11 @@ def _reranked(body: dict[str, Any], page: int | None) -> dict[str, Any]:
     end = len(ranked) if page is None else min(start + page, len(ranked))
     following = {"nextToken": str(end)} if end < len(ranked) else {}
     return {"results": ranked[start:end], **following}
+
+
+def _length(text: str) -> int:
+    """As Java counts: of characters beyond U+FFFF two, which is what is harder for a client."""
+    return len(text.encode("utf-16-le")) // 2
 
 
 def _share(query: str, text: str) -> float:
