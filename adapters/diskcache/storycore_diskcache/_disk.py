@@ -22,7 +22,17 @@ class ForeignRow(OSError):
 
 
 class BytesDisk(Disk):  # type: ignore[misc]  # untyped base
-    """Bytes in, bytes out; large values in files of diskcache's own naming."""
+    """Bytes in, bytes out; large values in files of diskcache's own naming, which ``begun`` lists."""
+
+    def __init__(self, directory: str, **settings: Any) -> None:  # diskcache's own arguments
+        super().__init__(directory, **settings)
+        self.begun: list[str] = []
+
+    def filename(self, key: Any = None, value: Any = None) -> tuple[str, str]:
+        """A new file's name, in the directory and whole."""
+        name, path = super().filename(key, value)
+        self.begun.append(name)
+        return name, path
 
     def put(self, key: Any) -> Any:
         """The key's column and the mark of a raw key."""

@@ -19,11 +19,11 @@ __all__ = [
     "delete_dead",
     "delete_foreign",
     "delete_range",
-    "files",
     "integrity",
     "live_count",
     "live_keys",
     "oldest_values",
+    "present",
     "put_rows",
     "rows",
     "set_expiry",
@@ -69,11 +69,11 @@ def live_count(sql: Any, low: bytes, high: bytes, now: int) -> int:
     return int(count)
 
 
-def files(sql: Any, keys: Sequence[bytes]) -> list[str]:
-    """The files of the rows of these keys."""
-    found: list[str] = []
+def present(sql: Any, keys: Sequence[bytes]) -> dict[bytes, str | None]:
+    """Which of these keys have a row, and the row's file, if it has one."""
+    found: dict[bytes, str | None] = {}
     for some in _chunks(keys):
-        found += _files(sql, f"raw = 1 AND key IN ({_marks(some)})", some)
+        found.update(sql(f"SELECT key, filename FROM Cache WHERE raw = 1 AND key IN ({_marks(some)})", some))  # noqa: S608
     return found
 
 

@@ -94,8 +94,9 @@ class DiskCache(Lifecycle):
 
     async def acquire(self, keys: Sequence[str], *, lease: timedelta, refresh: bool = False) -> list[Acquired]:
         """A value, a lease, or neither, per key; values are also found when there is no space for a lease."""
+        self._require_open()
         try:
-            return await self._write(lambda store: store.acquire(keys, lease, refresh))
+            return await self._lane.write(Store.acquire_each, (keys, lease, refresh))
         except StorageFull:
             values = await self.get(keys)
             if refresh or None in values:
@@ -104,7 +105,8 @@ class DiskCache(Lifecycle):
 
     async def fill(self, fills: Sequence[Fill]) -> list[bool]:
         """Store under leases that still live."""
-        return await self._write(lambda store: store.fill(fills))
+        self._require_open()
+        return await self._lane.write(Store.fill_each, fills)
 
     async def release(self, leases: Sequence[Lease]) -> None:
         """Give leases back."""

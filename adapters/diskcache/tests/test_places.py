@@ -10,6 +10,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,9 +19,9 @@ import pytest
 from storycore_diskcache import _place, _store
 
 from storycore.errors import NotProvisioned, StorageFull, Unavailable
-from storycore.ports.cache import Acquired, Cache
+from storycore.ports.cache import Acquired, Cache, Fill
 from storycore.ports.lifecycle import PortName
-from storycore.testing.cache_examples import LEASE, fill, item, lease_of
+from storycore.testing.cache_examples import LEASE, TTL, fill, item, lease_of
 from storycore.testing.harness import Harness
 
 
@@ -174,6 +175,19 @@ async def test_a_spoiled_write_does_not_spoil_its_batch(harness: Harness) -> Non
     await store.close()
 
 
+async def test_a_write_that_fails_leaves_no_file_behind(harness: Harness) -> None:
+    """What was written beside the database before the transaction failed is removed, and nothing else."""
+    store = await harness.started()
+    large = b"x" * 100_000
+    await store.put([item("stays", large)])
+    await _limit_pages(store)
+    with pytest.raises(StorageFull):
+        await store.put([item("a", large), *(item(f"b{i}", b"x" * 30_000) for i in range(200))])
+    assert len(list((harness.path / "cache").glob("??/??/*.val"))) == 1
+    assert await store.get(["stays", "a"]) == [large, None]
+    await store.close()
+
+
 async def test_requests_side_by_side_are_answered_as_if_one_after_the_other(harness: Harness) -> None:
     """What is done together in one batch leaves what the last of them said, and each gets his own answer."""
     async with await harness.started() as store:
@@ -182,6 +196,18 @@ async def test_requests_side_by_side_are_answered_as_if_one_after_the_other(harn
         await asyncio.gather(*writes, store.put([item("c", large)]))
         found = await asyncio.gather(store.get(["a", "b"]), store.get([]), store.get(["b", "none", "b"]))
         assert found == [[b"3", b"2"], [], [b"2", None, b"2"]]
+        asked = await asyncio.gather(*(store.acquire([key], lease=LEASE) for key in ("a", "n", "n", "m")))
+        assert [(one.value, one.lease is not None) for (one,) in asked] == [
+            (b"3", False),
+            (None, True),
+            (None, False),
+            (None, True),
+        ]
+        mine, others = asked[1][0].lease, asked[3][0].lease
+        assert mine is not None and others is not None
+        fills = [Fill(mine, b"5", TTL), Fill(mine, b"6", TTL), Fill(replace(others, token=mine.token), b"7", TTL)]
+        assert await asyncio.gather(*(store.fill([fill]) for fill in fills)) == [[True], [False], [False]]
+        assert await store.get(["n", "m"]) == [b"5", None]
         await store.put([item("c")])
         assert not list((harness.path / "cache").glob("??/??/*.val"))
 
