@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel
 
 from storycore.analytics import Tracker
-from storycore.building import PortBuilder
-from storycore.caching import CachedEmbedder, Caching
+from storycore.building import PortBuilder, demand
+from storycore.caching import CachedEmbedder
+from storycore.caching.assembly import assembled as caching_of
 from storycore.caching.entities import CachedEntities
 from storycore.caching.following import Following
 from storycore.caching.functions import Runner
@@ -44,12 +45,9 @@ from storycore.story import repositories
 
 if TYPE_CHECKING:
     from storycore.backup.service import Backups
+    from storycore.jobs import Jobs, Upkeep
 
 __all__ = ["InitReport", "Store"]
-
-M = TypeVar("M", bound=BaseModel)
-T = TypeVar("T")
-N = TypeVar("N", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,6 @@ class Store(Catalog):
         self.env = env
         self.metrics = Metrics()
         self._plugins = plugins
-        self._run = run
         self._is_closed = False
 
         self._builder = PortBuilder(plugins, env, self.metrics)
@@ -86,8 +83,9 @@ class Store(Catalog):
         self.blobs = cast(BlobStore, self.ports[PortName.BLOBS])
         self.embedder = cast(Embedder, self.ports[PortName.EMBEDDER])
         self.reranker = cast("Reranker | None", self.ports.get(PortName.RERANKER))
-        self.cache = self._caching()
+        self.cache = caching_of(profile, plugins, env, cast(Cache, self.ports[PortName.CACHE]), run=run)
         self._backups: Backups | None = None
+        self._jobs: Jobs | None = None
         self._cached: CachedEntities | None = None
         self._following: Following | None = None
         spills: dict[str, int | None] = {}
@@ -140,6 +138,23 @@ class Store(Catalog):
                 settle=self.cache.clear,
             )
         return self._backups
+
+    @property
+    def jobs(self) -> Jobs:
+        """What is done by the clock: ``job``, ``run``, ``serve``, ``list``, ``history``; nothing runs by itself."""
+        if self._jobs is None:
+            from storycore.jobs.assembly import assembled  # where nobody asks for jobs nothing of them is imported
+
+            self._jobs = assembled(
+                self.profile,
+                cast(EntityStore, self.ports[PortName.ENTITIES]),
+                self.env,
+                upkeep=self._upkeep(),
+                backups=lambda: self.backups,
+                plugged=lambda: self._plugins.hook.storycore_jobs(store=self),
+                track=self.events.track,
+            )
+        return self._jobs
 
     async def init(
         self, *, create_tables: bool = True, warm_cache: bool = True, enable_backups: bool = False
@@ -200,8 +215,10 @@ class Store(Catalog):
         return await self._pipeline.plan(Path(path))
 
     async def health(self, *, deep: bool = False) -> dict[str, Health]:
-        """Probe every port, and whatever plugins add; a failure is an answer, not an error."""
+        """Probe every port, jobs where they are used, and whatever plugins add; a failure is an answer, no error."""
         found = {str(name): await self._health(port, deep) for name, port in self.ports.items()}
+        if (jobs := await self.jobs.health()) is not None:
+            found["jobs"] = jobs
         for more in self._plugins.hook.storycore_health(store=self):
             found.update(more)
         return found
@@ -252,10 +269,14 @@ class Store(Catalog):
 
         Safe at any time, as often as you like.
         """
-        expired = await self.sessions.cleanup_expired()
-        optimized = await self.vectors.optimize()
-        spilled = asdict(await self._spilling.sweep())
-        return {"expired": expired, "vectors": optimized.detail, "dropped": optimized.dropped, "spilled": spilled}
+        return await self._upkeep().all()
+
+    def _upkeep(self) -> Upkeep:
+        from storycore.jobs import Upkeep
+
+        return Upkeep(
+            expire=self.sessions.cleanup_expired, vectors=self.vectors, spilling=self._spilling, warm=self.warm
+        )
 
     def _consumed(self) -> dict[str, Mapping[str, Mapping[str, float]]]:
         found = {}
@@ -292,22 +313,6 @@ class Store(Catalog):
         own = {"dimension": spec.dimension, "embedding": spec.model}
         return config.model_copy(update={name: value for name, value in own.items() if getattr(config, name) is None})
 
-    def _caching(self) -> Caching:
-        caching = self.profile.caching
-        return Caching(
-            cast(Cache, self.ports[PortName.CACHE]),
-            self.env,
-            namespace=self.profile.namespace,
-            l1_max_bytes=caching.l1_max_bytes,
-            l1_ttl="auto" if caching.l1_ttl_seconds is None else caching.l1_ttl_seconds,
-            command_timeout=caching.command_timeout_ms / 1000 or None,
-            degraded_ttl=caching.degraded_ttl_seconds,
-            signing_keys=[
-                str(revealed(key, path="caching.signing_keys", plugins=self._plugins)) for key in caching.signing_keys
-            ],
-            run=self._run,
-        )
-
     def _follower(self) -> Following | None:
         """What invalidates by the change feed, if the profile asks for it."""
         if self._cached is None or not self.profile.caching.follow_changes:
@@ -343,7 +348,7 @@ class Store(Catalog):
         for given in self._plugins.hook.storycore_entities():
             self._know(given)
         for need in self.profile.requires:
-            self._check(need)
+            demand(need, self.profile, self.ports)
         if self._following is not None:
             settings = self.profile.port(PortName.ENTITIES)
             self.ports[PortName.ENTITIES].capabilities.check("entities.changes", adapter=settings.adapter)
@@ -358,6 +363,7 @@ class Store(Catalog):
         failures: list[BaseException] = []
         for close in (
             self._tell_closing,
+            *([] if self._jobs is None else [self._jobs.close]),
             self._stop_following,
             self._feed.close,
             self.cache.close,
@@ -377,19 +383,6 @@ class Store(Catalog):
 
     async def _tell_closing(self) -> None:
         self._plugins.hook.storycore_closing(store=self)
-
-    def _check(self, need: str) -> None:
-        name = need.partition(".")[0]
-        ports = [PortName.ENTITIES, PortName.VECTORS, PortName.BLOBS, PortName.EVENTS]
-        if name != "guarantees":
-            if name not in list(PortName):
-                raise ConfigError(
-                    f"Requirement {need!r} must begin with a port's name or 'guarantees'.", path="requires"
-                )
-            ports = [PortName(name)]
-        for port in ports:
-            settings = self.profile.port(port)
-            self.ports[port].capabilities.check(need, adapter=settings.adapter)
 
     async def _health(self, port: Deferred, deep: bool) -> Health:
         try:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
 
 from pydantic import BaseModel
 
+from storycore.errors import ConfigError
 from storycore.layers.around import Around, Interceptor
 from storycore.layers.checks import checked
 from storycore.layers.coalescing import CoalescedEntities
@@ -17,9 +18,9 @@ from storycore.plugins import Plugins
 from storycore.ports.entities import EntityStore
 from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import Port, PortName
-from storycore.profiles import PortSettings, resolve
+from storycore.profiles import PortSettings, Profile, resolve
 
-__all__ = ["PortBuilder"]
+__all__ = ["PortBuilder", "demand"]
 
 
 class PortBuilder:
@@ -95,3 +96,24 @@ class PortBuilder:
 
 def _bare(port: Port) -> Port:
     return port
+
+
+def demand(need: str, profile: Profile, ports: Mapping[PortName, Port]) -> None:
+    """Raise unless a requirement of the profile is met.
+
+    Args:
+        need: a capability such as ``"entities.changes>=native"``, or a guarantee, which all ports that keep data give.
+
+    Raises:
+        ConfigError: it names no port.
+        Unsupported: a port does not have it.
+    """
+    name = need.partition(".")[0]
+    if name == "guarantees":
+        asked = [PortName.ENTITIES, PortName.VECTORS, PortName.BLOBS, PortName.EVENTS]
+    elif name in list(PortName):
+        asked = [PortName(name)]
+    else:
+        raise ConfigError(f"Requirement {need!r} must begin with a port's name or 'guarantees'.", path="requires")
+    for port in asked:
+        ports[port].capabilities.check(need, adapter=profile.port(port).adapter)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from storycore.app import Store
     from storycore.entities import Entity
     from storycore.ingestion import Chunker
+    from storycore.jobs import Job
     from storycore.layers.around import Interceptor
     from storycore.plugins import Adapter
     from storycore.ports.key_providers import KeyProvider
@@ -68,6 +69,11 @@ def storycore_secrets(reference: str) -> str | None:
 @hookspec
 def storycore_key_providers() -> Mapping[str, Callable[[Mapping[str, object]], KeyProvider]]:  # type: ignore[empty-body]
     """Providers of keys for backups: name to a function that makes one of the profile's ``backup.key_options``."""
+
+
+@hookspec
+def storycore_jobs(store: Store) -> Sequence[Job]:  # type: ignore[empty-body]
+    """Jobs that the store does by the clock, beside its own."""
 
 
 @hookspec

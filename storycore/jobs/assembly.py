@@ -1,0 +1,118 @@
+"""Assembling: from a profile's settings and a store's services to its jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from pydantic import JsonValue
+
+from storycore.errors import Corrupt
+from storycore.jobs.declaration import Job, Work
+from storycore.jobs.defaults import Upkeep, default_jobs
+from storycore.jobs.jobs import Jobs
+from storycore.jobs.state import RunRecord
+from storycore.ports.entities import EntityStore
+from storycore.ports.environment import Environment
+from storycore.profiles import Profile
+
+if TYPE_CHECKING:
+    from storycore.backup.service import Backups
+
+__all__ = ["assembled"]
+
+
+class Track(Protocol):
+    """What writes events."""
+
+    def __call__(self, type: str, /, *, properties: Mapping[str, JsonValue]) -> Awaitable[object]: ...  # noqa: A002 - the event's own word
+
+
+def assembled(
+    profile: Profile,
+    store: EntityStore,
+    env: Environment,
+    *,
+    upkeep: Upkeep,
+    backups: Callable[[], Backups],
+    plugged: Callable[[], Iterable[Iterable[Job]]],
+    track: Track,
+) -> Jobs:
+    """The jobs of a store: its own, and those of plugins.
+
+    Args:
+        store: keeps what is remembered of jobs.
+        upkeep: the housekeeping.
+        backups: gives the service of backups when one is made.
+        plugged: gives the jobs of each plugin.
+        track: writes an event for each miss, skip and failure.
+    """
+
+    async def tell(record: RunRecord) -> None:
+        await track(f"job_{record.outcome}", properties=_properties(record))
+
+    def given() -> Iterator[Job]:
+        works = {**upkeep.works(), **(_backup_works(backups) if _has_backups(profile) else {})}
+        yield from default_jobs(works)
+        for jobs in plugged():
+            yield from jobs
+
+    settings = profile.jobs
+    return Jobs(
+        store,
+        env,
+        namespace=profile.namespace,
+        tell=tell,
+        given=given,
+        zone=settings.time_zone,
+        off=settings.off,
+        crons=settings.cron,
+        lease=timedelta(seconds=settings.lease_seconds),
+        history=timedelta(days=settings.history_days),
+    )
+
+
+def _properties(record: RunRecord) -> dict[str, JsonValue]:
+    return {
+        "job": record.job,
+        "due": None if record.due is None else record.due.isoformat(),
+        "attempt": record.attempt,
+        "count": record.count,
+        "detail": record.detail,
+    }
+
+
+def _has_backups(profile: Profile) -> bool:
+    """Whether the profile says anything of backups, or their key was made where it is by default."""
+    is_said = any(path.startswith("backup.") for path in profile.origins)
+    return is_said or (Path(profile.dir) / "backup.key").exists()
+
+
+def _backup_works(backups: Callable[[], Backups]) -> dict[str, Work]:
+    async def daily() -> dict[str, object]:
+        return {"backup": (await backups().create("daily")).manifest.id}
+
+    async def weekly() -> dict[str, object]:
+        return {"backup": (await backups().create("weekly")).manifest.id}
+
+    async def monthly() -> dict[str, object]:
+        return {"backup": (await backups().create("monthly")).manifest.id}
+
+    async def verify() -> dict[str, object]:
+        found = await backups().verify(level="full")
+        if not found.is_whole:
+            raise Corrupt(f"The backup {found.backup} is damaged in {len(found.problems)} places: {found.problems[0]}")
+        return {"backup": found.backup, "entries": found.entries}
+
+    async def prune() -> dict[str, object]:
+        return {"removed": len((await backups().prune()).removed)}
+
+    return {
+        "backup.daily": daily,
+        "backup.weekly": weekly,
+        "backup.monthly": monthly,
+        "backup.verify": verify,
+        "backup.prune": prune,
+    }
