@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Any
+from urllib.request import Request, urlopen
 
 from storycore.errors import InvalidArgument, InvalidKey, TooLarge
 from storycore.ports.blobs import BlobInfo, BlobMatches, BlobStore, BlobVersion
@@ -20,7 +21,9 @@ __all__ = [
     "ODD_KEYS",
     "content_of",
     "digest",
+    "fetched",
     "pieces",
+    "sent",
     "walk",
 ]
 
@@ -194,6 +197,19 @@ BAD_PRESIGNS: dict[str, dict[str, Any]] = {
 def digest(content: bytes) -> str:
     """SHA-256 in hex."""
     return hashlib.sha256(content).hexdigest()
+
+
+def fetched(url: str) -> bytes:
+    """What a URL serves to somebody without any credentials."""
+    with urlopen(url, timeout=10) as answer:
+        content: bytes = answer.read()
+        return content
+
+
+def sent(url: str, content: bytes) -> None:
+    """Write by a URL."""
+    with urlopen(Request(url, data=content, method="PUT"), timeout=10):
+        pass
 
 
 async def pieces(*chunks: bytes) -> AsyncIterator[bytes]:

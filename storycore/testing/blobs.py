@@ -9,6 +9,7 @@ Derive from ``BlobStoreSuite``, set ``adapter`` (and ``options``), and pytest do
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, timedelta
 from pathlib import Path
@@ -38,10 +39,14 @@ from storycore.testing.blob_examples import (
     ODD_KEYS,
     content_of,
     digest,
+    fetched,
     pieces,
+    sent,
 )
 from storycore.testing.blob_listing import BlobListing
+from storycore.testing.blob_locks import BlobLocks
 from storycore.testing.blob_machine import machine_for
+from storycore.testing.blob_revisions import BlobRevisions
 from storycore.testing.blob_writes import BlobWrites
 from storycore.testing.harness import Harness
 from storycore.testing.lifecycle import LifecycleSuite
@@ -51,7 +56,7 @@ from storycore.testing.removal import remove_tree
 __all__ = ["BlobStoreSuite"]
 
 
-class BlobStoreSuite(LifecycleSuite, BlobWrites, BlobListing, BlobDurability):
+class BlobStoreSuite(LifecycleSuite, BlobWrites, BlobListing, BlobDurability, BlobRevisions, BlobLocks):
     """Every sentence of the BlobStore port as a test."""
 
     adapter: ClassVar[str | Adapter]
@@ -145,7 +150,8 @@ class BlobStoreSuite(LifecycleSuite, BlobWrites, BlobListing, BlobDurability):
     @pytest.mark.asyncio
     async def test_odd_keys_are_kept_apart(self, store: BlobStore) -> None:
         """No key means another, whatever dots, slashes, case or accents it has, and however long it is."""
-        keys = ODD_KEYS + LONG_KEYS
+        most = store.capabilities.limits.get("blobs.key_bytes", 1024)
+        keys = [key for key in ODD_KEYS + LONG_KEYS if len(key.encode()) <= most]
         for key in keys:
             await store.put(key, key.encode(), when=ABSENT)
         for key in keys:
@@ -286,11 +292,16 @@ class BlobStoreSuite(LifecycleSuite, BlobWrites, BlobListing, BlobDurability):
         for arguments in BAD_PRESIGNS.values():
             with pytest.raises(InvalidArgument):
                 await store.presign("a", **arguments)
-        assert (await store.presign("a", **soon)).startswith(("http://", "https://"))
+        assert await asyncio.to_thread(fetched, await store.presign("a", **soon)) == b"abc"
+        await asyncio.to_thread(sent, await store.presign("b", method="PUT", expires=timedelta(minutes=1)), b"by url")
+        assert await content_of(store, "b") == b"by url"
+        info = await store.head("b")
+        assert info is not None
+        assert (info.sha256, dict(info.metadata)) == ("", {})
 
     # Agreement.
 
     @pytest.mark.asyncio
     async def test_it_agrees_with_the_reference(self, harness: Harness) -> None:
         """Any sequence of operations has the same results and errors as on the memory adapter."""
-        await run_machine(machine_for(harness), examples=25, steps=20)
+        await run_machine(machine_for(harness), examples=harness.fitting(None, 25), steps=20)

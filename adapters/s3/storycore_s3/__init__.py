@@ -20,8 +20,8 @@ def storycore_adapters() -> list[Adapter]:
             config=S3Config,
             url_path="bucket",
             distribution="storycore-s3",
-            summary="Blobs in an S3 bucket: checked, conditional, encrypted; with versions and locks where they are on.",
-            conformance={"bucket": "kit-{name}"},
+            summary="Blobs in an S3 bucket: checked, conditional, encrypted; versions and locks where they are on.",
+            conformance={"bucket": "storycore-kit", "prefix": "{name}/"},
             server="storycore_s3.testing:server",
             infrastructure="storycore_s3.infrastructure:infrastructure",
         )

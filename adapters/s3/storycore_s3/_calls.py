@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Collection, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final, TypeVar
 
 import boto3
 from botocore import exceptions as vendor
 from botocore.config import Config
+from botocore.loaders import Loader, create_loader
 from botocore.session import Session
 
 from storycore.errors import Effect, StorycoreError, Unavailable
@@ -160,9 +161,9 @@ class Calls:
         config = self._config
         is_path = config.endpoint_url is not None if config.path_style is None else config.path_style
         try:
-            session = boto3.Session(
-                botocore_session=Session(), profile_name=config.profile_name, region_name=config.region
-            )
+            core = Session()
+            core.register_component("data_loader", _loader())
+            session = boto3.Session(botocore_session=core, profile_name=config.profile_name, region_name=config.region)
             return session.client(
                 "s3",
                 endpoint_url=config.endpoint_url,
@@ -195,6 +196,12 @@ class Calls:
         """Full jitter under a ceiling that doubles; what the service asks for comes on top."""
         ceiling = min(_LONGEST_PAUSE_SECONDS, self._config.retry_base_ms / 1000 * 2 ** (attempt - 1))
         await asyncio.sleep((asked or 0.0) + self._env.random.uniform(0.0, ceiling))
+
+
+@cache
+def _loader() -> Loader:
+    """The description of the service; reading it takes long, so a process does it once."""
+    return create_loader()
 
 
 def _worse(effect: Effect, operation: str, failure: Refused | Lost) -> Effect:

@@ -55,7 +55,12 @@ class _Copy:
         return await self._copy_parts(headers, when, size)
 
     async def _copy_whole(self, headers: Headers, condition: Headers) -> Any:
-        request = {**self._from, **self._objects.place(self._target), **headers, "MetadataDirective": "REPLACE"}
+        request: Headers = {
+            **self._from,
+            **self._objects.place(self._target),
+            **headers,
+            "MetadataDirective": "REPLACE",
+        }
         try:
             answer = await self._calls.send("copy_object", about=self._about, **request, **condition)
         except Refused as refusal:
@@ -64,7 +69,7 @@ class _Copy:
         return {**answer["CopyObjectResult"], "VersionId": answer.get("VersionId", "null")}
 
     async def _copy_parts(self, headers: Headers, when: BlobCondition, size: int) -> BlobInfo:
-        place = {"Key": self._objects.names.of(self._target)}
+        place: Headers = {"Key": self._objects.names.of(self._target)}
         answer = await self._calls.send("create_multipart_upload", about=self._about, **place, **headers)
         upload: str = answer["UploadId"]
         try:
@@ -75,7 +80,11 @@ class _Copy:
                     group.create_task(self._copy_part(free, upload, number, start, size))
                     for number, start in enumerate(starts, 1)
                 ]
-            request = {**place, "UploadId": upload, "MultipartUpload": {"Parts": [task.result() for task in tasks]}}
+            request: Headers = {
+                **place,
+                "UploadId": upload,
+                "MultipartUpload": {"Parts": [task.result() for task in tasks]},
+            }
             return await self._decided(
                 when,
                 lambda condition: self._calls.send(
@@ -91,7 +100,7 @@ class _Copy:
         self, free: asyncio.Semaphore, upload: str, number: int, start: int, size: int
     ) -> dict[str, Any]:
         end = min(start + size, self._source.size_bytes) - 1
-        request = {**self._from, **self._objects.place(self._target), "UploadId": upload, "PartNumber": number}
+        request: Headers = {**self._from, **self._objects.place(self._target), "UploadId": upload, "PartNumber": number}
         async with free:
             try:
                 answer = await self._calls.send(

@@ -1,11 +1,12 @@
 """Keys as names of objects: one key, one name, in the same order.
 
-``plain`` names are the keys themselves. Servers that keep objects in a file system cannot hold all of them: there ``a``
-and ``a/b`` are a file and a folder of one name, ``..`` leads upwards, and no part may have more than 255 bytes. For them
-there are ``portable`` names, which hold no slash but where a name is cut:
+``plain`` names are the keys themselves. Servers that keep objects in a file system cannot hold all of them: ``a`` and
+``a/b`` are a file and a folder of one name there, ``..`` leads upwards, and no part may have more than 255 bytes. For
+them there are ``portable`` names, which hold no slash but where a name is cut:
 
 - A byte below the digit ``0`` is written as ``!`` and what keeps its place in the order: ``-`` is ``!-``, ``.`` is
-  ``!.``, ``/`` is ``!_``, and any other is ``!(`` and two hexadecimal digits. All else stands for itself.
+  ``!.``, ``/`` is ``!_``, and any other is ``!(`` and two hexadecimal digits. A backslash, which some servers take for
+  a slash, is ``[_``, and for its sake ``[`` is ``[-``. All else stands for itself.
 - A name is cut by a slash behind each 180 bytes. Where it is cut depends only on what stands before the cut, so the
   order stays, and no folder has the name of a file. A part that would be empty is ``!``.
 
@@ -26,9 +27,13 @@ LAST: Final = "\U0010ffff"
 _OWN: Final = LAST + "i/"
 _KEY: Final = LAST + "k"
 _CUT: Final = 180
-_CODES: Final = {"-": "!-", ".": "!.", "/": "!_"}
-_TOKEN: Final = re.compile(r"!\(([0-9a-f]{2})|!([-._])|([^!/])", re.DOTALL)
-_MEANING: Final = {"-": "-", ".": ".", "_": "/"}
+_LONGEST_CODE: Final = 4
+_MOST_BYTES: Final = 1024
+"""S3: object key names."""
+
+_CODES: Final = {"-": "!-", ".": "!.", "/": "!_", "[": "[-", "\\": "[_"}
+_MEANING: Final = {code: character for character, code in _CODES.items()}
+_TOKEN: Final = re.compile(r"!\(([0-9a-f]{2})|(![-._]|\[[-_])|([^!\[/])", re.DOTALL)
 
 
 class Names:
@@ -42,6 +47,14 @@ class Names:
     def __init__(self, prefix: str, form: Literal["plain", "portable"]) -> None:
         self.prefix = prefix
         self._is_plain = form == "plain"
+
+    @property
+    def most_key_bytes(self) -> int:
+        """A key of so many bytes has a name that is short enough, whatever it holds."""
+        left = _MOST_BYTES - len(self.prefix.encode())
+        if self._is_plain:
+            return left - (len(_KEY.encode()) if self.prefix else 0)
+        return (left - len(_KEY.encode()) - _MOST_BYTES // _CUT - 1) // _LONGEST_CODE
 
     def of(self, key: str) -> str:
         """The name of the object that holds ``key``."""
@@ -82,9 +95,9 @@ def _guarded(key: str) -> str:
 
 
 def _code(character: str) -> str:
-    if character >= "0":
-        return character
-    return _CODES.get(character) or f"!({ord(character):02x}"
+    if character in _CODES or character >= "0":
+        return _CODES.get(character, character)
+    return f"!({ord(character):02x}"
 
 
 def _cut(key: str) -> str:

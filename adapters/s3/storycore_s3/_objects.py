@@ -185,8 +185,7 @@ class Objects:
             except Refused as refusal:
                 if refusal.code not in ABSENCES:
                     raise self.calls.translated(refusal, f"blob {key!r}") from refusal
-                facts = Facts(sha256="", modified_at=None, write=note)  # it went with the blob a moment ago
-                return facts
+                return Facts(sha256="", modified_at=None, write=note)  # it went with the blob a moment ago
             if len(self._notes) >= _REMEMBERED:
                 self._notes.clear()
             self._notes[note] = read_note(content, key)

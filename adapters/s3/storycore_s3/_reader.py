@@ -16,7 +16,7 @@ from storycore_s3._wire import Headers, quoted
 
 __all__ = ["S3Reader"]
 
-_CHUNK_BYTES: Final = 1024 * 1024
+_CHUNK_BYTES: Final = 512 * 1024
 
 
 class S3Reader:
@@ -54,6 +54,7 @@ class S3Reader:
         self._hash = hashlib.sha256() if is_checked else None
         self._attempts = attempts
         self._ahead: asyncio.Task[bytes] | None = None
+        self._hashing: asyncio.Task[None] | None = None
         self._is_closed = False
 
     @property
@@ -75,7 +76,8 @@ class S3Reader:
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
             ahead.cancel()
-            await asyncio.wait([ahead])
+        if pending := [task for task in (ahead, self._hashing) if task is not None]:
+            await asyncio.wait(pending)
         self._drop()
 
     async def _next(self) -> bytes:
@@ -101,8 +103,7 @@ class S3Reader:
     async def _fetch(self) -> bytes:
         """One piece, over another connection if this one breaks; the last one only if everything matches the hash."""
         if not self._rest:
-            self._drop()
-            self._require_sound()
+            await self._require_sound()
             return b""
         for attempt in range(1, self._attempts + 1):
             try:
@@ -116,9 +117,9 @@ class S3Reader:
                     raise self._calls.translated(failure, f"blob {self._info.key!r}") from failure
         self._at += len(chunk)
         self._rest -= len(chunk)
+        await self._count(chunk)
         if not self._rest:
-            self._drop()
-            self._require_sound()
+            await self._require_sound()
         return chunk
 
     def _take(self, body: Any) -> bytes:
@@ -128,9 +129,15 @@ class S3Reader:
             raise failure_of(exc) from exc
         if not chunk:
             raise Lost("the content was cut", effect=Effect.NONE)
-        if self._hash is not None:
-            self._hash.update(chunk)
         return chunk
+
+    async def _count(self, chunk: bytes) -> None:
+        """Hash a piece in a thread while the next one arrives; never two of them at once."""
+        if self._hash is None:
+            return
+        if self._hashing is not None:
+            await self._hashing
+        self._hashing = asyncio.create_task(self._calls.threads.run(partial(self._hash.update, chunk)))
 
     async def _opened_again(self) -> Any:
         """The rest of the same content; whoever has replaced it meanwhile has made it unreadable."""
@@ -146,12 +153,15 @@ class S3Reader:
             )
         except Refused as refusal:
             raise Unavailable(
-                f"The connection broke while blob {self._info.key!r} was read, which was replaced or deleted meanwhile; "
+                f"The connection broke while blob {self._info.key!r} was read, which is replaced or gone by now; "
                 "read it again."
             ) from refusal
         return answer["Body"]
 
-    def _require_sound(self) -> None:
+    async def _require_sound(self) -> None:
+        self._drop()
+        if self._hashing is not None:
+            await self._hashing
         if self._hash is not None and self._hash.hexdigest() != self._info.sha256:
             raise Corrupt(
                 f"The content of blob {self._info.key!r} does not match its sha256; restore it from a backup."

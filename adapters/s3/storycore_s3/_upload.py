@@ -20,7 +20,7 @@ from storycore_s3._wire import Facts, Headers, fits
 __all__ = ["Upload", "part_size"]
 
 _GROWTH: Final = 1000
-"""Parts grow by their first size behind each so many: 10 000 of them (S3: multipart upload limits) hold 55 000 sizes."""
+"""Parts grow by their first size behind each so many; 10 000 (S3: multipart upload limits) hold 55 000 sizes."""
 
 
 def part_size(number: int, first: int) -> int:
@@ -93,7 +93,7 @@ class Upload:
         known = replace(self._facts, sha256=self._announced) if self._announced else None
         is_whole = known is not None and fits(known)
         headers = await self._objects.headers(known or self._facts, self._type, is_whole=is_whole)
-        place = {"Key": self._objects.names.of(self._key)}
+        place: Headers = {"Key": self._objects.names.of(self._key)}
         answer = await self._calls.send("create_multipart_upload", about=self._about, **place, **headers, **self._lock)
         upload: str = answer["UploadId"]
         try:

@@ -68,8 +68,8 @@ class Facts:
 
 
 def fits(facts: Facts) -> bool:
-    """Whether the facts go into headers."""
-    if _FACTS in facts.metadata or _NOTE in facts.metadata:
+    """Whether the facts go into headers; not every server keeps a header with nothing in it."""
+    if _FACTS in facts.metadata or _NOTE in facts.metadata or "" in facts.metadata.values():
         return False
     return sum(len(key) + len(value) for key, value in facts.headers.items()) <= _MOST_BYTES
 

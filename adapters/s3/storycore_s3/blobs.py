@@ -66,6 +66,7 @@ class S3BlobStore(Lifecycle):
         }
         return Capabilities(
             features={name: Support.NATIVE for name, is_claimed in claimed.items() if is_claimed},
+            limits={"blobs.key_bytes": self._objects.names.most_key_bytes},
             guarantees=Guarantees(
                 durability=Durability.REPLICATED if config.endpoint_url is None else Durability.DISK,
                 read_after_write=True,
@@ -187,7 +188,7 @@ class S3BlobStore(Lifecycle):
             raise AccessDenied(f"Blob {key!r} is locked until {present}, which cannot be made {until}.")
         if until > self._env.clock.now():
             retention = {"Mode": self._config.lock_mode, "RetainUntilDate": until}
-            place = {"Key": self._objects.names.of(key), "VersionId": seen.info.revision}
+            place: Headers = {"Key": self._objects.names.of(key), "VersionId": seen.info.revision}
             await self._calls.send("put_object_retention", about=f"blob {key!r}", **place, Retention=retention)
         found = await self._objects.found(key, seen.info.revision)
         return found.info

@@ -21,7 +21,7 @@ class S3Config(BaseModel):
         bucket: the bucket's name.
         prefix: what the names of all objects begin with, for example ``"storycore/"``; at most 512 bytes.
         keys: how keys become names of objects: ``"plain"``: as they are; ``"portable"``: for servers that keep objects
-            in a file system, such as MinIO and SeaweedFS, on which not every name can be kept. It cannot be changed later.
+            in a file system, such as MinIO and SeaweedFS, and cannot keep every name. It cannot be changed later.
         region: the AWS region; ``None``: what the environment says.
         endpoint_url: another server than AWS, for example ``http://127.0.0.1:8333``.
         path_style: whether the bucket stands in the path of a URL and not in its host; ``None``: where an
