@@ -208,12 +208,21 @@ class SyncObject:
         return self._wrapped(lambda: found.__get__(instance, owner))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self._refuse_others((*args, *kwargs.values()))
         args = tuple(map(_unwrapped, args))
         kwargs = {name: _unwrapped(value) for name, value in kwargs.items()}
         value = self._find()(*args, **kwargs)
         if inspect.isawaitable(value) or _is_plain(value):
             return self._settle(value)
         return self._wrapped(self._remade_after_fork(value, lambda: self._find()(*args, **kwargs)))
+
+    def _refuse_others(self, values: Sequence[Any]) -> None:
+        """A store's ports belong to its own loop; those of another store cannot be awaited there."""
+        if any(isinstance(value, SyncStore) and value._session is not self._session for value in values):
+            raise InvalidArgument(
+                "Two stores without `await` have a loop each; restore from one into the other with "
+                "`async with storycore.open(...)`, or with `storycore restore run --into PROFILE`."
+            )
 
     def _remade_after_fork(self, value: Any, make: Callable[[], Any]) -> Callable[[], Any]:
         """A finder for what a call made, a region or a cached function; a forked child makes its own."""

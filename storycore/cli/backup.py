@@ -60,12 +60,13 @@ def list_(common: Common) -> int:
     if common.as_json:
         print_json({"backups": found.manifests, "damaged": found.damaged, "verified": verified})
         return FAILED if found.damaged else 0
-    made = table("backup", "as of (UTC)", "items", "size", "kind", "verified")
+    made = table("backup", "as of (UTC)", "items", "size", "verified")
     made.columns[0].no_wrap = True
     for each in found.manifests:
-        size, what = human_bytes(each.size_bytes), "full" if each.is_full else "increment"
-        at = f"{each.as_of:%Y-%m-%d %H:%M}"
-        made.add_row(each.id, at, str(each.items), size, what, verified.get(each.id, "no"))
+        size, at = human_bytes(each.size_bytes), f"{each.as_of:%Y-%m-%d %H:%M}"
+        made.add_row(
+            each.id, at, str(each.items), f"{size}{'' if each.is_full else ' more'}", verified.get(each.id, "no")
+        )
     lines = [f"[red]damaged[/] {escape(id_)}: {escape(why)}" for id_, why in found.damaged.items()]
     show(made if found.manifests else "There is no backup yet; `storycore backup create` makes one.", *lines)
     return FAILED if found.damaged else 0
