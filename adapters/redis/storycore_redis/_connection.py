@@ -80,12 +80,15 @@ class Connection(asyncio.Protocol):
         limits: how long and how many.
         pushed: is called with each push message.
         lost: is called once when the connection is gone, before the commands in flight fail.
+
+    Who answers that he is a replica is to be left: ``is_left`` then, and the connection ends with its last answer.
     """
 
     def __init__(
         self, limits: Limits, *, pushed: Callable[[Sequence[Any]], None], lost: Callable[[Connection], None]
     ) -> None:
         self.is_lost = False
+        self.is_left = False
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._loop = asyncio.get_running_loop()
         self._pushed = pushed
@@ -154,6 +157,8 @@ class Connection(asyncio.Protocol):
                 elif not (future := waiting.popleft()[1]).done():  # else it was cancelled, or is late
                     future.set_result(reply)
             self._vigil.heard(self._heard_at, is_over=not self._waiting)
+            if self.is_left and not self._waiting:
+                self.abort()
         except (hiredis.ProtocolError, IndexError):  # bytes that are no protocol, or an answer that nobody asked for
             self.abort()
 
@@ -178,8 +183,8 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, reply: Refused) -> None:
         future = self._waiting.popleft()[1]
-        if str(reply).startswith("READONLY"):  # it was the primary: ask anew who is
-            self._loop.call_soon(self.abort)
+        if str(reply).startswith("READONLY"):  # perhaps it was the primary: ask anew who is
+            self.is_left = True
         if not future.done():
             future.set_exception(reply)
 

@@ -112,14 +112,14 @@ class SingleLink:
     def call(self, command: Command) -> Awaitable[Any]:  # as the server answers
         """The answer to one command; it is on its way when this returns, unless there is no connection."""
         connection = self._connection
-        if connection is None or connection.is_lost:
+        if connection is None or connection.is_lost or connection.is_left:
             return self._call_anew(command)
         return connection.send(command)
 
     async def calls(self, commands: Sequence[Command]) -> list[Any]:  # as the server answers
         """The answers to several, in one write for as many as may be in flight, and at most a thousand."""
         connection = self._connection
-        if connection is None or connection.is_lost:
+        if connection is None or connection.is_lost or connection.is_left:
             connection = await self._reconnected()
         found: list[Any] = []
         for start in range(0, len(commands), self._at_once):
@@ -224,8 +224,8 @@ class SingleLink:
         return Limits(None, self._config.connect_timeout_ms / 1000, self._limits.in_flight, 0.0)
 
     def _lost(self, connection: Connection) -> None:
-        if connection is self._connection:
-            self._connection = None
+        if connection is self._connection or connection.is_left:
+            self._connection = None if connection is self._connection else self._connection
             self._heard(None)
 
     def _pushed(self, message: Sequence[Any]) -> None:

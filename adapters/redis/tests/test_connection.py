@@ -403,3 +403,31 @@ async def test_a_login_that_the_server_repeats_is_not_shown() -> None:
     await server.wait_closed()
     assert "unknown command" in shown
     assert "hunter2" not in shown
+
+
+async def test_a_replica_s_refusal_fails_no_read_that_is_under_way() -> None:
+    """The connection is left: what was asked over it is answered, what comes next goes over another one."""
+    connections: list[asyncio.StreamWriter] = []
+
+    async def replica(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        while asked := await reader.read(10_000):
+            if b"HELLO" in asked:
+                writer.write(b"%0\r\n")
+            elif b"EVALSHA" in asked:
+                writer.write(b"-READONLY You can't write against a read only replica.\r\n")
+                await writer.drain()
+                await asyncio.sleep(SOON)
+            writer.write(b"$18\r\n19999999999999999v\r\n" * asked.count(b"GET\r\n"))
+        writer.close()
+
+    async with await asyncio.start_server(replica, "127.0.0.1", 0) as other:
+        store = cache_at(other.sockets[0].getsockname()[1])
+        await store.open()
+        writing, reading = asyncio.create_task(store.invalidate(["k"])), asyncio.create_task(store.get(["k"]))
+        with pytest.raises(Unavailable, match="connect to the primary"):
+            await writing
+        assert await store.get(["k"]) == [b"v"]
+        assert await reading == [b"v"]
+        assert len(connections) == 2
+        await store.close()

