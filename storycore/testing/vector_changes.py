@@ -128,6 +128,18 @@ class VectorChanges:
         assert await found(store, F.a == "short") == ["i1", "i2", "i3", "i4", "i5"]
 
     @pytest.mark.asyncio
+    @pytest.mark.parametrize("unset", [[], ["n"]], ids=["set", "unset"])
+    async def test_an_item_that_would_grow_too_large_is_named(self, store: VectorIndex, unset: list[str]) -> None:
+        """An update by filter that makes an item's metadata too large is ``TooLarge``, and the item stays as it was."""
+        before = item("large", 1, n=1, a="y" * 30_000)
+        await store.upsert([before])
+        with pytest.raises(TooLarge, match="large"):
+            await store.update_where(F.n == 1, set={"b": "x" * 11_000}, unset=unset)
+        [stored] = await store.fetch(["large"])
+        assert stored is not None
+        assert before.metadata == stored.metadata
+
+    @pytest.mark.asyncio
     async def test_readers_see_an_update_by_filter_whole(self, harness: Harness, store: VectorIndex) -> None:
         """While all items are changed again and again every query sees one state of them, never parts of two."""
         harness.require(store, "vectors.atomic")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
@@ -12,7 +12,7 @@ from storycore.ports.environment import Environment
 from storycore_pinecone._errors import FAILURES, Treatment, is_missing_namespace, translated, treatment
 from storycore_pinecone.config import PineconeConfig
 
-__all__ = ["Budget", "Calls", "all_of", "unless_missing"]
+__all__ = ["Budget", "Calls", "all_of", "gravest", "in_part", "unless_missing"]
 
 T = TypeVar("T")
 
@@ -91,8 +91,16 @@ class Calls:
             attempt += 1
 
     async def send_all(self, requests: Iterable[Callable[[], Awaitable[T]]], *, writes: bool = False) -> list[T]:
-        """The answers to requests that are sent a few at once, in order, or the first failure once all are done."""
-        return await all_of([partial(self.send, request, writes=writes) for request in requests])
+        """The answers to requests that are sent a few at once, in order, or the first failure once all are done.
+
+        Of writes of which some were done, the failure's effect is ``UNKNOWN``.
+        """
+        outcomes = await outcomes_of([partial(self.send, request, writes=writes) for request in requests])
+        if writes and not all(isinstance(outcome, StorycoreError) for outcome in outcomes):
+            for outcome in outcomes:
+                if isinstance(outcome, StorycoreError):
+                    in_part(outcome)
+        return _results(outcomes)
 
     def _pause(self, attempt: int, error: StorycoreError) -> float:
         """Full jitter under a ceiling that doubles, on top of what the service asks for."""
@@ -107,12 +115,7 @@ class Calls:
 
 async def all_of(jobs: Iterable[Callable[[], Awaitable[T]]]) -> list[T]:
     """The results of jobs that run together, in order, or the first failure once all are done."""
-    results: list[T] = []
-    for outcome in await outcomes_of(jobs):
-        if isinstance(outcome, StorycoreError):
-            raise outcome
-        results.append(outcome)
-    return results
+    return _results(await outcomes_of(jobs))
 
 
 async def outcomes_of(jobs: Iterable[Callable[[], Awaitable[T]]]) -> list[T | StorycoreError]:
@@ -127,6 +130,32 @@ async def outcomes_of(jobs: Iterable[Callable[[], Awaitable[T]]]) -> list[T | St
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(outcome(job)) for job in jobs]
     return [task.result() for task in tasks]
+
+
+def in_part(error: StorycoreError) -> StorycoreError:
+    """The error of a call of which something was done before it failed."""
+    if error.effect is Effect.NONE:
+        error.effect = Effect.UNKNOWN
+    return error
+
+
+def _results(outcomes: Iterable[T | StorycoreError]) -> list[T]:
+    """The results, or the gravest of the failures: one that leaves a doubt about its effect, else the first."""
+    results: list[T] = []
+    failures: list[StorycoreError] = []
+    for outcome in outcomes:
+        if isinstance(outcome, StorycoreError):
+            failures.append(outcome)
+        else:
+            results.append(outcome)
+    if failures:
+        raise gravest(failures)
+    return results
+
+
+def gravest(failures: Sequence[StorycoreError]) -> StorycoreError:
+    """The failure that says most: one that leaves a doubt about its effect, else the first."""
+    return next((error for error in failures if error.effect is not Effect.NONE), failures[0])
 
 
 def unless_missing(request: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T | None]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
-from pinecone import AsyncIndex, AsyncPinecone, RetryConfig
+from pinecone import AsyncIndex, AsyncPinecone, PineconeError, RetryConfig
 from pinecone.models.response_info import ResponseInfo
 
 from storycore.errors import ConfigError
@@ -50,19 +52,21 @@ class OneIndex(AsyncIndex):
 
 def control_plane(config: PineconeConfig) -> AsyncPinecone:
     """The client for making and describing indexes."""
-    return AsyncPinecone(
-        _key(config.api_key),
-        host=config.endpoint_url,
-        timeout=config.timeout_seconds,
-        additional_headers=_HEADERS,
-        ssl_verify=_is_encrypted(config.endpoint_url),
-        retry_config=_ONCE,
-    )
+    with _configuring("endpoint_url", config.endpoint_url):
+        return AsyncPinecone(
+            _key(config.api_key),
+            host=config.endpoint_url,
+            timeout=config.timeout_seconds,
+            additional_headers=_HEADERS,
+            ssl_verify=_is_encrypted(config.endpoint_url),
+            retry_config=_ONCE,
+        )
 
 
 def data_plane(host: str, config: PineconeConfig) -> OneIndex:
     """The client of the index at ``host``."""
-    return OneIndex(host, config)
+    with _configuring("index_url", host):
+        return OneIndex(host, config)
 
 
 def space_of(namespace: str) -> str:
@@ -75,6 +79,22 @@ def name_of(space: str) -> str:
     return "default" if space in ("", DEFAULT) else space
 
 
+@contextmanager
+def _configuring(option: str, url: str) -> Iterator[None]:
+    """Raise ``ConfigError`` for an address that none can be."""
+    try:
+        parts = urlsplit(url if "://" in url else f"https://{url}")
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise ConfigError(f"{option} is an address such as https://host or http://host:port, not {url!r}.", path=option)
+    try:
+        yield
+    except PineconeError as exc:
+        raise ConfigError(f"{option} {url!r} cannot be used: {exc}", path=option) from exc
+
+
 def _is_encrypted(url: str) -> bool:
     """Whether there are certificates to verify; reading the trusted ones takes 25 ms of the event loop."""
     return not url.startswith("http://")
@@ -85,4 +105,11 @@ def _key(key: SecretStr | None) -> str:
         raise ConfigError(
             "Pinecone needs an API key: set PINECONE_API_KEY, or the option api_key to a secret.", path="api_key"
         )
-    return key.get_secret_value()
+    found = key.get_secret_value()
+    if not (found.isascii() and found.isprintable() and found == found.strip()):
+        raise ConfigError(
+            "The API key of Pinecone has a line break, a blank at an end or a character that no key has; "
+            "copy it anew into PINECONE_API_KEY or the option api_key.",
+            path="api_key",
+        )
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from httpx import HTTPError, InvalidURL
 from pinecone.errors.exceptions import (
     ApiError,
     PayloadTooLargeError,
@@ -32,8 +33,8 @@ from storycore.errors import (
 
 __all__ = ["FAILURES", "REQUEST_BYTES", "Treatment", "is_missing_namespace", "translated", "treatment"]
 
-FAILURES = (PineconeError, RuntimeError)
-"""What a call of the SDK raises; the second only once its client is closed."""
+FAILURES = (PineconeError, RuntimeError, HTTPError, InvalidURL)
+"""What a call of the SDK raises: the second once its client is closed, the rest are httpx's that it lets through."""
 
 REQUEST_BYTES = 2_000_000
 """Of one request (Pinecone: database limits, 2 MB an upsert)."""
@@ -67,7 +68,7 @@ def treatment(failure: Exception) -> Treatment:
     if isinstance(failure, (PineconeTimeoutError, PineconeConnectionError)):
         sent = type(failure.__cause__).__name__ not in _NOT_SENT
         return Treatment.DOUBTFUL if sent else Treatment.AGAIN
-    return Treatment.FINAL
+    return Treatment.DOUBTFUL if isinstance(failure, HTTPError) else Treatment.FINAL
 
 
 def translated(failure: Exception, place: str, *, effect: Effect = Effect.NONE) -> StorycoreError:
@@ -93,7 +94,7 @@ def translated(failure: Exception, place: str, *, effect: Effect = Effect.NONE) 
         return Unavailable(
             f"{place} cannot be reached ({failure.message}); check the network and the addresses.", effect=effect
         )
-    if isinstance(failure, (PineconeValueError, PineconeTypeError)):
+    if isinstance(failure, (PineconeValueError, PineconeTypeError, InvalidURL)):
         return InvalidArgument(f"{place}: {failure}")
     if isinstance(failure, RuntimeError):
         return Unavailable(f"{place} was closed while a request was under way; open it again.", effect=effect)

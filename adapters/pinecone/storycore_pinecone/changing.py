@@ -11,11 +11,14 @@ from pinecone import ResponseInfo, UpdateResponse, UpsertResponse
 
 from storycore.errors import Effect, NotFound, PartialFailure, StorycoreError
 from storycore.ports.filters import Filter, evaluate
+from storycore.ports.metadata_size import check_size
 from storycore.ports.vectors import Metadata, Upserted, Vector, VectorItem, WriteToken
-from storycore_pinecone._calls import Calls, unless_missing
+from storycore_pinecone._calls import Calls, gravest, in_part, unless_missing
 from storycore_pinecone._client import OneIndex, space_of
+from storycore_pinecone._updating import update_matching
 from storycore_pinecone._wire import batches, ids_in_batches
 from storycore_pinecone.filters import EVERYTHING, Compiled, Constant
+from storycore_pinecone.freshness import Freshness
 from storycore_pinecone.positions import Positions
 from storycore_pinecone.reading import LACKING, Reading
 from storycore_pinecone.registry import Registry
@@ -34,10 +37,21 @@ class Changing:
         calls: sends requests.
         reading: finds what is changed item by item.
         registry: the types of fields.
+        positions: where they are remembered.
+        freshness: waits until reads show them.
     """
 
-    def __init__(self, index: OneIndex, calls: Calls, reading: Reading, registry: Registry) -> None:
-        self.positions = Positions()
+    def __init__(
+        self,
+        index: OneIndex,
+        calls: Calls,
+        reading: Reading,
+        registry: Registry,
+        positions: Positions,
+        freshness: Freshness,
+    ) -> None:
+        self.positions = positions
+        self._freshness = freshness
         self._index = index
         self._calls = calls
         self._reading = reading
@@ -55,11 +69,11 @@ class Changing:
         await self._registry.fix(namespace, [item.metadata for item in latest])
         token, failed = await self._store(latest, namespace)
         if len(failed) == len(latest):
-            raise _gravest(failed)
+            raise gravest([*failed.values()])
         if failed:
             raise PartialFailure(
                 f"{self._calls.place} could not write {len(failed)} of {len(latest)} items; one of the errors: "
-                f"{_gravest(failed)} Repeat the upsert with the items that failed.",
+                f"{gravest([*failed.values()])} Repeat the upsert with the items that failed.",
                 outcomes=[failed.get(item.id, item.id) for item in items],
             )
         return Upserted(len(latest), token)
@@ -68,9 +82,7 @@ class Changing:
         self, id_: str, namespace: str, *, values: Vector | None, added: Metadata, removed: Sequence[str]
     ) -> WriteToken:
         """Change an item: in one request, unless keys are removed, which only a new upsert of the item can do."""
-        [stored] = await self._reading.fetch([id_], namespace)
-        if stored is None:
-            raise NotFound(f"There is no item {id_!r} in namespace {namespace!r}.")
+        stored = await self._stored(id_, namespace, is_rewritten=bool(removed))
         await self._registry.fix(namespace, [added])
         if stored.metadata.keys() & {*removed}:
             changed = VectorItem(id_, stored.values if values is None else values, _merged(stored, added, removed))
@@ -86,6 +98,23 @@ class Changing:
         )
         return self._wrote(namespace, await self._calls.send(request, writes=True))
 
+    async def _stored(self, id_: str, namespace: str, *, is_rewritten: bool) -> VectorItem:
+        """The item to change; one that is read to be stored again is read after what this index has written.
+
+        Raises:
+            NotFound: there is none, even once reads show what this index has written.
+            StaleRead: they do not show it in time.
+        """
+        if is_rewritten:
+            await self._freshness.reached(namespace)
+        [stored] = await self._reading.fetch([id_], namespace)
+        if stored is None and not is_rewritten:
+            await self._freshness.reached(namespace)
+            [stored] = await self._reading.fetch([id_], namespace)
+        if stored is None:
+            raise NotFound(f"There is no item {id_!r} in namespace {namespace!r}.")
+        return stored
+
     async def update_where(
         self, where: Filter, form: Compiled, namespace: str, *, added: Metadata, removed: Sequence[str]
     ) -> WriteToken:
@@ -96,13 +125,14 @@ class Changing:
         await self._registry.fix(namespace, [added] if new else [])
         if removed:
             return await self._rewrite(where, form, namespace, added, removed)
-        request = partial(
-            self._index.update, filter=_sendable(form), set_metadata=dict(added), namespace=space_of(namespace)
-        )
         try:
-            answer = await self._calls.send(unless_missing(request), writes=True)
-        except LACKING:
-            return await self._rewrite(where, form, namespace, added, removed)
+            answer = await update_matching(
+                self._index, self._calls, self._freshness, namespace, form=_sendable(form), added=added
+            )
+        except LACKING as lacking:
+            return await self._rewrite(
+                where, form, namespace, added, removed, is_begun=lacking.effect is not Effect.NONE
+            )
         return self.positions.last(namespace) if answer is None else self._wrote(namespace, answer)
 
     async def delete_ids(self, ids: Sequence[str], namespace: str) -> WriteToken:
@@ -124,7 +154,11 @@ class Changing:
     async def delete_all(self, namespace: str) -> WriteToken:
         """Remove all items and forget the types of their fields."""
         token = await self._remove([{"deleteAll": True}], namespace)
-        await self._registry.forget(namespace)
+        try:
+            await self._registry.forget(namespace)
+        except StorycoreError as error:
+            in_part(error)
+            raise
         return token
 
     async def count(self, where: Filter, form: Compiled, namespace: str) -> int:
@@ -170,24 +204,50 @@ class Changing:
         return max(tokens, key=_place_in_log, default=self.positions.last(namespace)), failed
 
     async def _restore(self, items: Sequence[VectorItem], namespace: str) -> WriteToken:
-        """Store changed items again; any failure is the call's."""
+        """Store changed items again; any failure is the call's.
+
+        Raises:
+            TooLarge: one has too much metadata; nothing is stored.
+        """
+        for item in items:
+            check_size(item.metadata, of=f"item {item.id!r}")
         token, failed = await self._store(items, namespace)
         if failed:
-            raise _gravest(failed)
+            error = gravest([*failed.values()])
+            raise error if len(failed) == len(items) else in_part(error)
         return token
 
     async def _rewrite(
-        self, where: Filter, form: Compiled, namespace: str, added: Metadata, removed: Sequence[str]
+        self,
+        where: Filter,
+        form: Compiled,
+        namespace: str,
+        added: Metadata,
+        removed: Sequence[str],
+        *,
+        is_begun: bool = False,
     ) -> WriteToken:
-        """Read what matches, and store it changed."""
+        """Read what matches, and store it changed; some of it may have been changed before.
+
+        Raises:
+            StaleRead: reads do not show in time what this index has written.
+            TooLarge: an item would have too much metadata; what was stored before it stays.
+        """
+        await self._freshness.reached(namespace)
         token = self.positions.last(namespace)
         ids = await self._reading.matching(namespace, where, _sendable(form))
         for some in ids_in_batches(ids):
-            stored = await self._reading.fetch(some, namespace)
-            items = [item for item in stored if item is not None and evaluate(where, item.metadata)]
-            changed = [VectorItem(item.id, item.values, _merged(item, added, removed)) for item in items]
-            if changed:
-                token = await self._restore(changed, namespace)
+            try:
+                stored = await self._reading.fetch(some, namespace)
+                items = [item for item in stored if item is not None and evaluate(where, item.metadata)]
+                changed = [VectorItem(item.id, item.values, _merged(item, added, removed)) for item in items]
+                if changed:
+                    token = await self._restore(changed, namespace)
+            except StorycoreError as error:
+                if is_begun:
+                    in_part(error)
+                raise
+            is_begun = is_begun or bool(changed)
         return token
 
     async def _remove(self, selectors: Sequence[Mapping[str, object]], namespace: str) -> WriteToken:
@@ -203,12 +263,6 @@ class Changing:
     def _wrote(self, namespace: str, answer: UpsertResponse | UpdateResponse) -> WriteToken:
         info: Any = answer.response_info
         return self.positions.wrote(namespace, info.lsn_committed if info is not None else None)
-
-
-def _gravest(failed: Mapping[str, StorycoreError]) -> StorycoreError:
-    """The error that says most: of a batch that may have been written, if there is one."""
-    errors = list(failed.values())
-    return next((error for error in errors if error.effect is Effect.UNKNOWN), errors[0])
 
 
 def _sendable(form: Compiled) -> dict[str, object]:

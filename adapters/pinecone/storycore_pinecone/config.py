@@ -30,7 +30,8 @@ class PineconeConfig(VectorConfig):
         retry_base_ms: the longest pause before the first repetition, in milliseconds; it doubles with each.
         retry_seconds: how long a request and its repetitions may take together.
         trust_types_seconds: for how long the types of fields that are known are taken for true. At 0 each write of
-            metadata asks the index first, which takes a request, and sees when another process has forgotten them.
+            metadata, and each filter with a negated comparison, asks the index first, which takes a request, and sees
+            when another process has forgotten them.
         provision_timeout_seconds: how long ``ensure()`` waits until the index is ready.
     """
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from storycore.errors import InvalidArgument
 from storycore.ports.vectors import IdPage
-from storycore_pinecone._calls import Calls
+from storycore_pinecone._calls import Calls, unless_missing
 from storycore_pinecone._client import OneIndex, space_of
 
 __all__ = ["Listing"]
@@ -83,7 +83,9 @@ class Listing:
             pagination_token=token,
             namespace=space_of(namespace),
         )
-        page = await self._calls.send(request)
+        page = await self._calls.send(unless_missing(request))
+        if page is None:
+            return [], None
         ids = [each.id for each in page.vectors if each.id is not None]
         return ids, (page.pagination.next or None) if page.pagination is not None else None
 

@@ -41,6 +41,10 @@ class Positions:
         """The token of the last write that this index made in a namespace."""
         return WriteToken(f"{self._last.get(namespace, '0')}@{namespace}")
 
+    def is_known(self, namespace: str) -> bool:
+        """Whether the place of the last write that this index made in a namespace is known."""
+        return self._last.get(namespace, _UNTOLD) != _UNTOLD
+
     @staticmethod
     def require(token: WriteToken | None, namespace: str, seen: int | None, *, place: str) -> None:
         """Raise ``StaleRead`` unless a read that saw the log up to ``seen`` saw the token's write."""

@@ -9,7 +9,7 @@ from typing import Final
 from storycore.errors import InvalidArgument, NotProvisioned, Unsupported
 from storycore.ports.filters import Filter, evaluate
 from storycore.ports.vectors import IdPage, VectorItem, VectorPage
-from storycore_pinecone._calls import Calls
+from storycore_pinecone._calls import Calls, unless_missing
 from storycore_pinecone._client import OneIndex, space_of
 from storycore_pinecone._wire import item_of, lines_of_ids
 from storycore_pinecone.listing import Listing
@@ -100,8 +100,8 @@ class Reading:
 
     async def _items(self, ids: Sequence[str], namespace: str) -> dict[str, VectorItem]:
         requests = [
-            partial(self._index.fetch, ids=line, namespace=space_of(namespace))
+            unless_missing(partial(self._index.fetch, ids=line, namespace=space_of(namespace)))
             for line in lines_of_ids(dict.fromkeys(ids))
         ]
         answers = await self._calls.send_all(requests)
-        return {id_: item_of(record) for answer in answers for id_, record in answer.vectors.items()}
+        return {id_: item_of(record) for answer in answers if answer for id_, record in answer.vectors.items()}

@@ -20,7 +20,7 @@ from storycore.errors import InvalidKey, SchemaConflict
 from storycore.ports.environment import Environment
 from storycore.ports.field_types import FieldType, fixed_types
 from storycore.ports.vectors import IndexSpec, Metadata
-from storycore_pinecone._calls import Calls
+from storycore_pinecone._calls import Calls, unless_missing
 from storycore_pinecone._client import OneIndex
 from storycore_pinecone._wire import lines_of_ids
 
@@ -103,10 +103,11 @@ class Registry:
         return fixed_types(self._types(namespace), written, namespace=namespace)
 
     async def types(self, namespace: str, fields: Iterable[str]) -> Mapping[str, FieldType]:
-        """The types of fields, of those that have one; what is not known here is looked up."""
+        """The types of fields, of those that have one; they are looked up unless what is known is trusted."""
         wanted = frozenset(fields)
-        if unknown := wanted - self._types(namespace).keys():
-            await self._ask(namespace, unknown)
+        asked = wanted - self._declared.keys()
+        if asked and not self._is_trusted(namespace, asked):
+            await self._ask(namespace, asked)
         return {name: type_ for name, type_ in self._types(namespace).items() if name in wanted}
 
     async def forget(self, namespace: str) -> None:
@@ -170,9 +171,11 @@ class Registry:
         """The metadata of the namespace's records that there are, by id: that of its age, and those of fields."""
         age = self._space(namespace).age
         ids = [_age_id(namespace), *(_id(namespace, age, name) for name in fields)]
-        requests = [partial(self._index.fetch, ids=line, namespace=RESERVED) for line in lines_of_ids(ids)]
+        requests = [
+            unless_missing(partial(self._index.fetch, ids=line, namespace=RESERVED)) for line in lines_of_ids(ids)
+        ]
         answers = await self._calls.send_all(requests)
-        return {id_: record.metadata or {} for answer in answers for id_, record in answer.vectors.items()}
+        return {id_: record.metadata or {} for answer in answers if answer for id_, record in answer.vectors.items()}
 
 
 def _age_id(namespace: str) -> str:

@@ -12,7 +12,7 @@ from pinecone import QueryResponse, ScoredVector
 
 from storycore.errors import InvalidArgument, NotFound
 from storycore.ports.vectors import IndexSpec, Match, Vector, VectorQuery
-from storycore_pinecone._calls import Calls
+from storycore_pinecone._calls import Calls, unless_missing
 from storycore_pinecone._client import OneIndex, space_of
 from storycore_pinecone._wire import metadata_of
 from storycore_pinecone.filters import Compiled, Constant
@@ -115,17 +115,16 @@ class Searching:
         metadata: bool = False,
         top_k: int | None = None,
     ) -> QueryResponse:
-        return await self._calls.send(
-            partial(
-                self._index.query,
-                top_k=top_k or query.top_k,
-                vector=target,
-                namespace=space_of(query.namespace),
-                filter=filter_,
-                include_values=values,
-                include_metadata=metadata,
-            )
+        request = partial(
+            self._index.query,
+            top_k=top_k or query.top_k,
+            vector=target,
+            namespace=space_of(query.namespace),
+            filter=filter_,
+            include_values=values,
+            include_metadata=metadata,
         )
+        return await self._calls.send(unless_missing(request)) or QueryResponse()
 
     def _require_seen(self, query: VectorQuery, answer: QueryResponse) -> None:
         seen = answer.response_info.lsn_reconciled if answer.response_info is not None else None

@@ -40,6 +40,8 @@ from storycore_pinecone._client import OneIndex, control_plane, data_plane, name
 from storycore_pinecone.changing import Changing
 from storycore_pinecone.config import PineconeConfig
 from storycore_pinecone.filters import Compiled, Constant, compiled, in_doubt
+from storycore_pinecone.freshness import Freshness
+from storycore_pinecone.positions import Positions
 from storycore_pinecone.provision import METRICS, described, missing, model_of, provision, verified
 from storycore_pinecone.reading import Reading
 from storycore_pinecone.registry import RESERVED, Registry, require_free
@@ -55,6 +57,10 @@ _CAPABILITIES: Final = Capabilities(
     },
     guarantees=Guarantees(Durability.REPLICATED, read_after_write=False, multi_process=True),
 )
+
+
+_OUT_OF_REACH: Final = (RESERVED, DEFAULT_NAMESPACE)
+"""The adapter's own namespace, and one that another program has named as the port names the service's unnamed one."""
 
 
 class _Live(NamedTuple):
@@ -138,7 +144,9 @@ class PineconeVectorIndex(Lifecycle):
         reading = Reading(index, self._calls)
         registry = Registry(index, self._calls, self._spec, self._env, trust_seconds=self._config.trust_types_seconds)
         searching = Searching(index, self._calls, reading, self._spec)
-        self._live = _Live(index, reading, registry, searching, Changing(index, self._calls, reading, registry))
+        fresh = Freshness(index, self._calls, positions := Positions(), self._spec)
+        changing = Changing(index, self._calls, reading, registry, positions, fresh)
+        self._live = _Live(index, reading, registry, searching, changing)
         self._natives, self._opened = (index,), True
 
     async def ensure(self, *, dry_run: bool = False) -> Provision:
@@ -271,7 +279,8 @@ class PineconeVectorIndex(Lifecycle):
         """Items per namespace, as the service counts them: a moment late."""
         live = self._ready(DEFAULT_NAMESPACE)
         told = await self._calls.send(live.client.describe_index_stats)
-        counts = {name_of(space): each.vector_count for space, each in told.namespaces.items() if space != RESERVED}
+        spaces = told.namespaces.items()
+        counts = {name_of(space): each.vector_count for space, each in spaces if space not in _OUT_OF_REACH}
         return VectorStats(
             {namespace: count for namespace, count in counts.items() if count},
             detail={"index": self._config.index, "fullness": told.index_fullness},

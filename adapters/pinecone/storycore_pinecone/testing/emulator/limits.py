@@ -33,6 +33,8 @@ MAX_FETCH_PAGE: Final = 10_000
 """Records on a page of a fetch by metadata. [spec]"""
 DEFAULT_PAGE: Final = 100
 """[spec]"""
+MAX_UPDATED: Final = 100_000
+"""Records that one update by metadata changes; the page "Update records" says so."""
 MAX_FILTER_VALUES: Final = 10_000
 """Of one ``$in`` or ``$nin``. [op]"""
 MAX_INDEX_NAME_CHARS: Final = 45

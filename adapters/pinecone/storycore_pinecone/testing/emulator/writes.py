@@ -6,7 +6,7 @@ from .calls import Answer, Call
 from .catalog import Index
 from .filters import compiled
 from .knobs import Knobs
-from .limits import MAX_IDS, MAX_REQUEST_BYTES, MAX_UPSERT_RECORDS
+from .limits import MAX_IDS, MAX_REQUEST_BYTES, MAX_UPDATED, MAX_UPSERT_RECORDS
 from .namespaces import Changes, Namespace
 from .records import Record, checked_id, checked_metadata, checked_values, namespace_of
 from .refusals import Refusal
@@ -82,7 +82,8 @@ class Writes:
         if call.flag("dryRun"):
             return Answer(body={"matchedRecords": sum(test(record.metadata) for record in space.read().values())})
         found = [record for record in space.committed.values() if test(record.metadata)]
-        changes = {record.id: Record(record.id, record.values, _merged(record, metadata)) for record in found}
+        changed = found[:MAX_UPDATED]
+        changes = {record.id: Record(record.id, record.values, _merged(record, metadata)) for record in changed}
         return _written(space, changes, knobs, {"matchedRecords": len(found)})
 
 
