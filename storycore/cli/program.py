@@ -28,6 +28,7 @@ COMMANDS = {
     "cache": ("storycore.cli.cache:cache", "Look into the shared cache, empty it, or fill it."),
     "backup": ("storycore.cli.backup:backup", "Make backups, prove that they can be restored, let old ones go."),
     "restore": ("storycore.cli.restore:restore", "Bring a state back, whole or in part, here or elsewhere."),
+    "jobs": ("storycore.cli.jobs:jobs", "Run by the clock what is to be done, and see how it went."),
     "doctor": ("storycore.cli.doctor:doctor", "Find what is wrong with the set-up, and say how to cure it."),
     "plugins": ("storycore.cli.plugins:plugins", "Show the installed adapters, and why one does not work."),
     "config": ("storycore.cli.config:config", "Show the settings in force; secrets are hidden."),

@@ -13,7 +13,7 @@ from storycore.errors import Corrupt
 from storycore.jobs.declaration import Job, Work
 from storycore.jobs.defaults import Upkeep, default_jobs
 from storycore.jobs.jobs import Jobs
-from storycore.jobs.state import RunRecord
+from storycore.jobs.state import Outcome, RunRecord
 from storycore.ports.entities import EntityStore
 from storycore.ports.environment import Environment
 from storycore.profiles import Profile
@@ -51,7 +51,8 @@ def assembled(
     """
 
     async def tell(record: RunRecord) -> None:
-        await track(f"job_{record.outcome}", properties=_properties(record))
+        if record.outcome is not Outcome.DONE:
+            await track(f"job_{record.outcome}", properties=_properties(record))
 
     def given() -> Iterator[Job]:
         works = {**upkeep.works(), **(_backup_works(backups) if _has_backups(profile) else {})}

@@ -44,8 +44,7 @@ def decided(planned: Planned, state: JobState, now: datetime) -> Decision | None
     if not owed and not lost:
         return None
     chosen = _chosen(planned.job, owed, now)
-    told = None if state.running is None else state.running.due
-    left_out = [due for due in owed if due != told and (chosen is None or due < chosen)]
+    left_out = [due for due in owed if chosen is None or due < chosen]
     records = [*lost, *_grouped(planned.job, Outcome.MISSED, left_out, now)]
     settled = max(state.settled, given_up or state.settled, now if chosen is None else chosen - _TICK)
     running = None if chosen is None else Running(due=chosen, begun=now, attempt=_attempt(state.running, chosen))

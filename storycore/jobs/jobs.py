@@ -37,7 +37,7 @@ class Jobs:
         store: keeps what is remembered of jobs; borrowed.
         env: tells the time.
         namespace: keeps the jobs of several applications in one store apart.
-        tell: hears of every miss, skip and failure.
+        tell: hears of every line of history.
         given: finds the jobs that the store brings itself, when the list is first looked at.
         zone: the time zone of jobs that name none.
         off: names of jobs that are not run by the clock.
@@ -132,20 +132,31 @@ class Jobs:
             if name not in self._all()
         ]
 
-    def runner(self, *, poll: timedelta = timedelta(seconds=30)) -> Runner:
+    def runner(
+        self, *, poll: timedelta = timedelta(seconds=30), heard: Callable[[RunRecord], None] | None = None
+    ) -> Runner:
         """What runs the jobs by the clock: ``async with store.jobs.runner(): …``.
 
         Args:
             poll: the longest pause between two looks at what other runners do; a second or longer.
+            heard: is told every line that this runner adds to the history.
         """
+
+        async def tell(record: RunRecord) -> None:
+            if heard is not None:
+                heard(record)
+            await self._tell(record)
+
         self._all()
-        runner = Runner(self._board, self._served, self._env, self._tell, poll=poll)
+        runner = Runner(self._board, self._served, self._env, tell, poll=poll)
         self._runners.add(runner)
         return runner
 
-    async def serve(self, *, poll: timedelta = timedelta(seconds=30)) -> None:
-        """Run the jobs by the clock until this is cancelled or the store is closed."""
-        await self.runner(poll=poll).serve()
+    async def serve(
+        self, *, poll: timedelta = timedelta(seconds=30), heard: Callable[[RunRecord], None] | None = None
+    ) -> None:
+        """Run the jobs by the clock until this is cancelled or the store is closed; arguments as for ``runner``."""
+        await self.runner(poll=poll, heard=heard).serve()
 
     async def run(self, name: str) -> RunRecord:
         """Run a job once, now; that settles no due time, and works for a job that is switched off too.

@@ -33,7 +33,7 @@ class Runner:
         board: where runners see each other.
         jobs: gives the jobs as they are now.
         env: tells the time.
-        tell: hears of what went wrong.
+        tell: hears of every line of history.
         poll: the longest pause between two looks at what other runners do.
 
     Raises:

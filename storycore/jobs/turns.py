@@ -39,7 +39,7 @@ class Turn:
         planned: the job.
         board: where it is written down.
         env: tells the time.
-        tell: hears of every line of history but those of work that was done.
+        tell: hears of every line of history.
     """
 
     def __init__(self, planned: Planned, board: Board, env: Environment, tell: Tell) -> None:
@@ -146,9 +146,8 @@ class Turn:
 
     async def _told(self, records: Sequence[RunRecord]) -> None:
         for record in records:
-            if record.outcome is not Outcome.DONE:
-                with suppress(StorycoreError):  # it stands in the history, whether the event is kept or not
-                    await self._tell(record)
+            with suppress(StorycoreError):  # it stands in the history, whether the event is kept or not
+                await self._tell(record)
 
 
 async def _end(work: asyncio.Task[object]) -> None:

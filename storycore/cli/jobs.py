@@ -1,0 +1,148 @@
+"""``storycore jobs``: run by the clock what is to be done, and see how it went."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import click
+
+from storycore.cli.options import Common, common_options
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from storycore.jobs import RunRecord, Status
+
+__all__ = ["jobs"]
+
+
+@click.group()
+def jobs() -> None:
+    """Run by the clock what is to be done, late rather than never, and see how it went."""
+
+
+@jobs.command()
+@click.argument("name", required=False)
+@common_options
+def run(common: Common, name: str | None) -> int:
+    """Run the job NAME once, now; without NAME run all jobs when they are due, until Ctrl-C.
+
+    Any number of processes may run jobs; each due time is one's. Exit status 1 when NAME did not end well.
+    """
+    from storycore.cli.output import print_json
+
+    if name is None:
+        with suppress(KeyboardInterrupt):
+            asyncio.run(_serve(common, lambda record: _line(record, as_json=common.as_json)))
+        click.echo("Stopped.", err=True)
+        return 0
+    record = asyncio.run(_run_once(common, name))
+    if common.as_json:
+        print_json({"run": record})
+    else:
+        _line(record, as_json=False)
+    return 0 if record.outcome == "done" else 1
+
+
+@jobs.command(name="list")
+@common_options
+def list_(common: Common) -> int:
+    """Show all jobs: when each is due next, when it last ended well, what was missed. Status 1 when one is not well."""
+    from storycore.cli.output import escape, print_json, show, table
+
+    found, unknown = asyncio.run(_listed(common))
+    is_well = all(status.standing.is_well for status in found)
+    if common.as_json:
+        print_json({"ok": is_well, "jobs": found, "unknown": unknown})
+        return 0 if is_well else 1
+    made = table("job", "schedule", "state", "next", "last good", "good", "bad", "left out")
+    for status in found:
+        count = {name: status.counts.get(name, 0) for name in ("done", "failed", "timed_out", "given_up")}
+        bad = count["failed"] + count["timed_out"] + count["given_up"]
+        left_out = status.counts.get("missed", 0) + status.counts.get("skipped", 0)
+        state = str(status.standing) if status.standing.is_well else f"[red]{status.standing}[/]"
+        times = _short(status.next), _short(status.last_good)
+        made.add_row(status.name, status.cron, state, *times, str(count["done"]), str(bad), str(left_out))
+    zones = ", ".join(sorted({status.zone for status in found}))
+    details = [f"[red]{escape(status.detail)}[/]" for status in found if not status.standing.is_well]
+    show(
+        made,
+        f"Schedules are in {escape(zones)}, times are this machine's.",
+        *details,
+        *(escape(sentence) for sentence in unknown),
+    )
+    return 0 if is_well else 1
+
+
+@jobs.command()
+@click.argument("name", required=False)
+@common_options
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many lines.")
+def history(common: Common, name: str | None, limit: int) -> None:
+    """Show how the last runs of the job NAME, or of all jobs, ended, newest first."""
+    from storycore.cli.output import escape, print_json, show, table
+
+    found = asyncio.run(_history(common, name, limit))
+    if common.as_json:
+        return print_json({"runs": found})
+    made = table("at", "job", "outcome", "due", "begun", "detail")
+    for record in found:
+        outcome = str(record.outcome) if record.count == 1 else f"{record.outcome} ({record.count})"
+        shown = escape(record.detail)
+        made.add_row(_at(record.at), record.job, outcome, _at(record.due), _at(record.begun), shown)
+    return show(made)
+
+
+async def _serve(common: Common, heard: Callable[[RunRecord], None]) -> None:
+    serving = asyncio.current_task()
+    assert serving is not None
+    with suppress(NotImplementedError):  # Windows has no such signal
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
+    with suppress(asyncio.CancelledError):
+        async with common.open() as store:
+            for sentence in store.jobs.unknown():
+                click.echo(sentence, err=True)
+            click.echo(f"Running {len(store.jobs.names())} jobs when they are due, until Ctrl-C.", err=True)
+            await store.jobs.serve(heard=heard)
+
+
+async def _run_once(common: Common, name: str) -> RunRecord:
+    async with common.open() as store:
+        return await store.jobs.run(name)
+
+
+async def _listed(common: Common) -> tuple[Sequence[Status], Sequence[str]]:
+    async with common.open() as store:
+        return await store.jobs.list(), store.jobs.unknown()
+
+
+async def _history(common: Common, name: str | None, limit: int) -> Sequence[RunRecord]:
+    async with common.open() as store:
+        return await store.jobs.history(name, limit=limit)
+
+
+def _line(record: RunRecord, *, as_json: bool) -> None:
+    """One line for what a job did, at once."""
+    import orjson
+
+    from storycore.cli.output import escape, show
+
+    if as_json:
+        click.echo(orjson.dumps(record, option=orjson.OPT_UTC_Z).decode())
+        return
+    due = "by hand" if record.due is None else f"due {_at(record.due)}"
+    count = f" {record.count} times," if record.count > 1 else ""
+    show(f"{_at(record.at)} {record.job} {record.outcome},{count} {due} {escape(record.detail)}".rstrip())
+
+
+def _short(moment: datetime | None) -> str:
+    return "-" if moment is None else moment.astimezone().strftime("%m-%d %H:%M")
+
+
+def _at(moment: datetime | None) -> str:
+    """A moment as people here read it, with the zone."""
+    return "-" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
