@@ -22,8 +22,8 @@ extends = "local"
 dir = "./cloud"
 entities = {{ adapter = "dynamodb", table = "storycore-demo", {settings} }}
 """
-_TIMES = {"milliseconds", "seconds"}
-_OF_THE_PLACE = {"profile", "created", "places", "answered_by", "next_steps"}
+_TIMES = {"milliseconds", "seconds", "verify_seconds", "moment"}
+_OF_THE_PLACE = {"profile", "created", "places", "answered_by", "next_steps", "backup_id", "size_bytes", "notices"}
 
 
 @pytest.fixture

@@ -24,7 +24,8 @@ def demo(common: Common, docs: Path | None) -> int:
     """Show the whole thing at work on this machine: no service, no network, under a minute.
 
     Creates a data layer in --dir (./storycore-data), makes documents searchable, asks five questions, keeps users,
-    sessions, templates and stories. A second run only does what has changed.
+    sessions, templates and stories; makes a backup, proves it by a restore, and undoes a mistake with it. A second run
+    only does what has changed.
     """
     from storycore.cli.demonstration import tell
     from storycore.cli.failures import PARTIAL

@@ -1,4 +1,4 @@
-"""The job of the demonstration: create, ingest, ask, save and list, over any profile."""
+"""The job of the demonstration: create, ingest, ask, save, list and back up, over any profile."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from storycore.cli.demonstration.keeping import keep
 from storycore.cli.demonstration.outcome import Answer, Demonstration, Ingested
 from storycore.cli.demonstration.questions import questions_of
 from storycore.cli.demonstration.samples import READER, WRITER
@@ -54,6 +55,7 @@ async def demonstrate(
         ingested=ingested,
         answers=answers,
         stories=stories,
+        backup=await keep(store),
         places=places(store),
         next_steps=_next_steps(options, questions),
         seconds=round(time.perf_counter() - begun, 2),
@@ -102,6 +104,7 @@ def _next_steps(options: str, questions: Sequence[str]) -> list[str]:
         f"storycore ingest PATH{options}",
         f"storycore list story --user {WRITER}{options}",
         f"storycore get user {READER}{options}",
+        f"storycore backup list{options}",
         f"storycore stats{options}",
         "storycore --help",
     ]

@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 from storycore.story import Session, Story, StoryStyle, Template, User, UserRole
 
-__all__ = ["PUBLISHED", "READER", "WRITER", "sessions", "stories", "templates", "users"]
+__all__ = ["DELETED", "PUBLISHED", "READER", "WRITER", "sessions", "stories", "templates", "users"]
 
 WRITER = "demo-ada"
 READER = "demo-maggie"
 PUBLISHED = "demo-story-canal"
+DELETED = "demo-story-murals"
 
 _BEGIN = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 
@@ -25,7 +26,7 @@ _STORIES = (
     ),
     ("demo-story-bank", READER, "A bank of one's own", "Maggie Walker told her neighbours to turn nickels to dollars."),
     (
-        "demo-story-murals",
+        DELETED,
         WRITER,
         "Walls that talk",
         "Every summer painters climb scaffolds from Carytown to Manchester.",

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from rich.padding import Padding
 from rich.rule import Rule
 
-from storycore.cli.output import console, escape, table
+from storycore.cli.output import console, escape, human_bytes, table
 from storycore.cli.passages import passage
 from storycore.cli.places import places_table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from storycore.cli.demonstration.outcome import Answer, Demonstration, Ingested, Stories
+    from storycore.cli.demonstration.outcome import Answer, Backed, Demonstration, Ingested, Stories
 
 __all__ = ["tell"]
 
@@ -28,6 +28,7 @@ def tell(outcome: Demonstration) -> None:
         ("documents", _ingested(outcome.ingested)),
         (search, _answers(outcome.answers)),
         ("users, sessions, templates, stories", _stories(outcome.stories)),
+        ("a backup, and a mistake undone", _backed(outcome.backup)),
         ("what is where", [places_table(outcome.places)]),
     ]
     out = console()
@@ -74,6 +75,22 @@ def _stories(done: Stories) -> list[RenderableType]:
         f"Published [bold]{escape(done.published)}[/], exported as the blob {escape(done.exported)}.",
         made,
         f"The same story read twice: {', then '.join(reads)}.",
+    ]
+
+
+def _backed(done: Backed | str) -> list[RenderableType]:
+    if isinstance(done, str):
+        return [f"[yellow]Left out:[/] {escape(done)}"]
+    items = ", ".join(f"{port}: {count}" for port, count in done.items.items())
+    what = "All of it" if done.is_full else "What has changed"
+    proof = "found to be the same" if done.is_whole else "[red]found to be different[/]"
+    back = "is back" if done.was_gone and done.is_back else "[red]is not back[/]"
+    return [
+        f"{what} was backed up in {done.seconds:.1f} s: {human_bytes(done.size_bytes)}, encrypted ({items}).",
+        f"It was restored into an empty store, and {proof}, in {done.verify_seconds:.1f} s.",
+        f"Then [bold]{escape(done.deleted)}[/] was deleted; the stories of the moment before were restored, and it "
+        f"{back}.",
+        *_indented([f"[yellow]{escape(notice)}[/]" for notice in done.notices]),
     ]
 
 
