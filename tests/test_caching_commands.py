@@ -108,9 +108,9 @@ def test_a_tag_is_invalidated_by_name(call: Call) -> None:
     assert not within(held)
 
 
-@pytest.mark.parametrize("arguments", [(), ("k", "--all"), ("--tag", "t", "--all")])
+@pytest.mark.parametrize("arguments", [(), ("k", "--all"), ("--tag", "t", "--all"), ("",), ("--tag", "")])
 def test_invalidate_wants_exactly_one_thing(call: Call, arguments: tuple[str, ...]) -> None:
-    """Neither nothing nor two."""
+    """Neither nothing nor two, nor what is empty, as an unset variable of the shell is."""
     assert run(["cache", "invalidate", *arguments]) == 2
 
 

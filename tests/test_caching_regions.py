@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from storycore.caching import Caching
+from storycore.caching import Caching, JsonCodec
+from storycore.caching.envelope import Envelope
 from storycore.caching.templates import Template, bounded_key
 from storycore.errors import ConfigError, InvalidArgument
 from storycore.layers.checks import checked
@@ -288,6 +289,27 @@ async def test_foreign_bytes_are_a_miss(bench: Bench, change: str) -> None:
     assert await region.get_or_load(k=1, load=Loader(Story(id="new"))) == Story(id="new")
     bench.caching.clear_l1()
     assert await region.get_or_load(k=1, load=Loader(None)) == Story(id="new")
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        {"stored_at": 0, "fresh_until": 2**62},
+        {"stored_at": -(2**62), "fresh_until": 2**55},
+        {"stored_at": 2**62, "fresh_until": 2**62 + 1},
+        {"stored_at": 0, "fresh_until": -1},
+    ],
+)
+async def test_times_that_are_none_are_a_miss(bench: Bench, times: dict[str, int]) -> None:
+    """Whoever can write to the tier, and knows its layout, makes no reader fail by a date that there is not."""
+    region = bench.caching.region("a:{k}", int, ttl=60)
+    key, forged = region.key(k=1), Envelope(schema=JsonCodec(int).schema, payload=b"7", **times)
+    await bench.port.put([CacheItem(key, forged.seal(key), timedelta(minutes=1))])
+    assert await region.entry(k=1) is None
+    held = await bench.caching.inspect("a:1")
+    assert held is not None
+    assert not held.readable
+    assert await region.get_or_load(k=1, load=Loader(5)) == 5
 
 
 class Lossy(BaseModel):

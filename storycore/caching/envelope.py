@@ -28,6 +28,8 @@ _HEAD = struct.Struct(">BB8sqqQH")
 _DIGEST_BYTES = 8
 _SIGNATURE_BYTES = 32
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MOMENT = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+"""What is later than that is no moment; whoever forges it may not fail a reader."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,8 @@ def open_envelope(
         return None
     form, flags, found, stored_at, fresh_until, cost, tags = _HEAD.unpack_from(body)
     start = _HEAD.size + 8 * tags
+    if not (0 <= stored_at <= _LAST_MOMENT and 0 <= fresh_until <= _LAST_MOMENT):
+        return None
     if form != _FORMAT or (schema is not None and found != schema) or len(body) < start:
         return None
     payload = expanded(body[start:]) if flags & _COMPRESSED else body[start:]

@@ -71,6 +71,8 @@ def invalidate(common: Common, key: str | None, tag: str | None, everything: boo
 
     if (key is not None) + (tag is not None) + everything != 1:
         raise click.UsageError("Say what to invalidate: a KEY, --tag TAG, or --all.")
+    if not everything and not (key or tag):
+        raise click.UsageError("What to invalidate is empty; say a KEY or a TAG, or --all.")
     if not asyncio.run(_invalidated(common, key, tag)):
         raise Unavailable("The cache did not confirm the invalidation; run the command again.")
     if common.as_json:
