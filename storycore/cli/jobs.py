@@ -59,14 +59,14 @@ def list_(common: Common) -> int:
     if common.as_json:
         print_json({"ok": is_well, "jobs": found, "unknown": unknown})
         return 0 if is_well else 1
-    made = table("job", "schedule", "state", "next", "last good", "good", "bad", "left out")
+    made = table("job", "schedule", "state", "next", "last good", "good/bad/out")
     for status in found:
         count = {name: status.counts.get(name, 0) for name in ("done", "failed", "timed_out", "given_up")}
         bad = count["failed"] + count["timed_out"] + count["given_up"]
         left_out = status.counts.get("missed", 0) + status.counts.get("skipped", 0)
         state = str(status.standing) if status.standing.is_well else f"[red]{status.standing}[/]"
         times = _short(status.next), _short(status.last_good)
-        made.add_row(status.name, status.cron, state, *times, str(count["done"]), str(bad), str(left_out))
+        made.add_row(status.name, status.cron, state, *times, f"{count['done']}/{bad}/{left_out}")
     zones = ", ".join(sorted({status.zone for status in found}))
     details = [f"[red]{escape(status.detail)}[/]" for status in found if not status.standing.is_well]
     show(
