@@ -135,11 +135,16 @@ async def test_an_expired_session_is_gone_at_once_and_removed_by_maintenance() -
         assert (await store.maintain())["expired"] == 1
 
 
-async def test_the_aws_profile_fails_with_one_error_that_names_the_cure() -> None:
-    with pytest.raises(AdapterNotFound, match=r"pip install 'storycore\[s3\]'") as caught:
-        async with storycore.open("aws"):
+async def test_a_profile_with_a_missing_adapter_fails_with_one_error_that_names_the_cure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storycore.profiles.resolving.EXTRAS", {"aws": frozenset({"ghost"})})
+    profiles = tmp_path / "storycore.toml"
+    profiles.write_text('default = "haunted"\n[profile.haunted]\nextends = "memory"\nblobs = "ghost://x"\n')
+    with pytest.raises(AdapterNotFound, match=r"pip install 'storycore\[ghost\]'") as caught:
+        async with storycore.open(profiles):
             pass
-    assert "not installed: s3." in caught.value.message
+    assert "not installed: ghost." in caught.value.message
 
 
 @pytest.mark.parametrize("name", ["locl", "memry"])

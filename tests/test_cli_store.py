@@ -398,12 +398,17 @@ def test_doctor_finds_a_file_in_the_folders_place(storycore: Storycore, tmp_path
     assert (ran.status, "is not a folder" in json.dumps(ran.json["findings"])) == (1, True)
 
 
-def test_a_missing_adapter_is_one_error_with_its_cure(storycore: Storycore) -> None:
-    """The profile aws without one of its adapters: status 2, the name, one command."""
-    ran = storycore("init", "--profile", "aws", "--json")
+def test_a_missing_adapter_is_one_error_with_its_cure(
+    storycore: Storycore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A profile without one of its adapters: status 2, the name, one command."""
+    monkeypatch.setattr("storycore.profiles.resolving.EXTRAS", {"aws": frozenset({"ghost"})})
+    with (tmp_path / "storycore.toml").open("a") as profiles:
+        profiles.write('[profile.haunted]\nextends = "local"\nblobs = "ghost://x"\n')
+    ran = storycore("init", "--profile", "haunted", "--json")
     assert ran.status == 2
     assert ran.json["error"]["code"] == "adapter_not_found"
-    assert ran.json["error"]["cure"] == "pip install 'storycore[s3]'"
+    assert ran.json["error"]["cure"] == "pip install 'storycore[ghost]'"
 
 
 def test_the_demonstration_does_the_whole_job(storycore: Storycore) -> None:

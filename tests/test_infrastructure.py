@@ -212,10 +212,13 @@ def test_a_profile_without_a_cloud_declares_nothing(profile: str) -> None:
     assert declared(load(profile), Plugins()).is_empty
 
 
-def test_an_adapter_that_is_not_installed_hides_no_other() -> None:
+def test_an_adapter_that_is_not_installed_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its port is named with the cure, the others are still exported."""
-    found = declared(load("aws"), Plugins())
-    assert "pip install 'storycore[s3]'" in found.missing[PortName.BLOBS]
+    monkeypatch.setattr("storycore.plugins._SHIPPED", frozenset({"ghost"}))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "storycore.toml").write_text('[profile.haunted]\nextends = "aws"\nblobs = "ghost://x"\n')
+    found = declared(load("haunted"), Plugins())
+    assert "pip install 'storycore[ghost]'" in found.missing[PortName.BLOBS]
     assert PortName.ENTITIES not in found.missing
 
 

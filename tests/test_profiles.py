@@ -84,16 +84,12 @@ def test_the_aws_profile_names_the_production_services(tmp_path: Path) -> None:
     assert loaded(tmp_path, "aws").adapter_names() == ["dynamodb", "redis", "pinecone", "s3", "bedrock"]
 
 
-def test_one_error_names_all_missing_adapters_and_their_cure(tmp_path: Path) -> None:
+def test_one_error_names_all_missing_adapters_and_their_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Adapters that are not installed are reported together, with one command that installs them."""
-    profile = loaded(tmp_path, "aws")
-    missing = [name for name in profile.adapter_names() if name not in Plugins().names()]
-    if not missing:
-        pytest.skip("all adapters of the profile aws are installed")
-    problem = missing_adapters(profile, Plugins())
+    monkeypatch.setattr("storycore.profiles.resolving.EXTRAS", {"aws": frozenset({"ghost"}), "local": frozenset({"spook"})})
+    problem = missing_adapters(loaded(tmp_path, "aws", cache="spook://", events="ghost://x"), Plugins())
     assert problem is not None
-    assert all(name in problem.message for name in missing)
-    assert problem.cure.startswith("pip install 'storycore[")
+    assert problem.cure == "pip install 'storycore[ghost,spook]'"
     assert problem.cure in problem.message
 
 
