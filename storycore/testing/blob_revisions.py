@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import pytest
 
 from storycore.errors import AlreadyExists, InvalidArgument, NotFound, Unsupported
@@ -24,13 +26,14 @@ class BlobRevisions:
             assert info.revision
             return
         assert info.revision is None
-        for call in (
-            store.revisions("a"),
-            store.get("a", revision="1"),
-            store.copy("a", "b", when=ANY, revision="1"),
-        ):
+        calls: list[Callable[[], Awaitable[object]]] = [
+            lambda: store.revisions("a"),
+            lambda: store.get("a", revision="1"),
+            lambda: store.copy("a", "b", when=ANY, revision="1"),
+        ]
+        for call in calls:
             with pytest.raises(Unsupported) as caught:
-                await call
+                await call()
             assert caught.value.feature == "blobs.versions"
         assert await store.head("b") is None
 
