@@ -183,6 +183,7 @@ class Region(Generic[T]):
         ``async with stories.writing(id="s1") as writing: await save(story); writing.put(story)``. The old value is
         removed at its beginning; at its end the put value is stored, unless the key was invalidated meanwhile, or the
         block took longer than the region's lease. Without a value, and after an error, the key is invalidated again.
+        Readers of the key wait meanwhile, for as long as a lease at most, so nothing in the block may read it.
 
         Raises:
             InvalidArgument: a parameter is missing, unknown, or cannot stand in a key.
