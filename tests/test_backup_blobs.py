@@ -18,7 +18,7 @@ from storycore.backup.manifest import Manifest
 from storycore.backup.restoring import Selection, plan_restore, restore
 from storycore.backup.sources.blobs import BlobSource
 from storycore.backup.verifying import Level, Verification, verify_backup
-from storycore.errors import AlreadyExists, Corrupt
+from storycore.errors import AlreadyExists, Corrupt, Unavailable
 from storycore.layers.checks import checked
 from storycore.memory.blobs import open_blobs
 from storycore.memory.config import MemoryBlobConfig
@@ -178,6 +178,28 @@ async def test_damage_names_the_blob(world: World, damage: str) -> None:
     with pytest.raises(Corrupt, match="längstes"):
         await world.restored(made)
     assert await world.other.head("films/../längstes\u0301 /.bin") is None
+
+
+async def test_an_interrupted_restore_is_completed_by_another(world: World) -> None:
+    """Wherever it stops; what it has left is no reason to refuse the next one."""
+
+    class Stopping(BlobSource):
+        left = 3
+
+        async def _put(self, entry, contents, *, overwrite):  # type: ignore[no-untyped-def]
+            self.left -= 1
+            if self.left < 0:
+                raise Unavailable("The target has gone away.")
+            return await super()._put(entry, contents, overwrite=overwrite)
+
+    made = await world.backup()
+    whole, world.target = world.target, Stopping(world.other, world.env)
+    with pytest.raises(Unavailable):
+        await world.restored(made)
+    assert 0 < len(await known(world.other)) < len(CONTENTS)
+    world.target = whole
+    assert await world.restored(made) == len(CONTENTS)
+    assert await known(world.other) == await known(world.blobs)
 
 
 async def test_a_blob_that_goes_while_it_is_read_is_left_out(world: World) -> None:
