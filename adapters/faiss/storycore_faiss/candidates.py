@@ -57,6 +57,10 @@ class FilterCache:
     def __init__(self) -> None:
         self._kept: dict[str, Candidates] = {}
 
+    def known(self, where: Filter) -> Candidates | None:
+        """The candidates of a filter that was asked before; ``None`` when they would have to be found."""
+        return self._kept.get(repr(where))
+
     def get(self, where: Filter, make: Callable[[Filter], BitMap]) -> Candidates:
         """The candidates of a filter.
 

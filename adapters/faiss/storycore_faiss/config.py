@@ -23,6 +23,8 @@ class FaissConfig(VectorConfig):
         vectors: ``"memory"``, or ``"disk"``: they stay in the file, and memory holds their codes alone.
         storage: numbers in memory are whole (``"float32"``) or their upper halves (``"bfloat16"``); scores are the
             same, because the best are scored by what the file holds.
+        kept_metadata: metadata of up to so many bytes as JSON is held in memory too, and then no match has to be
+            completed from the file, which takes a query of ten matches 50 microseconds. 0 holds none.
         search: ``"auto"`` takes the cheapest way to an answer; ``"exact"`` never approximates; ``"codes"`` and
             ``"graph"`` take that way wherever it is there, for tests and measurements.
         codes_from: a namespace with at least so many items gets codes, by which searches without a selective filter
@@ -37,6 +39,7 @@ class FaissConfig(VectorConfig):
     search_threads: int = Field(default=2, ge=1, le=64)
     vectors: Literal["memory", "disk"] = "memory"
     storage: Literal["float32", "bfloat16"] = "float32"
+    kept_metadata: int = Field(default=128, ge=0)
     search: Literal["auto", "exact", "codes", "graph"] = "auto"
     codes_from: int = Field(default=10_000, ge=1024)
     graph_from: int | None = Field(default=None, ge=1024)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeAlias
 
@@ -24,6 +25,8 @@ _L2: Callable[..., None] = faiss.knn_L2sqr
 _CHUNK = 4096
 _LARGEST = 1e37
 """Above this a score, or a part of it, may not fit into single precision."""
+_EPSILON = 2.0**-23
+"""The step from 1 to the next number in single precision."""
 _TINY = 1.2e-38
 """Below this single precision loses digits."""
 
@@ -67,8 +70,10 @@ class Measure:
 
     def target(self, vector: Floats) -> Floats:
         """A query vector in the form in which rows are kept."""
-        kept: Floats = self.kept(vector.reshape(1, -1))[0]
-        return kept
+        if self.metric != "cosine":
+            return np.ascontiguousarray(vector)
+        wide = vector.astype(np.float64)
+        return np.asarray(wide / math.sqrt(wide.dot(wide)), np.float32)
 
     def nearest(self, targets: Floats, count: int, pieces: Iterable[Piece]) -> tuple[RowNumbers, Floats]:
         """For each target the best ``count`` rows of all pieces in single precision, and their rough scores.
@@ -94,29 +99,37 @@ class Measure:
     def scores(self, target: Floats, matrix: Floats) -> Scores:
         """The scores of kept rows in double precision; equal rows have equal scores wherever they are."""
         wanted = target.astype(np.float64)
+        if len(matrix) <= _CHUNK:
+            return self._scored(wanted, matrix)
         chunks = [self._scored(wanted, matrix[i : i + _CHUNK]) for i in range(0, len(matrix), _CHUNK)]
-        return np.concatenate(chunks) if chunks else np.empty(0, np.float64)
+        return np.concatenate(chunks)
 
     def longest(self, matrix: Floats) -> float:
         """The greatest length of any row."""
         return float(_lengths(matrix.astype(np.float64)).max(initial=0.0))
 
-    def is_safe(self, target: Floats, longest: float) -> bool:
-        """Whether every score of ``target`` with rows up to this length fits into single precision."""
-        reach = longest + self.longest(target.reshape(1, -1))
+    def length(self, target: Floats) -> float:
+        """The length of a target; 1 for cosine, where rounding moves it by less than ``slack()`` has to spare."""
+        if self.metric == "cosine":
+            return 1.0
+        wide = target.astype(np.float64)
+        return math.sqrt(wide.dot(wide))
+
+    def is_safe(self, length: float, longest: float) -> bool:
+        """Whether every score of a target of this length with rows up to the other fits into single precision."""
+        reach = longest + length
         return reach * reach < _LARGEST
 
-    def slack(self, target: Floats, longest: float, rounding: float) -> float:
+    def slack(self, length: float, longest: float, rounding: float) -> float:
         """How far a first pass may be off: the bound of a sum of ``dimension`` products, with room to spare.
 
         Args:
-            target: from ``target()``.
+            length: the target's.
             longest: no row is longer.
             rounding: relative error of the numbers of the rows.
         """
-        length = self.longest(target.reshape(1, -1))
         reach = (longest + length) ** 2 if self.metric == "euclidean" else longest * length
-        single = (self.dimension + 8) * (float(np.finfo(np.float32).eps) * reach + _TINY)
+        single = (self.dimension + 8) * (_EPSILON * reach + _TINY)
         return 2 * (single + 2 * rounding * reach)
 
     def _nearest_in(self, piece: Piece, targets: Floats, count: int) -> tuple[RowNumbers, Floats]:
@@ -140,8 +153,8 @@ class Measure:
         dots = (held * target).sum(axis=1)
         if self.metric == "dot":
             return np.asarray(dots)
-        lengths = _lengths(held) * _lengths(target.reshape(1, -1))
-        return np.asarray(np.clip(dots / lengths, -1.0, 1.0))
+        lengths = np.sqrt((held * held).sum(axis=1)) * math.sqrt(target.dot(target))
+        return np.asarray(np.minimum(np.maximum(dots / lengths, -1.0), 1.0))
 
 
 def _unit(matrix: Floats) -> Floats:

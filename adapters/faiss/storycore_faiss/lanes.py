@@ -7,7 +7,10 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
+
+from storycore_faiss.crew import Crew
 
 __all__ = ["Lanes"]
 
@@ -31,7 +34,7 @@ class Lanes:
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._writer = ThreadPoolExecutor(1, "storycore-faiss-write")
-        self._searchers = ThreadPoolExecutor(search_threads, "storycore-faiss-search")
+        self._searchers = Crew(search_threads, "storycore-faiss-search")
         self._keeper = ThreadPoolExecutor(1, "storycore-faiss-keep")
         self.stopping = threading.Event()
         """Set when the lanes are being closed: what takes long ends early."""
@@ -42,7 +45,7 @@ class Lanes:
 
     async def search(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do ``work`` in one of the searching threads."""
-        return await asyncio.get_running_loop().run_in_executor(self._searchers, self._run, work)
+        return await self._searchers.run(partial(self._run, work))
 
     def aside(self, work: Callable[[sqlite3.Connection], None], done: Callable[[BaseException | None], None]) -> None:
         """Do ``work`` in the thread for upkeep some time; ``done`` is told how it ended.
@@ -58,6 +61,14 @@ class Lanes:
         except RuntimeError:  # closed a moment ago
             done(None)
 
+    def connected(self, *, wait: bool = True) -> sqlite3.Connection:
+        """A new connection, closed with the lanes; without ``wait`` it gives up at once where something is locked."""
+        connection = self._connect()
+        self._connections.append(connection)
+        if not wait:
+            connection.execute("PRAGMA busy_timeout=0")
+        return connection
+
     async def close(self) -> None:
         """Let what has begun come to its end, then close all connections."""
         self.stopping.set()
@@ -66,14 +77,12 @@ class Lanes:
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._connect()
-            self._connections.append(connection)
+            connection = self._local.connection = self.connected()
             self._prepare()
-            self._local.connection = connection
         return work(connection)
 
     def _close(self) -> None:
-        self._searchers.shutdown(wait=True)
+        self._searchers.close()
         self._writer.shutdown(wait=True)
         self._keeper.shutdown(wait=True, cancel_futures=True)
         for connection in self._connections:

@@ -55,6 +55,7 @@ class Library:
         spec: dimension and metric of every vector.
         storage: where the vectors are.
         search: which ways to an answer are allowed.
+        kept_metadata: so many bytes of an item's metadata are kept.
         changed: called, with nothing locked, after memory has followed the truth.
     """
 
@@ -64,11 +65,13 @@ class Library:
         *,
         storage: Storage = "float32",
         search: Search = "auto",
+        kept_metadata: int = 0,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.measure = Measure(spec.dimension, spec.metric)
         self.planner = Planner(Costs(), search)
         self._storage: Storage = storage
+        self._kept_metadata = kept_metadata
         self._changed = changed
         self._lock = threading.Lock()
         self._shelves: _Shelves | None = None
@@ -80,6 +83,19 @@ class Library:
     def lsn(self) -> int:
         """How far memory is; 0 before anything was read."""
         return self._generation.state.lsn if self._generation else 0
+
+    @property
+    def shown(self) -> Generation | None:
+        """What memory holds now, whatever the truth says; ``None`` before anything was read."""
+        return self._generation
+
+    def latest(self, connection: sqlite3.Connection) -> Generation | None:
+        """The generation that shows the truth as it is now, without a transaction; ``None`` when memory differs.
+
+        What follows from the generation alone needs no more.
+        """
+        lsn, held = Truth(connection, self.measure.dimension).state().lsn, self._generation
+        return held if held is not None and held.state.lsn == lsn else None
 
     def current(self, connection: sqlite3.Connection, work: Callable[[Truth, Generation], T]) -> T:
         """Do ``work`` on the truth as it is now, and on the generation that shows the same state.
@@ -111,7 +127,7 @@ class Library:
 
     def shelf(self, expected: int) -> Shelf:
         """An empty shelf."""
-        return Shelf(self.measure, self.planner, self._storage, expected)
+        return Shelf(self.measure, self.planner, self._storage, expected, kept_metadata=self._kept_metadata)
 
     def shelves(self, names: Iterable[str] | None = None) -> dict[str, tuple[Shelf, View]]:
         """The shelves of some namespaces, or of all, and what they show now."""

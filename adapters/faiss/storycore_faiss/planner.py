@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
-__all__ = ["Costs", "Plan", "Planner", "Search", "Situation", "Way"]
+__all__ = ["Costs", "Plan", "PlanCache", "Planned", "Planner", "Search", "Situation", "Way"]
 
 Search: TypeAlias = Literal["auto", "exact", "codes", "graph"]
 
@@ -20,6 +20,7 @@ _NEAR = 20
 """The rank among all rows up to which the reach for the nearest ten holds."""
 _GATHERED = 3
 """A row that is copied from anywhere and scored costs so many times as much as one that is passed over in its place."""
+_MOST_PLANS = 64
 _GRAPH_LEAST_SHARE = 0.1
 """Below this share of matching rows a walk through a graph meets too few of them."""
 
@@ -179,3 +180,33 @@ class Planner:
 
     def _approximate(self, way: Way, at: Situation, fetch: int, nanoseconds: float) -> Plan:
         return Plan(way, at.candidates, at.rows, fetch, nanoseconds / 1000)
+
+
+class Planned(NamedTuple):
+    """A situation, and how a query is answered in it."""
+
+    at: Situation
+    plan: Plan
+
+
+Asked: TypeAlias = tuple[int, int, bool, bool]
+"""What differs from query to query on one state: candidates, ``top_k``, ``exact``, and whether scores are safe."""
+
+
+class PlanCache:
+    """The last plans for one state. A state that changes gets a new cache."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[Asked, Costs], Planned] = {}
+
+    def get(self, asked: Asked, planner: Planner) -> Planned | None:
+        """The plan that was made for the same, at the same costs."""
+        return self._kept.get((asked, planner.costs))
+
+    def keep(self, asked: Asked, planner: Planner, at: Situation) -> Planned:
+        """Plan, and keep it for the next query that asks the same."""
+        planned = Planned(at, planner.plan(at))
+        if len(self._kept) >= _MOST_PLANS:
+            self._kept.clear()
+        self._kept[asked, planner.costs] = planned
+        return planned

@@ -100,7 +100,7 @@ class Blocks:
         """Copies of some lines, in any order."""
         starts, blocks = self._held
         if len(blocks) == 1:
-            return blocks[0][numbers]
+            return blocks[0].take(numbers, 0)
         taken = np.empty((len(numbers), self._width), self._dtype)
         which = np.searchsorted(starts, numbers, "right") - 1
         for block in set(which.tolist()):

@@ -14,7 +14,8 @@ from storycore_faiss.candidates import Candidates, FilterCache
 from storycore_faiss.codes import Coded
 from storycore_faiss.flat import Floats, Measure, RowNumbers
 from storycore_faiss.graph import Graph
-from storycore_faiss.planner import Planner
+from storycore_faiss.metadata import MetadataRows
+from storycore_faiss.planner import PlanCache, Planner
 from storycore_faiss.postings import Postings
 from storycore_faiss.reads import matrix_of
 from storycore_faiss.rows import Storage, rows_for
@@ -37,15 +38,23 @@ class Shelf:
         planner: how its views decide.
         storage: where the vectors are.
         expected: how many rows will come soon.
+        kept_metadata: so many bytes of a row's metadata are kept in memory; longer ones are read when they are asked.
     """
 
-    def __init__(self, measure: Measure, planner: Planner, storage: Storage, expected: int = 0) -> None:
+    def __init__(
+        self, measure: Measure, planner: Planner, storage: Storage, expected: int = 0, *, kept_metadata: int = 0
+    ) -> None:
         self._measure = measure
         self._planner = planner
         self._slots = array("q")
         self._ids: list[str] = []
         self._kept = Kept(
-            rows_for(storage, measure.dimension, expected + expected // 8), self._slots, self._ids, Postings()
+            rows_for(storage, measure.dimension, expected + expected // 8),
+            self._slots,
+            self._ids,
+            Postings(),
+            MetadataRows(kept_metadata),
+            in_memory=storage == "float32",
         )
         self._prints = array("I")
         self._alive = BitMap()
@@ -72,6 +81,7 @@ class Shelf:
         self._longest = max(self._longest, self._measure.longest(kept))
         self._kept.rows.append(kept)
         self._kept.postings.extend(first, [metadata_of(row.metadata) for row in rows])
+        self._kept.metadata.extend([row.metadata for row in rows])
         self._ids.extend([row.id for row in rows])
         self._slots.extend([row.slot for row in rows])
         self._alive.add_range(first, first + len(rows))
@@ -105,6 +115,7 @@ class Shelf:
             coded=self.coded,
             graph=self.graph,
             filters=FilterCache(),
+            plans=PlanCache(),
         )
 
     def marks(self, count: int) -> tuple[RowNumbers, NDArray[np.uint32]]:

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
@@ -64,6 +65,8 @@ class _Live(NamedTuple):
 
     lanes: Lanes
     engine: Engine
+    here: sqlite3.Connection
+    """For what is short enough to be done on the event loop; it waits for no lock."""
 
 
 def open_vectors(config: FaissConfig, env: Environment) -> FaissVectorIndex:
@@ -120,13 +123,14 @@ class FaissVectorIndex(Lifecycle):
         lanes = Lanes(self._connected, _prepare, search_threads=self._config.search_threads)
         try:
             spec, engine, sql = await lanes.write(self._translated(lambda sql: self._loaded(sql, lanes)))
+            here = await lanes.write(lambda _: lanes.connected(wait=False))
         except BaseException:
             await lanes.close()
             raise
         if self._opened:  # another task was faster
             await lanes.close()
             return
-        self._live, self._spec, self._natives, self._opened = _Live(lanes, engine), spec, (sql,), True
+        self._live, self._spec, self._natives, self._opened = _Live(lanes, engine, here), spec, (sql,), True
 
     async def ensure(self, *, dry_run: bool = False) -> Provision:
         """Make the file with its tables, if it is missing."""
@@ -218,6 +222,11 @@ class FaissVectorIndex(Lifecycle):
 
     async def query(self, queries: Sequence[VectorQuery]) -> list[list[Match]]:
         """Search; all queries of one call see the same state."""
+        live = self._running()
+        with suppress(sqlite3.OperationalError):  # a thread tries again, waits for locks, and says what is wrong
+            found = live.engine.at_once(live.here, queries)
+            if found is not None:
+                return found
         return await self._search(lambda engine, sql: engine.query(sql, queries))
 
     async def search_text(self, queries: Sequence[TextQuery]) -> list[list[Match]]:

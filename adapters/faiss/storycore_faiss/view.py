@@ -14,7 +14,8 @@ from storycore_faiss.candidates import Candidates, FilterCache
 from storycore_faiss.codes import Coded
 from storycore_faiss.flat import Floats, Measure, RowNumbers, Scores
 from storycore_faiss.graph import Graph
-from storycore_faiss.planner import Plan, Planner, Situation, Way
+from storycore_faiss.metadata import MetadataRows
+from storycore_faiss.planner import Plan, PlanCache, Planned, Planner, Situation, Way
 from storycore_faiss.postings import Postings
 from storycore_faiss.rows import Read, Rows
 
@@ -22,6 +23,10 @@ __all__ = ["Found", "Kept", "View"]
 
 _GROWTH = 8
 """By how much a first pass that was not enough is widened."""
+_FEW_NUMBERS = 50_000
+"""So many numbers are fetched and compared in 40 microseconds."""
+_FEW_MATCHES = 24
+"""So many matches are scored, put in order and handed out in 40 microseconds."""
 
 
 class Found(NamedTuple):
@@ -39,12 +44,16 @@ class Kept:
     Args:
         slots: the truth's slot of each row, ascending.
         ids: the id of each row.
+        metadata: what is short of each row's metadata.
+        in_memory: whether rows are there without any rounding, so that no search reads from the truth.
     """
 
     rows: Rows
     slots: Sequence[int]
     ids: Sequence[str]
     postings: Postings
+    metadata: MetadataRows
+    in_memory: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +67,7 @@ class View:
         coded: the codes of the first rows.
         graph: the graph of the first rows.
         filters: what filters left of this state.
+        plans: how searches of this state were planned.
     """
 
     measure: Measure
@@ -69,6 +79,7 @@ class View:
     coded: Coded | None
     graph: Graph | None
     filters: FilterCache
+    plans: PlanCache
 
     @property
     def dead(self) -> int:
@@ -86,8 +97,8 @@ class View:
 
     def plan(self, vector: Floats, top_k: int, where: Filter | None, *, exact: bool) -> Plan:
         """How a search would be answered."""
-        target = self.measure.target(vector)
-        return self.planner.plan(self._situation(target, self.matching(where), top_k, exact))
+        length = self.measure.length(self.measure.target(vector))
+        return self._planned(self.matching(where), length, top_k, exact).plan
 
     def search(self, vector: Floats, top_k: int, where: Filter | None, read: Read, *, exact: bool) -> list[Found]:
         """The best live rows that match, ``min(top_k, matching)`` of them: scores descending, equal ones by id.
@@ -97,52 +108,65 @@ class View:
             read: fetches rows from the truth.
         """
         target, candidates = self.measure.target(vector), self.matching(where)
-        at = self._situation(target, candidates, top_k, exact)
-        planned = self.planner.plan(at)
+        at, planned = self._planned(candidates, self.measure.length(target), top_k, exact)
         if planned.way is Way.EMPTY:
             return []
-        near = self._near(target, at, planned, candidates, read) if planned.approximate else None
+        near = self._near(target, at, planned, candidates) if planned.approximate else None
         if near is not None:
             return self._best_of(target, near, at, read)
         return self._exactly(target, at, candidates, read)
 
+    def is_short(self, where: Filter | None, top_k: int, *, exact: bool) -> bool:
+        """Whether a search is known to take some microseconds, and none of them in FAISS."""
+        candidates = self.alive if where is None else self.filters.known(where)
+        if candidates is None or not self.kept.in_memory:
+            return False
+        at, planned = self._planned(candidates, 0.0, top_k, exact)
+        few = planned.fetch * at.dimension <= _FEW_NUMBERS and min(top_k, planned.fetch) <= _FEW_MATCHES
+        return planned.way in (Way.EMPTY, Way.DIRECT) and few
+
     def _evaluated(self, where: Filter) -> BitMap:
         return self.kept.postings.matching(where, self.alive.rows)
 
-    def _situation(self, target: Floats, candidates: Candidates, top_k: int, exact: bool) -> Situation:
+    def _planned(self, candidates: Candidates, length: float, top_k: int, exact: bool) -> Planned:
+        safe = self.measure.is_safe(length, self.longest)
+        asked = (len(candidates), top_k, exact, safe)
+        return self.plans.get(asked, self.planner) or self.plans.keep(asked, self.planner, self._situation(*asked))
+
+    def _situation(self, candidates: int, top_k: int, exact: bool, safe: bool) -> Situation:
         coded, graph = self.coded, self.graph
         return Situation(
-            candidates=len(candidates),
+            candidates=candidates,
             rows=self.count,
             dimension=self.measure.dimension,
             top_k=top_k,
             exact=exact,
-            safe=self.measure.is_safe(target, self.longest),
+            safe=safe,
             coded=len(coded) if coded else 0,
             code_bytes=coded.book.code_bytes if coded else 0,
             reach=coded.reach if coded else (1, 1),
             linked=len(graph) if graph else 0,
         )
 
-    def _near(
-        self, target: Floats, at: Situation, planned: Plan, candidates: Candidates, read: Read
-    ) -> RowNumbers | None:
+    def _near(self, target: Floats, at: Situation, planned: Plan, candidates: Candidates) -> RowNumbers | None:
         """Candidates among which the best are very likely to be; ``None`` when too few were found for that.
 
         A pass that finds fewer candidates than it was meant to is widened as long as it costs less than an exact way.
         """
         first = at.coded if planned.way is Way.CODES else at.linked
+        every = len(candidates) == self.count
         there = len(candidates) if first >= self.count else candidates.rows.range_cardinality(0, first)
-        fetch, dearest = planned.fetch, self.planner.exact(at).cost_us
-        wanted = min(there, at.wanted if planned.way is Way.CODES else 2 * at.top_k)
+        fetch, wanted = planned.fetch, min(there, at.wanted if planned.way is Way.CODES else 2 * at.top_k)
         while True:
             found = self._rough(planned.way, target, fetch)
-            near = found if len(candidates) == self.count else candidates.among(found)
+            near = found if every else candidates.among(found)
             if len(near) >= wanted:
                 break
             fetch *= 4
-            if fetch >= first or fetch * self.planner.costs.fetched > 1000 * dearest:
+            if fetch >= first or fetch * self.planner.costs.fetched > 1000 * self.planner.exact(at).cost_us:
                 return None
+        if first >= self.count:
+            return near
         tail = candidates.from_row(first)
         return np.concatenate([near, tail]) if len(tail) else near
 
@@ -156,8 +180,9 @@ class View:
         matrix = self.kept.rows.take(rows, read)
         if at.safe and len(rows) > 2 * at.top_k:
             rough = self.measure.rough(target, matrix)
-            least = np.partition(rough, -at.top_k)[-at.top_k] - 2 * self.measure.slack(target, self.longest, 0.0)
-            rows, matrix = rows[rough >= least], matrix[rough >= least]
+            slack = self.measure.slack(self.measure.length(target), self.longest, 0.0)
+            near = np.flatnonzero(rough >= np.partition(rough, -at.top_k)[-at.top_k] - 2 * slack)
+            rows, matrix = rows[near], matrix[near]
         return self._best(rows, self.measure.scores(target, matrix), at.top_k)
 
     def _exactly(self, target: Floats, at: Situation, candidates: Candidates, read: Read) -> list[Found]:
@@ -170,7 +195,8 @@ class View:
         self, target: Floats, top_k: int, planned: Plan, candidates: Candidates, read: Read
     ) -> tuple[RowNumbers, Scores]:
         """Widen the first pass until no row that it left out can be among the best, ties included."""
-        fetch, slack = planned.fetch, self.measure.slack(target, self.longest, self.kept.rows.rounding)
+        length = self.measure.length(target)
+        fetch, slack = planned.fetch, self.measure.slack(length, self.longest, self.kept.rows.rounding)
         whole, rows = planned.way is Way.WHOLE, self.kept.rows
         while True:
             pieces = rows.run(0, self.count, read) if whole else rows.listed(candidates.numbers, read)
@@ -189,6 +215,5 @@ class View:
             rows, scores = rows[near], scores[near]
         ids = self.kept.ids
         numbers: list[int] = rows.tolist()
-        found = [Found(row, ids[row], score) for row, score in zip(numbers, scores.tolist(), strict=True)]
-        found.sort(key=lambda f: (-f.score, f.id))
-        return found[:top_k]
+        found = sorted([(-score, ids[row], row) for row, score in zip(numbers, scores.tolist(), strict=True)])
+        return [Found(row, id_, -score) for score, id_, row in found[:top_k]]

@@ -173,14 +173,17 @@ class CheckedVectors(Forward[VectorIndex]):
         if query.exact:
             self.capabilities.demand("vectors.exact", adapter=self.info.adapter)
         self._check_token(query.at_least)
-        return replace(
-            query,
+        return VectorQuery(  # replace() would take as long as all checks together
             values=None if query.values is None else as_vector(query.values, self.spec.dimension, of="the query"),
             id=None if query.id is None else as_id(query.id),
             top_k=_within(query.top_k, MAX_TOP_K, "top_k"),
             where=as_filter(query.where),
             min_score=_min_score(query.min_score),
             namespace=as_namespace(query.namespace),
+            include_values=query.include_values,
+            include_metadata=query.include_metadata,
+            exact=query.exact,
+            at_least=query.at_least,
             wait=_wait(query.wait),
         )
 
