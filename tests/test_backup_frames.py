@@ -146,3 +146,16 @@ def test_a_weak_passphrase_is_refused() -> None:
     for phrase, cost in [("short", 17), ("long enough", 9), ("long enough", 23)]:
         with pytest.raises(ConfigError):
             Passphrase(phrase, cost)
+
+
+async def test_what_one_passphrase_seals_has_one_salt() -> None:
+    """Also of another process, once it has opened something; nothing else is equal, and each opens by itself."""
+    one, two, alone = (Passphrase("correct horse", CHEAP) for _ in range(3))
+    first = await one.wrap(KEY, context={"backup": "a"})
+    second = await one.wrap(KEY, context={"backup": "b"})
+    assert await two.unwrap(first, context={"backup": "a"}) == KEY
+    third = await two.wrap(KEY, context={"backup": "c"})
+    other = await alone.wrap(KEY, context={"backup": "a"})
+    assert first[:17] == second[:17] == third[:17] != other[:17]
+    assert len({each[17:] for each in (first, second, third, other)}) == 4
+    assert await alone.unwrap(third, context={"backup": "c"}) == KEY

@@ -7,7 +7,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -29,7 +29,10 @@ _SHORTEST = 8
 
 @dataclass(frozen=True, repr=False)
 class Passphrase:
-    """A key made from a passphrase by scrypt (RFC 7914); each wrapping has a salt of its own.
+    """A key made from a passphrase by scrypt (RFC 7914), with a random salt.
+
+    What was derived is remembered, and what is wrapped next has the salt that was seen last: backups that build on each
+    other share one, and a long chain is read after one derivation.
 
     Args:
         phrase: at least 8 characters.
@@ -41,6 +44,7 @@ class Passphrase:
 
     phrase: str
     log_n: int = _LOG_N
+    _derived: dict[tuple[bytes, int], bytes] = field(default_factory=dict, init=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.phrase) < _SHORTEST:
@@ -54,9 +58,10 @@ class Passphrase:
         return "passphrase"
 
     async def wrap(self, key: bytes, *, context: Mapping[str, str]) -> bytes:
-        """Seal a key; takes a quarter of a second and 128 MiB, in a thread."""
-        salt = secrets.token_bytes(_SALT_BYTES)
-        own = await asyncio.to_thread(self._derived, salt, self.log_n)
+        """Seal a key; the first time it takes a quarter of a second and 128 MiB, in a thread."""
+        known = [salt for salt, log_n in self._derived if log_n == self.log_n]
+        salt = known[-1] if known else secrets.token_bytes(_SALT_BYTES)
+        own = await self._key(salt, self.log_n)
         return bytes([self.log_n]) + salt + _sealed(own, key, context)
 
     async def unwrap(self, wrapped: bytes, *, context: Mapping[str, str]) -> bytes:
@@ -65,10 +70,15 @@ class Passphrase:
         log_n = int.from_bytes(head)
         if not 10 <= log_n <= _MOST_LOG_N:
             raise AccessDenied("The backup's sealed key is damaged: it names a cost that no version uses.")
-        own = await asyncio.to_thread(self._derived, salt, log_n)
+        own = await self._key(salt, log_n)
         return _opened(own, sealed, context, "The passphrase is not the one the backup was made with")
 
-    def _derived(self, salt: bytes, log_n: int) -> bytes:
+    async def _key(self, salt: bytes, log_n: int) -> bytes:
+        if (salt, log_n) not in self._derived:
+            self._derived[salt, log_n] = await asyncio.to_thread(self._derive, salt, log_n)
+        return self._derived[salt, log_n]
+
+    def _derive(self, salt: bytes, log_n: int) -> bytes:
         from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
         return Scrypt(salt, KEY_BYTES, 1 << log_n, _BLOCK, _LANES).derive(self.phrase.encode())
