@@ -351,7 +351,15 @@ def test_bad_declarations_are_refused(bench: Bench) -> None:
     for template in ("a:{", "a:{x}{y}", "a:{x}b{y}", "a:{0}", "a:{x!r}", "a:{_x.__class__}", "a:{load}", "a%{x}"):
         with pytest.raises(ConfigError):
             declare(template, int, ttl=60)
-    for options in ({"ttl": 0}, {"ttl": 60, "jitter": 2}, {"ttl": 60, "tags": ("{other}",)}, {"ttl": 60, "lease": 0}):
+    wrong: list[dict[str, object]] = [
+        {"jitter": 2},
+        {"tags": ("{other}",)},
+        {"tags": "{x}"},
+        {"tags": "t"},
+        {"lease": 0},
+    ]
+    wrong += [{"ttl": ttl} for ttl in (0, "60", float("nan"), float("inf"))]
+    for options in ({"ttl": 60, **each} for each in [*wrong, {"compress": "gzip"}, {"compress": ""}]):
         with pytest.raises(ConfigError):
             declare("a:{x}", int, **options)  # type: ignore[arg-type]  # the point of the test
     declare("same:{x}", int, ttl=60)

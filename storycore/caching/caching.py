@@ -158,10 +158,10 @@ class Caching:
             soft_timeout=_optional(soft_timeout),
             hard_timeout=_optional(hard_timeout),
             expires_at=expires_at,
-            compress=Zstd(compress_above) if compress == "zstd" else None,
+            compress=_compression(compress, compress_above),
             counts=self._counts(template, made),
         )
-        region = Region(self._tiers, self._env, self._prefix, Template(template), [Template(t) for t in tags], policy)
+        region = Region(self._tiers, self._env, self._prefix, Template(template), _templates(tags), policy)
         self._policies[template] = policy
         return region
 
@@ -306,6 +306,20 @@ class Caching:
                 path=template,
             )
         return known.counts
+
+
+def _templates(tags: Sequence[str]) -> list[Template]:
+    if isinstance(tags, str):  # a sequence too, of tags of one letter each
+        raise ConfigError(
+            f"tags is the text {tags!r}; it must be a sequence of tags, ({tags!r},) for one.", path="tags"
+        )
+    return [Template(tag) for tag in tags]
+
+
+def _compression(name: object, above: int) -> Zstd | None:
+    if name not in (None, "zstd"):
+        raise ConfigError(f'compress is {name!r}; it must be "zstd" or None.', path="compress")
+    return None if name is None else Zstd(above)
 
 
 def _optional(given: Duration | None) -> timedelta | None:

@@ -24,8 +24,15 @@ Duration: TypeAlias = timedelta | float
 
 
 def duration(given: Duration) -> timedelta:
-    """A timedelta of either."""
-    return given if isinstance(given, timedelta) else timedelta(seconds=given)
+    """A timedelta of either.
+
+    Raises:
+        ConfigError: it is neither, or not a number that a timedelta can hold.
+    """
+    try:
+        return given if isinstance(given, timedelta) else timedelta(seconds=given)
+    except (TypeError, ValueError, OverflowError) as exc:
+        raise ConfigError(f"{given!r} is no length of time; give a timedelta or a number of seconds.") from exc
 
 
 class Tier(StrEnum):
