@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -9,7 +10,7 @@ from typing import Final
 from storycore.errors import InvalidArgument, NotProvisioned, Unsupported
 from storycore.ports.filters import Filter, evaluate
 from storycore.ports.vectors import IdPage, VectorItem, VectorPage
-from storycore_pinecone._calls import Calls, unless_missing
+from storycore_pinecone._calls import Calls, all_of, unless_missing
 from storycore_pinecone._client import OneIndex, space_of
 from storycore_pinecone._wire import item_of, lines_of_ids
 from storycore_pinecone.listing import Listing
@@ -24,7 +25,8 @@ _PAGE: Final = 100
 class Reading:
     """Reads items of one index."""
 
-    def __init__(self, index: OneIndex, calls: Calls) -> None:
+    def __init__(self, index: OneIndex, calls: Calls, *, dimension: int) -> None:
+        self._dimension = dimension
         self._index = index
         self._calls = calls
         self._listing = Listing(index, calls)
@@ -99,9 +101,14 @@ class Reading:
             after = page.next
 
     async def _items(self, ids: Sequence[str], namespace: str) -> dict[str, VectorItem]:
-        requests = [
-            unless_missing(partial(self._index.fetch, ids=line, namespace=space_of(namespace)))
-            for line in lines_of_ids(dict.fromkeys(ids))
-        ]
-        answers = await self._calls.send_all(requests)
-        return {id_: item_of(record) for answer in answers if answer for id_, record in answer.vectors.items()}
+        found: dict[str, VectorItem] = {}
+
+        async def add(line: list[str]) -> None:
+            request = partial(self._index.fetch, ids=line, namespace=space_of(namespace))
+            answer = await self._calls.send(unless_missing(request))
+            for id_, record in (answer.vectors if answer else {}).items():
+                found[id_] = item_of(record)
+            await asyncio.sleep(0)
+
+        await all_of([partial(add, line) for line in lines_of_ids(dict.fromkeys(ids), self._dimension)])
+        return found

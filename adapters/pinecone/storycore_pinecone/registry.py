@@ -18,7 +18,8 @@ from typing import Any, Final, cast
 
 from storycore.errors import InvalidKey, SchemaConflict
 from storycore.ports.environment import Environment
-from storycore.ports.field_types import FieldType, fixed_types
+from storycore.ports.field_types import FieldType, fixed_types, type_of
+from storycore.ports.filters import MetadataValue
 from storycore.ports.vectors import IndexSpec, Metadata
 from storycore_pinecone._calls import Calls, unless_missing
 from storycore_pinecone._client import OneIndex
@@ -32,6 +33,10 @@ RESERVED: Final = "__storycore__"
 _NAMESPACES: Final = 4_096
 _BATCH: Final = 50
 """Records of one write: well below 2 MB at the longest names and dimensions."""
+
+
+_TURN: Final = 256
+"""Items that are looked through before other tasks get a turn."""
 
 
 @dataclass(slots=True)
@@ -80,9 +85,10 @@ class Registry:
         Raises:
             SchemaConflict: a field has another type; nothing was written.
         """
-        if await self.added(namespace, written):
+        fields = await _distinct(written)
+        if await self.added(namespace, fields):
             async with self._turn:
-                added = await self.added(namespace, written)
+                added = await self.added(namespace, fields)
                 await self._write(namespace, added)
 
     async def added(self, namespace: str, written: Sequence[Metadata]) -> Mapping[str, FieldType]:
@@ -172,10 +178,22 @@ class Registry:
         age = self._space(namespace).age
         ids = [_age_id(namespace), *(_id(namespace, age, name) for name in fields)]
         requests = [
-            unless_missing(partial(self._index.fetch, ids=line, namespace=RESERVED)) for line in lines_of_ids(ids)
+            unless_missing(partial(self._index.fetch, ids=line, namespace=RESERVED))
+            for line in lines_of_ids(ids, len(self._values))
         ]
         answers = await self._calls.send_all(requests)
         return {id_: record.metadata or {} for answer in answers if answer for id_, record in answer.vectors.items()}
+
+
+async def _distinct(written: Iterable[Metadata]) -> list[Metadata]:
+    """One value of each field and type: large calls are looked through once, while other tasks get their turn."""
+    found: dict[tuple[str, FieldType], MetadataValue] = {}
+    for place, metadata in enumerate(written):
+        if place % _TURN == _TURN - 1:
+            await asyncio.sleep(0)
+        for name, value in metadata.items():
+            found.setdefault((name, type_of(value)), value)
+    return [{name: value} for (name, _), value in found.items()]
 
 
 def _age_id(namespace: str) -> str:

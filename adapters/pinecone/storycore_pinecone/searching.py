@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -14,7 +15,7 @@ from storycore.errors import InvalidArgument, NotFound
 from storycore.ports.vectors import IndexSpec, Match, Vector, VectorQuery
 from storycore_pinecone._calls import Calls, unless_missing
 from storycore_pinecone._client import OneIndex, space_of
-from storycore_pinecone._wire import metadata_of
+from storycore_pinecone._wire import ANSWER_BYTES, NUMBER_BYTES, metadata_of
 from storycore_pinecone.filters import Compiled, Constant
 from storycore_pinecone.positions import Positions
 from storycore_pinecone.reading import Reading
@@ -22,11 +23,10 @@ from storycore_pinecone.reading import Reading
 __all__ = ["Searching"]
 
 _TOGETHER: Final = 1_000
-"""Up to so many matches are asked for with values and metadata (Pinecone: an answer has at most 4 MB)."""
-_BYTES: Final = 4_000_000
-_NUMBER_BYTES: Final = 12
-"""Of a vector's number in an answer, at least."""
+"""Up to so many matches are asked for with values and metadata."""
 _APART: Final = 1e-3
+_TURN_NUMBERS: Final = 50_000
+"""Of vectors that are turned into others before other tasks get a turn."""
 
 
 class Searching:
@@ -71,7 +71,7 @@ class Searching:
         filter_ = None if isinstance(where, Constant) else where
         found = await self._found(query, target, filter_)
         self._learn(target, found)
-        matches = [self._match(query, target, each) for each in found]
+        matches = [self._match(query, target, each) async for each in self._in_turns(found)]
         good = [match for match in matches if query.min_score is None or match.score >= query.min_score]
         return sorted(good, key=lambda match: (-match.score, match.id))
 
@@ -99,11 +99,25 @@ class Searching:
     async def _completed(self, query: VectorQuery, found: Sequence[ScoredVector]) -> list[ScoredVector]:
         """The matches with values and metadata, in a second step; one that is gone by then is no match."""
         items = await self._reading.fetch([each.id for each in found], query.namespace)
+        stored = {item.id: item for item in items if item is not None}
         return [
-            ScoredVector(id=each.id, score=each.score, values=item.values.tolist(), metadata=dict(item.metadata))
-            for each, item in zip(found, items, strict=True)
-            if item is not None
+            ScoredVector(
+                id=each.id,
+                score=each.score,
+                values=stored[each.id].values.tolist(),
+                metadata=dict(stored[each.id].metadata),
+            )
+            async for each in self._in_turns(found)
+            if each.id in stored
         ]
+
+    async def _in_turns(self, found: Sequence[ScoredVector]) -> AsyncIterator[ScoredVector]:
+        """The same, while other tasks get their turn."""
+        together = max(1, _TURN_NUMBERS // self._spec.dimension)
+        for place, each in enumerate(found):
+            if place % together == together - 1:
+                await asyncio.sleep(0)
+            yield each
 
     async def _asked(
         self,
@@ -131,7 +145,7 @@ class Searching:
         Positions.require(query.at_least, query.namespace, seen, place=self._calls.place)
 
     def _fits(self, top_k: int) -> bool:
-        return top_k * self._spec.dimension * _NUMBER_BYTES <= _BYTES
+        return top_k * self._spec.dimension * NUMBER_BYTES <= ANSWER_BYTES
 
     @property
     def _must_learn(self) -> bool:

@@ -141,7 +141,7 @@ class PineconeVectorIndex(Lifecycle):
         if self._opened:  # another task was faster
             await index.close()
             return
-        reading = Reading(index, self._calls)
+        reading = Reading(index, self._calls, dimension=self._spec.dimension)
         registry = Registry(index, self._calls, self._spec, self._env, trust_seconds=self._config.trust_types_seconds)
         searching = Searching(index, self._calls, reading, self._spec)
         fresh = Freshness(index, self._calls, positions := Positions(), self._spec)

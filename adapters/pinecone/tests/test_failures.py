@@ -168,6 +168,15 @@ async def test_more_than_an_answer_holds_is_fetched_in_a_second_step(opened: Ope
     assert len(admin.calls("query")) == 3
 
 
+async def test_a_fetch_asks_for_no_more_than_an_answer_holds(opened: Opened, admin: Admin) -> None:
+    """20 vectors of 20 000 numbers are more than 4 MB, so they come in two answers."""
+    index = await opened(dimension=20_000)
+    items = [VectorItem(f"i{n:02}", array("f", [n + 1]) * 20_000) for n in range(20)]
+    await index.upsert(items)
+    assert items == await index.fetch([item.id for item in items])
+    assert [len(call["ids"]) for call in admin.calls("fetch")] == [16, 4]
+
+
 @pytest.mark.parametrize("operation", ["delete", "update", "fetch_by_metadata"])
 @pytest.mark.parametrize("status", [400, 501])
 async def test_what_the_service_lacks_is_done_item_by_item(
