@@ -134,6 +134,8 @@ def translated(failure: Refused | Lost, place: str, *, effect: Effect) -> Storyc
         if failure.timed_out:
             return DeadlineExceeded(f"{text}; try again, or raise read_timeout_seconds.", effect=effect)
         return Unavailable(f"{text}; check the network and endpoint_url.", effect=effect)
+    if failure.status == 400 and "Server Side Encryption" in failure.message:
+        return AccessDenied(f"{place}: the object is encrypted with a key of the caller's; give customer_key.")
     if failure.code not in _TABLE and failure.status < 500:
         return InvalidArgument(f"{place}: the request is refused ({failure.code}): {failure.message[:300]}.")
     kind, how, cure = _TABLE.get(failure.code, (Unavailable, Treatment.AGAIN, "try again"))

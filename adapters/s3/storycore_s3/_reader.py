@@ -12,11 +12,14 @@ from storycore.errors import Corrupt, Effect, Unavailable
 from storycore.ports.blobs import BlobInfo
 from storycore_s3._calls import Calls
 from storycore_s3._failures import VENDOR, Lost, Refused, failure_of
+from storycore_s3._ranges import Ranges
 from storycore_s3._wire import Headers, quoted
 
 __all__ = ["S3Reader"]
 
-_CHUNK_BYTES: Final = 512 * 1024
+_FIRST_CHUNK: Final = 256 * 1024
+_LARGEST_CHUNK: Final = 4 * 1024 * 1024
+"""Pieces double up to this size: each costs two turns of a thread, which small ones would spend their time on."""
 
 
 class S3Reader:
@@ -30,6 +33,7 @@ class S3Reader:
         start: first byte of the range.
         length: bytes in the range; ``None``: to the end.
         attempts: how often a connection may break.
+        ranges: where the rest of a large content comes from, instead of the body.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class S3Reader:
         start: int,
         length: int | None,
         attempts: int,
+        ranges: Ranges | None = None,
     ) -> None:
         self._calls = calls
         self._body = body
@@ -53,6 +58,8 @@ class S3Reader:
         is_checked = self._rest == info.size_bytes and bool(info.sha256)
         self._hash = hashlib.sha256() if is_checked else None
         self._attempts = attempts
+        self._piece = _FIRST_CHUNK
+        self._ranges = ranges
         self._ahead: asyncio.Task[bytes] | None = None
         self._hashing: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -78,6 +85,8 @@ class S3Reader:
             ahead.cancel()
         if pending := [task for task in (ahead, self._hashing) if task is not None]:
             await asyncio.wait(pending)
+        if self._ranges is not None:
+            await self._ranges.close()
         self._drop()
 
     async def _next(self) -> bytes:
@@ -105,16 +114,8 @@ class S3Reader:
         if not self._rest:
             await self._require_sound()
             return b""
-        for attempt in range(1, self._attempts + 1):
-            try:
-                if self._body is None:
-                    self._body = await self._opened_again()
-                chunk = await self._calls.threads.run(partial(self._take, self._body))
-                break
-            except (Lost, Refused) as failure:
-                self._drop()
-                if attempt == self._attempts or isinstance(failure, Refused):
-                    raise self._calls.translated(failure, f"blob {self._info.key!r}") from failure
+        chunk = await self._streamed() if self._ranges is None else await self._ranges.next()
+        self._piece = min(2 * self._piece, _LARGEST_CHUNK)
         self._at += len(chunk)
         self._rest -= len(chunk)
         await self._count(chunk)
@@ -122,9 +123,21 @@ class S3Reader:
             await self._require_sound()
         return chunk
 
+    async def _streamed(self) -> bytes:
+        for attempt in range(1, self._attempts + 1):
+            try:
+                if self._body is None:
+                    self._body = await self._opened_again()
+                return await self._calls.threads.run(partial(self._take, self._body))
+            except (Lost, Refused) as failure:
+                self._drop()
+                if attempt == self._attempts or isinstance(failure, Refused):
+                    raise self._calls.translated(failure, f"blob {self._info.key!r}") from failure
+        raise AssertionError("unreachable")
+
     def _take(self, body: Any) -> bytes:
         try:
-            chunk: bytes = body.read(min(_CHUNK_BYTES, self._rest))
+            chunk: bytes = body.read(min(self._piece, self._rest))
         except VENDOR as exc:
             raise failure_of(exc) from exc
         if not chunk:

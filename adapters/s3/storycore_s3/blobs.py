@@ -24,6 +24,7 @@ from storycore_s3._failures import VENDOR, Refused, failure_of
 from storycore_s3._listing import page_of, revisions_of
 from storycore_s3._objects import Objects, absence
 from storycore_s3._provision import Provisioning
+from storycore_s3._ranges import Ranges
 from storycore_s3._reader import S3Reader
 from storycore_s3._removal import remove
 from storycore_s3._upload import Upload
@@ -146,8 +147,11 @@ class S3BlobStore(Lifecycle):
             info, body = await self._objects.info(key, answer), answer["Body"]
         if info.revision is not None:
             place["VersionId"] = info.revision
+        ranges = self._ranges(info, place, start, length)
+        if ranges is not None and body is not None:
+            body.close()
         attempts = self._config.max_attempts
-        reader = S3Reader(self._calls, body, info, place, start=start, length=length, attempts=attempts)
+        reader = S3Reader(self._calls, body, info, place, start=start, length=length, attempts=attempts, ranges=ranges)
         self._readers.add(reader)
         return reader
 
@@ -202,6 +206,22 @@ class S3BlobStore(Lifecycle):
         place = {"Bucket": self._config.bucket, "Key": self._objects.names.of(key)}
         call = partial(self._signed, operation, place, int(expires.total_seconds()))
         return await self._calls.threads.run(call)
+
+    def _ranges(self, info: BlobInfo, place: Headers, start: int, length: int | None) -> Ranges | None:
+        """Several ranges at once for large content, where a revision keeps them together."""
+        config = self._config
+        end = info.size_bytes if length is None else min(start + length, info.size_bytes)
+        if info.revision is None or end - start <= 2 * config.part_bytes or config.parallel_parts == 1:
+            return None
+        return Ranges(
+            self._calls,
+            place,
+            start=start,
+            end=end,
+            size=config.part_bytes,
+            at_once=config.parallel_parts,
+            attempts=config.max_attempts,
+        )
 
     def _signed(self, operation: str, place: Headers, seconds: int) -> str:
         try:

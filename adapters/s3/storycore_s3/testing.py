@@ -34,7 +34,7 @@ _HIGHEST_PORT: Final = 55_535
 """The server opens a second port for each, ten thousand higher."""
 
 _PATIENCE_SECONDS: Final = 60
-_GRACE_SECONDS: Final = 8
+_GRACE_SECONDS: Final = 3
 _TAIL_CHARS: Final = 2000
 _ACCESS_KEY: Final = "storycore"
 _PROBE: Final = "storycore-probe"
