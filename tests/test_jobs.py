@@ -60,7 +60,8 @@ class World:
                 self.told.append(record)
 
         store: EntityStore = checked(PortName.ENTITIES, self.memory)  # type: ignore[assignment]  # a checked entity store is one
-        return Jobs(store, self.env, namespace="n", tell=tell, given=lambda: given, **options)
+        options = {"namespace": "n", **options}
+        return Jobs(store, self.env, tell=tell, given=lambda: given, **options)
 
     def work(self, *, seconds: float = 0.0) -> Callable[[Run], Awaitable[None]]:
         """Work that takes so long, and is logged when it is done."""
@@ -184,6 +185,20 @@ def test_two_runners_run_each_due_time_once() -> None:
         return world.due
 
     assert play(story) == [f"01 0{hour}:00" for hour in range(1, 6)]
+
+
+def test_stores_of_two_namespaces_have_jobs_of_their_own() -> None:
+    """The same name in the same entities is run by each; neither sees the other's history."""
+
+    async def story(world: World) -> tuple[list[str], list[int]]:
+        first, second = (world.jobs(job(world), namespace=name) for name in ("n", "m"))
+        await world.until("01 00:30")
+        async with first.runner(), second.runner():
+            await world.until("01 01:01")
+        await first.run("j")
+        return world.due, [len(await jobs.history("j")) for jobs in (first, second)]
+
+    assert play(story) == (["01 01:00", "01 01:00", "by hand"], [2, 1])
 
 
 def test_jobs_run_beside_each_other_and_each_alone() -> None:

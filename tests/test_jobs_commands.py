@@ -168,6 +168,19 @@ def test_backups_are_jobs_where_a_profile_says_something_of_them(tmp_path: Path)
     assert default_jobs({}) == []
 
 
+async def test_the_settings_may_come_from_the_environment_and_a_wrong_one_makes_the_store_unwell(
+    tmp_path: Path,
+) -> None:
+    """Lists are written with commas; health says what `storycore jobs list` would."""
+    environ = {"STORYCORE__JOBS__OFF": "cache.warm, expired.sweep", "STORYCORE__JOBS__TIME_ZONE": "Nowhere/At_All"}
+    profile = load("memory", environ=environ, cwd=tmp_path)
+    assert profile.jobs.off == ("cache.warm", "expired.sweep")
+    async with storycore.open(profile) as store:
+        await store.init()
+        found = (await store.health())["jobs"]
+    assert (found.ok, "no time zone 'Nowhere/At_All'" in found.detail) == (False, True)
+
+
 async def test_a_job_that_nobody_serves_makes_the_store_unwell() -> None:
     """Once somebody has served it; the line says since when."""
     clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))

@@ -51,6 +51,7 @@ class Wire:
         operation = getattr(self._store, name)
 
         async def passed(*args: Any, **kwargs: Any) -> Any:
+            await asyncio.sleep(0)  # others come between
             await self.moves.wait()
             if self.is_dead:
                 raise asyncio.CancelledError

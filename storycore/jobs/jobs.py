@@ -204,6 +204,8 @@ class Jobs:
             return None
         try:
             listed = await self.list()
+        except ConfigError as exc:
+            return Health(ok=False, detail=exc.message)
         except StorycoreError:  # the line of the entities says what is the matter
             return None
         if all(status.last is None and status.standing in (Standing.NEW, Standing.OFF) for status in listed):
