@@ -11,6 +11,8 @@ from pathlib import Path
 from random import Random
 from typing import Literal, TypeAlias
 
+import orjson
+
 from storycore.backup.archive import Archive
 from storycore.backup.contents import read_content
 from storycore.backup.index import Index, Mark, item_mark
@@ -20,11 +22,14 @@ from storycore.backup.sources import Source
 from storycore.backup.sources.blobs import content_name
 from storycore.errors import NotFound, StorycoreError
 
-__all__ = ["Level", "Scratch", "Verification", "verify_backup"]
+__all__ = ["Level", "Scratch", "Verification", "is_proof", "noted", "verify_backup"]
 
 Level: TypeAlias = Literal["manifest", "sample", "full", "restore"]
 """``manifest``: seals, and every object is there with its size; ``sample``: one object of each part is read too;
 ``full``: all are; ``restore``: it is restored into an empty store, and what that holds is compared."""
+
+_PROOFS: tuple[Level, ...] = ("full", "restore")
+"""The levels after which a backup counts as verified."""
 
 Scratch: TypeAlias = Callable[[Path, Manifest], AbstractAsyncContextManager[Sequence[Source]]]
 """Opens empty ports for the items of a backup in a folder, whose clock stands at the backup's moment."""
@@ -84,6 +89,24 @@ async def verify_backup(
         assert scratch is not None, "a restore needs a place"
         await looking.restore(chain, scratch)
     return Verification(id_, level, at, looking.objects, looking.entries, tuple(looking.problems))
+
+
+def noted(note: bytes) -> str:
+    """What a note that was kept of a verification says, in a few words."""
+    try:
+        found = orjson.loads(note)
+        return f"{found['level']}, {len(found['problems'])} problems" if found["problems"] else str(found["level"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return "unreadable"
+
+
+def is_proof(note: bytes) -> bool:
+    """Whether it says that everything was read and nothing was found; a damaged note proves nothing."""
+    try:
+        found = orjson.loads(note)
+        return found["level"] in _PROOFS and not found["problems"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return False
 
 
 class _Looking:

@@ -1,0 +1,60 @@
+"""Parents: on which backup the next one builds, or why it has to be a full one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from storycore.backup.archive import Archive
+from storycore.backup.manifest import Manifest
+from storycore.errors import StorycoreError
+
+__all__ = ["parent_among"]
+
+
+async def parent_among(
+    archive: Archive,
+    own: Sequence[Manifest],
+    ports: set[str],
+    *,
+    now: datetime,
+    max_chain: int,
+    max_share: float,
+) -> tuple[Manifest | None, str]:
+    """The newest backup, where an increment over it is possible and worth it; else ``None``, and why not.
+
+    Args:
+        own: the store's backups, newest state first.
+        ports: the names of the ports that are backed up.
+        now: the present.
+        max_chain: how many increments may follow a full one.
+        max_share: how large they may be together, as a share of the full one.
+    """
+    if not own:
+        return None, "it is the first one"
+    try:
+        chain = await archive.chain(own[0].id)
+    except StorycoreError as exc:
+        return None, exc.message
+    first, increments, last = chain[0], chain[1:], chain[-1]
+    if now < last.as_of:
+        return None, (
+            f"the clock says {now:%Y-%m-%d %H:%M:%S}, and the backup {last.id} is of a later moment; until the clock "
+            "has passed that, it counts as the latest one"
+        )
+    if ports != set(last.ports):
+        return None, f"the backup {last.id} holds other ports"
+    if len(increments) >= max_chain:
+        return None, f"{len(increments)} increments follow each other"
+    if sum(each.size_bytes for each in increments) > max_share * max(first.size_bytes, 1):
+        return None, f"the increments since {first.id} have grown large"
+    damage = await _damage(archive, chain)
+    return (None, damage) if damage else (last, "")
+
+
+async def _damage(archive: Archive, chain: Sequence[Manifest]) -> str:
+    for manifest in chain:
+        for info in (info for port in manifest.ports.values() for info in port.objects):
+            if await archive.size_of(manifest.id, info.name) != info.size_bytes:
+                return f"the object {info.name} of the backup {manifest.id} is damaged"
+    return ""
