@@ -11,6 +11,7 @@ import base64
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from importlib.metadata import version
@@ -20,7 +21,7 @@ import orjson
 from storycore.backup.frames import KEY_BYTES
 from storycore.backup.manifest import Kind, Manifest, PortContent, new_backup_id, read_manifest, sign_manifest
 from storycore.backup.objects import ObjectReader, ObjectWriter, Place
-from storycore.errors import AccessDenied, Corrupt, NotFound, StorycoreError
+from storycore.errors import AccessDenied, AlreadyExists, Corrupt, NotFound, StorycoreError
 from storycore.ports.blobs import BlobInfo, BlobMatches, BlobStore
 from storycore.ports.conditions import ABSENT, ANY
 from storycore.ports.environment import Environment
@@ -158,6 +159,28 @@ class Archive:
         """Where the objects of a backup lie, with its key."""
         return self._place(id_, await self.key(id_))
 
+    async def recordings(self) -> list[str]:
+        """The ids of the backups behind which changes were recorded; their places are ``segments/<id>``."""
+        folder = f"{self._prefix}segments/"
+        found, after = list[str](), None
+        while True:
+            page = await self._blobs.entries(folder, delimiter="/", after=after, limit=_PAGE)
+            found += [each.removeprefix(folder).removesuffix("/") for each in page.prefixes]
+            if (after := page.next) is None:
+                return found
+
+    async def made_place(self, id_: str) -> Place:
+        """A place that is no backup's, with its key, which is made where there is none."""
+        if await self._blobs.head(self._key_name(id_)) is None:
+            with suppress(AlreadyExists):
+                key = secrets.token_bytes(KEY_BYTES)
+                await self._blobs.put(self._key_name(id_), await self._sealed(id_, key), when=ABSENT)
+        return await self.place(id_)
+
+    async def discard(self, id_: str) -> None:
+        """Remove everything at a place."""
+        await self._remove_folder(id_)
+
     async def size_of(self, id_: str, name: str) -> int | None:
         """How many bytes an object of a backup has; ``None`` where it is not there."""
         info = await self._blobs.head(f"{self._prefix}{id_}/{name}")
@@ -242,10 +265,6 @@ class Archive:
         await self._blobs.put(
             self._manifest_name(manifest.id), sign_manifest(manifest, key), when=ABSENT, content_type=_MANIFEST_TYPE
         )
-
-    async def discard(self, id_: str) -> None:
-        """Remove what a draft has written."""
-        await self._remove_folder(id_)
 
     async def _without_manifest(self) -> dict[str, datetime]:
         """The ids under which something lies, but no manifest; and when anything there was written last."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
 from storycore.errors import Corrupt
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-__all__ = ["FRAME_BYTES", "KEY_BYTES", "FrameOpener", "FrameSealer", "contents"]
+__all__ = ["FRAME_BYTES", "KEY_BYTES", "FrameOpener", "FrameSealer", "contents", "whole_frames"]
 
 FRAME_BYTES = 4 * 1024 * 1024
 """How much content is gathered into one frame: enough for zstd to see what repeats, little enough for memory."""
@@ -125,6 +125,23 @@ async def contents(chunks: AsyncIterable[bytes], opener: FrameOpener) -> AsyncIt
             yield await asyncio.to_thread(opener.open, sealed)
     if held or not opener.is_complete:
         raise Corrupt(f"The backup's object {opener.name} ends behind frame {opener.number}, before its end; {_CURE}")
+
+
+def whole_frames(data: bytes, name: str, *, is_whole: bool) -> Iterator[bytes]:
+    """The sealed frames of an object, or of its beginning, that lies in memory.
+
+    Args:
+        is_whole: whether nothing may be left over.
+
+    Raises:
+        Corrupt: a length is none that a frame has, or something is left over.
+    """
+    held = bytearray(data)
+    while (size := _whole_frame(held, name)) is not None:
+        yield bytes(held[_LENGTH.size : size])
+        del held[:size]
+    if held and is_whole:
+        raise Corrupt(f"The backup's object {name} ends within a frame; {_CURE}")
 
 
 _CURE = "restore from another backup, or restore what is left of this one."

@@ -54,8 +54,10 @@ class Pruned:
         kept: ids with the reasons for which they stay.
         removed: ids that went, newest first.
         swept: ids of backups that were never finished, of which remains were removed.
+        segments: how many recorded segments went, which no backup needs any more.
     """
 
     kept: Mapping[str, Sequence[str]]
     removed: Sequence[str]
     swept: Sequence[str] = field(default=())
+    segments: int = 0

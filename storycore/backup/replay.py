@@ -10,6 +10,7 @@ from pathlib import Path
 from storycore.backup.archive import Archive
 from storycore.backup.entries import Entry
 from storycore.backup.manifest import Manifest, ObjectInfo
+from storycore.backup.recordings import Tail
 
 __all__ = ["Replay"]
 
@@ -28,12 +29,16 @@ class Replay:
         chain: manifests from a full one on, as ``Archive.chain`` gives them.
         port: which port.
         folder: an empty temporary folder.
+        tail: changes of this port behind the chain.
     """
 
-    def __init__(self, archive: Archive, chain: Sequence[Manifest], port: str, folder: Path) -> None:
+    def __init__(
+        self, archive: Archive, chain: Sequence[Manifest], port: str, folder: Path, tail: Tail | None = None
+    ) -> None:
         self._archive = archive
         self._chain = [manifest for manifest in chain if port in manifest.ports]
         self._port = port
+        self._tail = tail
         self._overlay = _Overlay(folder / "overlay.db")
 
     async def items(self) -> AsyncIterator[list[Entry]]:
@@ -69,6 +74,10 @@ class Replay:
         number = 0
         for manifest in self._chain:
             async for entries in self._frames(manifest, manifest.ports[self._port].changes):
+                yield number, entries
+                number += len(entries)
+        if self._tail is not None:
+            async for entries in self._tail.entries():
                 yield number, entries
                 number += len(entries)
 

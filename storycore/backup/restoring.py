@@ -17,9 +17,11 @@ from storycore.backup.contents import Contents
 from storycore.backup.entries import Entry
 from storycore.backup.index import Index, Mark, item_mark
 from storycore.backup.manifest import Manifest
+from storycore.backup.recordings import Tail
 from storycore.backup.replay import Replay
 from storycore.backup.sources import Source
 from storycore.errors import AlreadyExists, ConditionFailed, InvalidArgument, NotProvisioned
+from storycore.ports.lifecycle import PortName
 
 __all__ = ["Mode", "OnConflict", "PortChanges", "Selection", "plan_restore", "restore"]
 
@@ -78,6 +80,8 @@ async def plan_restore(
     chain: Sequence[Manifest],
     targets: Sequence[Source],
     selection: Selection,
+    *,
+    tail: Tail | None = None,
 ) -> dict[str, PortChanges]:
     """What a restore of everything selected would change; writes nothing.
 
@@ -87,7 +91,7 @@ async def plan_restore(
     for target in _chosen(chain, targets, selection):
         is_there = await _exists(target)
         counts = {name: Counter[str]() for name in ("added", "replaced", "unchanged", "removed")}
-        async with _replayed(archive, chain, target) as (replay, wanted):
+        async with _replayed(archive, chain, target, tail) as (replay, wanted):
             async for entries in _selected(replay, target, selection):
                 await asyncio.to_thread(wanted.note, [_mark(entry) for entry in entries], changed=False)
                 there = await target.held([e.key for e in entries]) if is_there else [None] * len(entries)
@@ -110,6 +114,7 @@ async def restore(
     *,
     mode: Mode = "new",
     on_conflict: OnConflict = "fail",
+    tail: Tail | None = None,
     progress: Progress | None = None,
 ) -> dict[str, int]:
     """Write what is selected into the targets; how many items were written, by port.
@@ -123,6 +128,7 @@ async def restore(
             same state left; ``merge``: what is there besides stays; ``replace``: what is selected there and not in the
             backup goes.
         on_conflict: what ``merge`` does where the target has an item under the same key.
+        tail: what was recorded behind the chain, for the entities alone.
 
     Raises:
         SchemaMismatch: a port was made for other items, for example for vectors of another model.
@@ -135,11 +141,11 @@ async def restore(
         target.check(chain[-1].ports[target.name].facts)
     if mode == "new":
         for target in chosen:
-            await _require_room(archive, chain, target, selection)
+            await _require_room(archive, chain, target, selection, tail)
     written: dict[str, int] = {}
     contents = Contents(archive, chain)
     for target in chosen:
-        async with _replayed(archive, chain, target) as (replay, wanted):
+        async with _replayed(archive, chain, target, tail) as (replay, wanted):
             written[target.name] = 0
             async for entries in _selected(replay, target, selection):
                 written[target.name] += await _apply(target, entries, contents, mode, on_conflict)
@@ -166,10 +172,13 @@ def _is_meant(port: str, ports: frozenset[str] | None) -> bool:
 
 
 @asynccontextmanager
-async def _replayed(archive: Archive, chain: Sequence[Manifest], target: Source) -> AsyncIterator[tuple[Replay, Index]]:
+async def _replayed(
+    archive: Archive, chain: Sequence[Manifest], target: Source, tail: Tail | None
+) -> AsyncIterator[tuple[Replay, Index]]:
     """The replay of one port, and an index for the keys that it gives."""
     with tempfile.TemporaryDirectory(prefix="storycore-restore-") as folder:
-        replay = Replay(archive, chain, target.name, Path(folder))
+        behind = tail if target.name == PortName.ENTITIES else None
+        replay = Replay(archive, chain, target.name, Path(folder), behind)
         with Index(Path(folder) / "wanted.db") as wanted:
             try:
                 yield replay, wanted
@@ -199,11 +208,13 @@ async def _apply(
     return sum(done)
 
 
-async def _require_room(archive: Archive, chain: Sequence[Manifest], target: Source, selection: Selection) -> None:
+async def _require_room(
+    archive: Archive, chain: Sequence[Manifest], target: Source, selection: Selection, tail: Tail | None
+) -> None:
     """Refuse a target that holds anything selected but what this very restore writes."""
     if await _is_empty(target, selection):
         return
-    async with _replayed(archive, chain, target) as (replay, wanted):
+    async with _replayed(archive, chain, target, tail) as (replay, wanted):
         async for entries in _selected(replay, target, selection):
             await asyncio.to_thread(wanted.note, [_mark(entry) for entry in entries], changed=False)
         async for entries in target.scan():

@@ -81,7 +81,7 @@ class EntitySource:
     def __init__(self, store: EntityStore, env: Environment) -> None:
         self._store = store
         self._env = env
-        self._lag = timedelta(milliseconds=store.capabilities.limits.get("entities.changes_lag_ms", 0))
+        self.lag = timedelta(milliseconds=store.capabilities.limits.get("entities.changes_lag_ms", 0))
 
     async def read(self, sink: Sink) -> Reached:
         """Scan, then replay what was written meanwhile, until nothing is left: the state at that moment."""
@@ -162,14 +162,14 @@ class EntitySource:
         page = await self._store.changes(None if position is None else FeedPosition(position), limit=_FEED_PAGE)
         told = [Told(change.at, _changed(change)) for change in page.changes if change.kind not in _OWN_KINDS]
         is_end = page.is_end or not page.changes
-        return Fed(told, str(page.next), looked - self._lag if is_end else None)
+        return Fed(told, str(page.next), looked - self.lag if is_end else None)
 
     async def _replay(self, sink: Sink, position: str | None) -> Reached:
         """Apply the changes up to this moment; what was written since is left to the next increment.
 
         Stamps that lie ahead of the clock are of one that went wrong, and what bears them is not left out.
         """
-        moment, has_waited = self._env.clock.now(), not self._lag
+        moment, has_waited = self._env.clock.now(), not self.lag
         resume: list[str | None] = []
         while True:
             fed = await self.feed(position)
@@ -183,7 +183,7 @@ class EntitySource:
                 continue
             if has_waited:
                 return Reached(moment, "point", position=[*resume, position][0])
-            await asyncio.sleep(self._lag.total_seconds())
+            await asyncio.sleep(self.lag.total_seconds())
             has_waited = True
 
     async def _end_of_feed(self) -> str | None:

@@ -1,0 +1,217 @@
+"""The recorder: what the change feed tells goes into segments as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from storycore.backup.archive import Archive
+from storycore.backup.entries import Entry
+from storycore.backup.recordings import Recordings, micros, require_whole
+from storycore.backup.segments import Head, Series, Tip
+from storycore.backup.sources.entities import EntitySource, Fed
+from storycore.errors import AlreadyExists, Corrupt, FeedGap, StorycoreError
+from storycore.ports.environment import Environment
+from storycore.ports.lifecycle import PortName
+
+__all__ = ["Recorder", "Sealed"]
+
+_SEGMENT_BYTES = 4 * 1024 * 1024
+_IN_FLIGHT = timedelta(seconds=1)
+"""A write is stamped so much before it is in the feed at most, besides the feed's own lag."""
+_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """What a recorder did.
+
+    Args:
+        series: the backup behind which it records.
+        until: every moment from that backup on up to this one can be restored.
+        segments: how many it wrote.
+        changes: how many changes are in them.
+        gap: what is lost between the last recording and this one, and why; ``""``: nothing.
+    """
+
+    series: str
+    until: datetime
+    segments: int = 0
+    changes: int = 0
+    gap: str = ""
+
+
+@dataclass(slots=True)
+class _State:
+    """Where a recorder stands."""
+
+    series: Series
+    store: str
+    since: datetime
+    position: str
+    number: int
+    digest: str
+    through: datetime
+    until: datetime
+
+    def tip(self) -> Tip:
+        """For those who come later."""
+        return Tip(number=self.number, store=self.store, since=self.since, position=self.position, until=self.until)
+
+
+class Recorder:
+    """Seals what the change feed tells, so that any second behind a backup can be restored.
+
+    Two that record the same store at once do no harm: of each segment one is written.
+
+    Args:
+        archive: where the backups lie.
+        source: the entities.
+        env: time.
+        store: the namespace of the store.
+        segment_bytes: a segment ends when it holds so many bytes of changes.
+    """
+
+    def __init__(
+        self,
+        archive: Archive,
+        source: EntitySource,
+        env: Environment,
+        *,
+        store: str,
+        segment_bytes: int = _SEGMENT_BYTES,
+    ) -> None:
+        self._recordings = Recordings(archive, store)
+        self._source = source
+        self._env = env
+        self._store = store
+        self._segment_bytes = segment_bytes
+        self._state: _State | None = None
+
+    async def seal_once(self) -> Sealed:
+        """Seal what was changed since the last time. After any error the next call goes on where the archive ends.
+
+        Raises:
+            FeedGap: changes are lost: the feed no longer has them, or a segment is missing or damaged; and there is no
+                backup behind the loss. Make one, and call again.
+        """
+        gap = ""
+        for _ in range(_TRIES):
+            known = self._state
+            try:
+                state = self._state = known or await self._resumed() or await self._begun(None)
+                return await self._sealed(state, gap)
+            except AlreadyExists:  # another recorder was faster
+                self._state = None
+            except (FeedGap, Corrupt) as exc:
+                self._state = None
+                if known is None or gap:  # else another recorder may have gone on meanwhile
+                    self._state, gap = await self._begun(exc), exc.message
+            except BaseException:
+                self._state = None
+                raise
+        raise FeedGap(f"Other recorders write the segments of {self._store} faster than this one; stop all but one.")
+
+    async def run(
+        self,
+        *,
+        every: timedelta = timedelta(seconds=60),
+        renew: Callable[[], Awaitable[object]] | None = None,
+        told: Callable[[Sealed], None] | None = None,
+    ) -> None:
+        """Seal for ever, with a pause between.
+
+        Args:
+            every: how long the pause is.
+            renew: makes a backup where one is needed after a gap; without it ``FeedGap`` ends the run.
+            told: told of each sealing.
+        """
+        while True:
+            sealed = await self.seal(renew)
+            if told is not None:
+                told(sealed)
+            await asyncio.sleep(every.total_seconds())
+
+    async def seal(self, renew: Callable[[], Awaitable[object]] | None = None) -> Sealed:
+        """The same as ``seal_once``, but where a backup is needed it is made by ``renew``."""
+        try:
+            return await self.seal_once()
+        except FeedGap as exc:
+            if renew is None:
+                raise
+            await renew()
+            return replace(await self.seal_once(), gap=exc.message)
+
+    async def _sealed(self, state: _State, gap: str) -> Sealed:
+        begun, segments, count = self._env.clock.now(), 0, 0
+        while True:
+            changes, size, position = list[tuple[datetime, Entry]](), 0, state.position
+            while size < self._segment_bytes:
+                fed = await self._source.feed(position)
+                position = fed.next
+                changes += [(told.at, told.step.entry) for told in fed.told]
+                size += sum(len(told.step.entry.item or b"") for told in fed.told)
+                if is_end := _is_end(fed, begun):
+                    break
+            until = max(state.until, (fed.until or begun - self._source.lag) - _IN_FLIGHT) if is_end else state.until
+            if changes:
+                await self._put(state, changes, position, until)
+                segments, count = segments + 1, count + len(changes)
+            state.position, state.until = position, until
+            if is_end:
+                await state.series.reach(state.tip())
+                return Sealed(state.series.id, state.until, segments, count, gap)
+
+    async def _put(
+        self, state: _State, changes: Sequence[tuple[datetime, Entry]], position: str, until: datetime
+    ) -> None:
+        moments = [at for at, _ in changes]
+        head = Head(
+            number=state.number + 1,
+            store=self._store,
+            first=state.position,
+            last=position,
+            since=state.through if state.number else state.since,
+            first_at=min(moments),
+            last_at=max(moments),
+            through=max(state.through, *moments),
+            until=until,
+            count=len(changes),
+            previous=state.digest,
+        )
+        state.digest = await state.series.put(head, [(micros(at), entry) for at, entry in changes])
+        state.number, state.through = head.number, head.through
+
+    async def _resumed(self) -> _State | None:
+        """Where the newest series ends; ``None``: there is none."""
+        reach = await self._recordings.newest()
+        if reach is None:
+            return None
+        numbers = reach.numbers
+        require_whole(reach, range(numbers[0], numbers[-1] + 1) if numbers else range(0))
+        digest = await reach.series.digest(numbers[-1]) if numbers else ""
+        return _State(
+            reach.series, self._store, reach.since, reach.position, reach.expected, digest, reach.through, reach.until
+        )
+
+    async def _begun(self, loss: StorycoreError | None) -> _State:
+        """A series behind the newest backup, where it has none yet."""
+        base = await self._recordings.base()
+        if base is None:
+            raise FeedGap("There is no backup to record behind; make one first.") from loss
+        series = await self._recordings.series(base.id)
+        if await series.tip() is not None or await series.numbers():
+            if loss is None and (state := await self._resumed()) is not None:
+                return state  # another recorder has begun it meanwhile
+            why = "" if loss is None else f"{loss.message} "
+            raise FeedGap(f"{why}Make a backup; recording goes on behind it.") from loss
+        position = base.ports[PortName.ENTITIES].position
+        assert position is not None, "such a backup was not chosen"
+        return _State(series, self._store, base.as_of, position, 0, "", base.as_of, base.as_of)
+
+
+def _is_end(fed: Fed, begun: datetime) -> bool:
+    """Whether everything that was written before ``begun`` has been told."""
+    return fed.until is not None or (bool(fed.told) and all(told.at > begun for told in fed.told))

@@ -1,0 +1,297 @@
+"""Recordings: the changes that lead from a backup to any moment behind it, found among the segments."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from storycore.backup.archive import Archive
+from storycore.backup.entries import Entry
+from storycore.backup.manifest import Manifest
+from storycore.backup.segments import Head, Series, Tip
+from storycore.errors import Corrupt, StorycoreError
+from storycore.ports.lifecycle import PortName
+
+__all__ = ["Reach", "Recordings", "Tail", "micros", "reach_of", "require_whole"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OVERLAP = timedelta(seconds=10)
+"""So far before a backup's moment the changes over it begin: applying one twice is harmless, leaving one out is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The changes that lead from a backup to a moment behind it.
+
+    Args:
+        as_of: the moment that is reached.
+        series: where they lie.
+        numbers: the segments.
+    """
+
+    as_of: datetime
+    series: Series
+    numbers: range
+
+    async def entries(self) -> AsyncIterator[list[Entry]]:
+        """What was changed, in order.
+
+        Raises:
+            Corrupt: a segment is missing or damaged, or does not follow the one in front.
+        """
+        last, previous = micros(self.as_of), ""
+        for number in self.numbers:
+            segment = await self.series.read(number)
+            if previous not in ("", segment.head.previous):
+                raise Corrupt(
+                    f"Segment {number} of the recording behind the backup {self.series.id} does not follow the one in "
+                    "front of it; one of them was exchanged."
+                )
+            previous = segment.digest
+            yield [entry for at, entry in segment.changes if at <= last]
+
+
+class Recordings:
+    """What was recorded of one store.
+
+    Args:
+        archive: where it lies.
+        store: the namespace of the store.
+    """
+
+    def __init__(self, archive: Archive, store: str) -> None:
+        self._archive = archive
+        self._store = store
+
+    async def tail(self, base: Manifest, at: datetime) -> Tail | None:
+        """The changes from a backup to a moment, or as near to it as was recorded; ``None``: nothing was.
+
+        Raises:
+            Corrupt: a segment that is needed is missing; the error says which.
+        """
+        reach = await self._over(base)
+        if reach is None:
+            return None
+        as_of = min(at, reach.until)
+        if as_of < base.as_of:
+            return None
+        numbers = reach.numbers
+        first = await _first(reach, lambda head: head.through, base.as_of - _OVERLAP)
+        last = await _first(reach, lambda head: head.until, as_of)
+        wanted = range(numbers[first], numbers[min(last, len(numbers) - 1)] + 1) if first < len(numbers) else range(0)
+        return Tail(as_of, reach.series, require_whole(reach, wanted))
+
+    async def newest(self) -> Reach | None:
+        """The series that goes on now.
+
+        Raises:
+            Corrupt: it is damaged.
+        """
+        for id_ in await self._ids():
+            reach = await self._reach(id_)
+            if reach is not None:
+                return reach
+        return None
+
+    async def _over(self, base: Manifest) -> Reach | None:
+        """The latest series that begins not behind a backup's moment."""
+        for id_ in await self._ids():
+            if _made(id_) > _stamp(base.as_of):
+                continue
+            reach = await self._reach(id_)
+            if reach is not None and reach.since <= base.as_of:
+                return reach
+        return None
+
+    async def _reach(self, id_: str) -> Reach | None:
+        reach = await reach_of(Series(await self._archive.place(_place(id_))))
+        return reach if reach is not None and reach.store == self._store else None
+
+    async def verify(self) -> list[str]:
+        """Read everything; one sentence for each thing that is lost."""
+        problems: list[str] = []
+        for id_ in await self._ids():
+            try:
+                series = Series(await self._archive.place(_place(id_)))
+                problems += await _problems(series)
+            except StorycoreError as exc:
+                problems.append(exc.message)
+        return problems
+
+    async def prune(self, oldest: datetime, *, dry_run: bool = False) -> int:
+        """Remove what no backup from ``oldest`` on needs; how many segments. Can be repeated.
+
+        Args:
+            oldest: the moment of the oldest backup that stays.
+        """
+        removed = 0
+        for number, id_ in enumerate(await self._ids()):
+            reach = await self._reach(id_)
+            if reach is None:
+                continue
+            if number and reach.until < oldest:
+                removed += len(reach.numbers)
+                if not dry_run:
+                    await self._archive.discard(_place(id_))
+            elif reach.numbers:
+                first = await _first(reach, lambda head: head.through, oldest - _OVERLAP)
+                first = min(first, len(reach.numbers) - 1)  # the last one stays, for the next to follow
+                removed += first
+                if not dry_run:
+                    await reach.series.cut(reach.numbers[first])
+        return removed
+
+    async def places(self) -> list[str]:
+        """Where series lie, for rotating their keys."""
+        return [_place(id_) for id_ in await self._ids()]
+
+    async def base(self) -> Manifest | None:
+        """The newest backup of this store on which a series can build."""
+        for manifest in (await self._archive.listing()).manifests:
+            content = manifest.ports.get(PortName.ENTITIES)
+            if manifest.store == self._store and content is not None and content.position is not None:
+                return await self._archive.manifest(manifest.id)
+        return None
+
+    async def series(self, id_: str) -> Series:
+        """The series behind a backup, which is begun where there is none."""
+        return Series(await self._archive.made_place(_place(id_)))
+
+    async def _ids(self) -> list[str]:
+        """Newest first."""
+        return sorted(await self._archive.recordings(), key=_made, reverse=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far a series reaches.
+
+    Args:
+        series: the series.
+        store: of which store.
+        since: whatever was written later is in it,
+        until: if it was written before this.
+        position: in the change feed, behind it.
+        numbers: of its segments.
+        through: the latest moment of its changes.
+        expected: the number of its last segment, as it says itself.
+    """
+
+    series: Series
+    store: str
+    since: datetime
+    until: datetime
+    position: str
+    numbers: Sequence[int]
+    through: datetime
+    expected: int
+
+
+async def reach_of(series: Series) -> Reach | None:
+    """How far a series reaches; ``None``: it has not begun.
+
+    Raises:
+        Corrupt: its first or last segment is damaged.
+    """
+    numbers, tip = await series.numbers(), await _tip(series)
+    if not numbers:
+        if tip is None:
+            return None
+        return Reach(series, tip.store, tip.since, tip.until, tip.position, (), tip.since, tip.number)
+    first, last = await series.head(numbers[0]), await series.head(numbers[-1])
+    is_fresh = tip is not None and tip.number == last.number
+    return Reach(
+        series,
+        last.store,
+        first.since,
+        last.until if tip is None else max(last.until, tip.until),
+        tip.position if tip is not None and is_fresh else last.last,
+        numbers,
+        last.through,
+        last.number if tip is None else max(last.number, tip.number),
+    )
+
+
+async def _first(reach: Reach, moment: Callable[[Head], datetime], at: datetime) -> int:
+    """Where among the segments the first lies whose moment, which only grows, is not before ``at``."""
+    low, high = 0, len(reach.numbers)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if moment(await reach.series.head(reach.numbers[middle])) < at else (low, middle)
+    return low
+
+
+def require_whole(reach: Reach, wanted: range) -> range:
+    """The same numbers, if all of them are there.
+
+    Raises:
+        Corrupt: one is missing.
+    """
+    there = set(reach.numbers)
+    missing = [number for number in wanted if number not in there]
+    if wanted and wanted[-1] == reach.numbers[-1]:
+        missing += range(reach.numbers[-1] + 1, reach.expected + 1)
+    if not wanted and reach.expected and not reach.numbers:
+        missing = [reach.expected]
+    if missing:
+        raise Corrupt(
+            f"Segment {missing[0]} of the recording behind the backup {reach.series.id} is not there; moments behind "
+            "it can be restored from the next backup on."
+        )
+    return wanted
+
+
+async def _tip(series: Series) -> Tip | None:
+    """How far it says that it reaches; a damaged note says nothing, and the next one goes over it."""
+    try:
+        return await series.tip()
+    except Corrupt:
+        return None
+
+
+async def _problems(series: Series) -> list[str]:
+    problems: list[str] = []
+    numbers = await series.numbers()
+    first, end = (numbers[0], numbers[-1]) if numbers else (1, 0)
+    try:
+        first = await series.first()
+    except Corrupt as exc:
+        problems.append(exc.message)
+    try:
+        tip = await series.tip()
+        end = max(end, 0 if tip is None else tip.number)
+    except Corrupt as exc:
+        problems.append(exc.message)
+    previous = ""
+    for number in range(first, end + 1):
+        try:
+            segment = await series.read(number)
+        except StorycoreError as exc:
+            problems.append(exc.message)
+            previous = ""
+            continue
+        if previous not in ("", segment.head.previous):
+            problems.append(
+                f"Segment {number} of the recording behind the backup {series.id} does not follow the one in front."
+            )
+        previous = segment.digest
+    return problems
+
+
+def _made(id_: str) -> str:
+    """When a backup was begun, as its id says."""
+    return id_.partition("_")[2]
+
+
+def _stamp(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y%m%d_%H%M%S}~"
+
+
+def _place(id_: str) -> str:
+    return f"segments/{id_}"
+
+
+def micros(at: datetime) -> int:
+    """Microseconds since 1970."""
+    return (at - _EPOCH) // timedelta(microseconds=1)
