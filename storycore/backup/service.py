@@ -15,18 +15,20 @@ from storycore.backup.keys import KeyFile, new_key_file
 from storycore.backup.making import make_backup
 from storycore.backup.manifest import Kind, Manifest
 from storycore.backup.outcomes import Created, Pruned, Restored
+from storycore.backup.parents import parent_among
+from storycore.backup.recorder import Recorder, Sealed
+from storycore.backup.recordings import Recordings, Tail
 from storycore.backup.restoring import Mode, OnConflict, PortChanges, Selection, plan_restore, restore
 from storycore.backup.retention import Made, Retention, kept
 from storycore.backup.sources import Source
-from storycore.backup.verifying import Level, Scratch, Verification, verify_backup
-from storycore.errors import ConfigError, FeedGap, InvalidArgument, NotFound, StorycoreError
+from storycore.backup.sources.entities import EntitySource
+from storycore.backup.verifying import Level, Scratch, Verification, is_proof, noted, verify_backup
+from storycore.errors import ConfigError, FeedGap, InvalidArgument, NotFound
 from storycore.ports.environment import Environment
 from storycore.ports.key_providers import KeyProvider
 
 __all__ = ["Backups", "Created", "Pruned", "Restorable", "Restored"]
 
-_PROOFS: tuple[Level, ...] = ("full", "restore")
-"""The levels after which a backup counts as verified."""
 _UNDER_WAY = timedelta(hours=1)
 """A backup of which nothing has been written for so long is not under way any more."""
 
@@ -86,6 +88,8 @@ class Backups:
         self._zone = zone
         self._max_chain = max_chain
         self._max_share = max_share
+        self._recordings = Recordings(archive, store)
+        self._recorder: Recorder | None = None
 
     async def create(
         self, kind: Kind = "manual", *, full: bool = False, progress: Callable[[str, int], None] | None = None
@@ -130,7 +134,7 @@ class Backups:
     async def verified(self, ids: Sequence[str]) -> dict[str, str]:
         """What the last verification of each backup found, in words; only of those that have one."""
         notes = {id_: await self._archive.noted(id_) for id_ in ids}
-        return {id_: _noted(note) for id_, note in notes.items() if note is not None}
+        return {id_: noted(note) for id_, note in notes.items() if note is not None}
 
     async def provide_key(self, *, anew: bool = False) -> str:
         """Make the key file where there is none; what to do with it, or ``""`` where nothing was made.
@@ -167,7 +171,7 @@ class Backups:
         return self._sources
 
     async def list(self) -> Listing:
-        """All backups, newest state first, and those whose manifest is damaged."""
+        """All backups that lie here, newest state first, also those of other stores; and those that are damaged."""
         return await self._archive.listing()
 
     async def show(self, id_: str) -> Manifest:
@@ -210,8 +214,8 @@ class Backups:
         selection: Selection | None = None,
     ) -> dict[str, PortChanges]:
         """What ``restore`` would change, by port; writes nothing."""
-        chain = await self._chain(id_, at)
-        return await plan_restore(self._archive, chain, self._target(into)[0], selection or Selection())
+        chain, tail = await self._state(id_, at)
+        return await plan_restore(self._archive, chain, self._target(into)[0], selection or Selection(), tail=tail)
 
     async def restore(
         self,
@@ -229,12 +233,13 @@ class Backups:
 
         Args:
             id_: which backup; ``latest`` stands for the newest.
-            at: instead: the newest backup of a state not after this moment.
+            at: instead: the state at this moment, as far as it was recorded; else the nearest one before. Other ports
+                than the entities come from the newest backup not after it.
             into: the store that receives, or its ports; ``None``: this store, which is refused with ``new`` unless it
                 is empty.
             create_tables: create what the receiving store needs and does not have.
         """
-        chain = await self._chain(id_, at)
+        chain, tail = await self._state(id_, at)
         targets, target = self._target(into)
         if create_tables and target is not None and target._ensure is not None:
             await target._ensure()
@@ -246,15 +251,16 @@ class Backups:
                 selection or Selection(),
                 mode=mode,
                 on_conflict=on_conflict,
+                tail=tail,
                 progress=progress,
             )
         finally:
             if target is not None and target._settle is not None:
                 await asyncio.shield(target._settle())
-        return Restored(chain[-1].id, chain[-1].as_of, written)
+        return Restored(chain[-1].id, chain[-1].as_of if tail is None else tail.as_of, written)
 
     async def prune(self, *, dry_run: bool = False, older_than: timedelta = timedelta(days=1)) -> Pruned:
-        """Remove what retention does not keep, and what unfinished backups left.
+        """Remove those of this store's backups that retention does not keep, and what unfinished backups left.
 
         What a kept backup builds on stays with it, and so does the newest verified chain. Damaged manifests are never
         touched. Interrupted, it can be repeated.
@@ -263,13 +269,15 @@ class Backups:
             dry_run: only tell.
             older_than: what unfinished backups left is removed when nothing was written to it for so long.
         """
-        manifests = (await self._archive.listing()).manifests
+        manifests = await self._own()
         stays = kept([await self._made(each) for each in manifests], self._retention, zone=self._zone)
         removed = [each.id for each in manifests if each.id not in stays]
         for id_ in [] if dry_run else removed:  # children before their parents: newest first
             await self._archive.remove(id_)
         swept = await self._archive.sweep(older_than=older_than, dry_run=dry_run)
-        return Pruned(stays, removed, swept)
+        own = [each.as_of for each in manifests if each.id in stays]
+        segments = await self._recordings.prune(min(own), dry_run=dry_run) if own else 0
+        return Pruned(stays, removed, swept, segments)
 
     async def rotate(self, new: KeyProvider) -> Sequence[str]:
         """Seal the keys of all backups with another provider's; the ids. Repeat it when it was interrupted."""
@@ -277,7 +285,33 @@ class Backups:
         for manifest in (await self._archive.listing()).manifests:
             await self._archive.rotate(manifest.id, new)
             done.append(manifest.id)
+        for place in await self._recordings.places():
+            await self._archive.rotate(place, new)
         return done
+
+    def recorder(self) -> Recorder:
+        """What records the changes of this store, so that any second behind its first backup can be restored.
+
+        Raises:
+            InvalidArgument: the store's entities are not backed up.
+        """
+        for source in self._sources:
+            if isinstance(source, EntitySource):
+                return Recorder(self._archive, source, self._env, store=self._store)
+        raise InvalidArgument("Only the changes of entities can be recorded, and they are left out of these backups.")
+
+    async def record(self) -> Sealed:
+        """Seal the changes since the last time; where a backup is needed first, it is made, and the result says why.
+
+        Raises:
+            Unsupported: the store has no change feed.
+        """
+        self._recorder = self._recorder or self.recorder()
+        return await self._recorder.seal(lambda: self.create(full=True))
+
+    async def verify_recording(self) -> Sequence[str]:
+        """Read everything that was recorded; one sentence for each thing that is lost."""
+        return await self._recordings.verify()
 
     async def close(self) -> None:
         """Let go of the archive's place; a second call does nothing."""
@@ -304,72 +338,45 @@ class Backups:
 
     async def _parent(self) -> tuple[Manifest | None, str]:
         """The backup on which the next one builds, or why there is none."""
-        own = [each for each in (await self._archive.listing()).manifests if each.store == self._store]
-        if not own:
-            return None, "it is the first one"
-        try:
-            chain = await self._archive.chain(own[0].id)
-        except StorycoreError as exc:
-            return None, exc.message
-        first, increments = chain[0], chain[1:]
-        if (now := self._env.clock.now()) < own[0].as_of:
-            return None, (
-                f"the clock says {now:%Y-%m-%d %H:%M:%S}, and the backup {own[0].id} is of a later moment; until the "
-                "clock has passed that, it counts as the latest one"
-            )
-        if {source.name for source in self._sources} != set(own[0].ports):
-            return None, f"the backup {own[0].id} holds other ports"
-        if len(increments) >= self._max_chain:
-            return None, f"{len(increments)} increments follow each other"
-        if sum(each.size_bytes for each in increments) > self._max_share * max(first.size_bytes, 1):
-            return None, f"the increments since {first.id} have grown large"
-        return await self._if_whole(chain)
+        return await parent_among(
+            self._archive,
+            await self._own(),
+            {source.name for source in self._sources},
+            now=self._env.clock.now(),
+            max_chain=self._max_chain,
+            max_share=self._max_share,
+        )
 
-    async def _if_whole(self, chain: Sequence[Manifest]) -> tuple[Manifest | None, str]:
-        for manifest in chain:
-            for info in (info for port in manifest.ports.values() for info in port.objects):
-                if await self._archive.size_of(manifest.id, info.name) != info.size_bytes:
-                    return None, f"the object {info.name} of the backup {manifest.id} is damaged"
-        return chain[-1], ""
+    async def _own(self) -> Sequence[Manifest]:
+        """This store's backups among those that lie here, newest state first."""
+        return [each for each in (await self._archive.listing()).manifests if each.store == self._store]
 
     async def _named(self, id_: str) -> str:
         if id_ != "latest":
             return id_
-        manifests = (await self._archive.listing()).manifests
-        if not manifests:
-            raise NotFound("There is no backup yet; `storycore backup create` makes one.")
-        return manifests[0].id
+        own = await self._own()
+        if not own:
+            raise NotFound(
+                f"There is no backup of the store {self._store!r} yet; `storycore backup create` makes one, and those "
+                "of other stores are reached by the ids that `storycore backup list` shows."
+            )
+        return own[0].id
 
-    async def _chain(self, id_: str, at: datetime | None) -> Sequence[Manifest]:
+    async def _state(self, id_: str, at: datetime | None) -> tuple[Sequence[Manifest], Tail | None]:
+        """The backups of which a state consists, and what was recorded behind them."""
         if at is None:
-            return await self._archive.chain(await self._named(id_))
+            return await self._archive.chain(await self._named(id_)), None
         if id_ != "latest":
             raise InvalidArgument("Name a backup or a moment, not both.")
         if at.tzinfo is None:
             raise InvalidArgument(f"The moment {at} has no time zone; write it like 2026-11-22T14:03:07Z.")
-        for manifest in (await self._archive.listing()).manifests:
+        for manifest in await self._own():
             if manifest.as_of <= at:
-                return await self._archive.chain(manifest.id)
+                chain = await self._archive.chain(manifest.id)
+                return chain, await self._recordings.tail(chain[-1], at)
         raise NotFound(f"No backup holds a state of {at} or before.")
 
     async def _made(self, manifest: Manifest) -> Made:
         note = await self._archive.noted(manifest.id)
-        is_verified = note is not None and _is_proof(note)
+        is_verified = note is not None and is_proof(note)
         return Made(manifest.id, manifest.as_of, manifest.parent, is_verified=is_verified)
-
-
-def _noted(note: bytes) -> str:
-    try:
-        found = orjson.loads(note)
-        return f"{found['level']}, {len(found['problems'])} problems" if found["problems"] else str(found["level"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return "unreadable"
-
-
-def _is_proof(note: bytes) -> bool:
-    """Whether a verification read everything and found nothing; a damaged note proves nothing."""
-    try:
-        found = orjson.loads(note)
-        return found["level"] in _PROOFS and not found["problems"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return False
