@@ -105,6 +105,7 @@ class BlobLocks:
         until = (harness.clock.now() + LONG).astimezone(timezone(timedelta(hours=2))) + timedelta(microseconds=1)
         info = await store.put("a", b"", when=ANY, locked_until=until)
         assert info.locked_until == harness.clock.now() + LONG + timedelta(seconds=1)
+        assert info.locked_until is not None
         assert info.locked_until.tzinfo is UTC
         passed = await store.put("b", b"", when=ANY, locked_until=harness.clock.now() - timedelta(seconds=1))
         assert passed.locked_until is None

@@ -7,7 +7,7 @@ from collections import deque
 from functools import partial
 from typing import Any
 
-from storycore.errors import Unavailable
+from storycore.errors import Effect, Unavailable
 from storycore_s3._calls import Calls
 from storycore_s3._failures import VENDOR, Lost, Refused, failure_of
 from storycore_s3._wire import Headers
@@ -87,12 +87,15 @@ class Ranges:
 
 
 def _all(body: Any, size_bytes: int) -> bytes:  # botocore's StreamingBody
+    content = bytearray(size_bytes)
+    view, at = memoryview(content), 0
     try:
-        content: bytes = body.read()
+        while at < size_bytes and (count := body.readinto(view[at:])):
+            at += count
     except VENDOR as exc:
         raise failure_of(exc) from exc
     finally:
         body.close()
-    if len(content) != size_bytes:
-        raise Unavailable(f"A range of {size_bytes} bytes came with {len(content)}; read the blob again.")
-    return content
+    if at != size_bytes:
+        raise Lost("the content was cut", effect=Effect.NONE)
+    return bytes(content)
