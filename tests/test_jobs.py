@@ -291,6 +291,30 @@ def test_a_job_that_will_not_end_is_not_begun_beside_itself() -> None:
     assert timed_out >= 1
 
 
+@pytest.mark.parametrize(
+    ("result", "detail"),
+    [
+        (None, ""),
+        ("done \udcff", "done ?"),
+        ({"count": 3, 1: {2}}, '{"count":3,"1":"{2}"}'),
+        ({"big": 2**70}, "{'big': 1180591620717411303424}"),
+        ("x" * 5000, "x" * 1000),
+        (object(), ""),
+    ],
+)
+def test_whatever_work_returns_can_be_written_down(result: object, detail: str) -> None:
+    """Texts and mappings as far as they can be, cut to a thousand characters."""
+
+    async def story(world: World) -> tuple[str, str]:
+        async def work() -> object:
+            return result
+
+        jobs = world.jobs(job(world, work=work))
+        return (await jobs.run("j")).detail, (await jobs.history("j"))[0].detail
+
+    assert play(story) == (detail, detail)
+
+
 def test_work_that_cancels_itself_has_failed() -> None:
     """The runner goes on."""
 

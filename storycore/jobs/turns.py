@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import TypeVar
 
 import orjson
-from pydantic import JsonValue
 
 from storycore.entities.leases import Held, Kept, Lease, LeaseLostError
 from storycore.errors import Retry, StorycoreError
@@ -113,7 +112,8 @@ class Turn:
 
     async def _written(self, outcome: Outcome, detail: str) -> RunRecord | None:
         """Write down how the run ended; ``None`` where another has the turn, or the store cannot be reached."""
-        decision = ended(self._planned, self._lease.state, outcome, detail[:_DETAIL_CHARS], self._env.clock.now())
+        detail = detail[:_DETAIL_CHARS].encode(errors="replace").decode()
+        decision = ended(self._planned, self._lease.state, outcome, detail, self._env.clock.now())
         puts = [self._board.put(record) for record in decision.records]
         for attempt in range(_SAVES):
             try:
@@ -171,6 +171,8 @@ def _shown(result: object) -> str:
     if isinstance(result, str):
         return result
     if isinstance(result, Mapping):
-        plain: dict[str, JsonValue] = {str(name): value for name, value in result.items()}
-        return orjson.dumps(plain, default=str).decode()
+        try:
+            return orjson.dumps(dict(result), default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        except TypeError:  # an integer of more than 64 bits, say
+            return str(dict(result))
     return ""
