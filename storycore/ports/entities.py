@@ -272,8 +272,9 @@ class ChangePage:
     Args:
         changes: may be fewer than the limit even when there is more.
         next: hand it in as ``after``.
-        is_end: nothing was behind ``next`` when the page was read, so that what it and those before it tell is the
-            state of one moment. ``False`` where the adapter cannot know.
+        is_end: everything that the feed had when the page was asked for lies before ``next``, so that what it and
+            those before it tell is the state of one moment; where the feed lags (limit ``entities.changes_lag_ms``),
+            it is all that was written so long before. ``False`` where the adapter cannot know.
     """
 
     changes: Sequence[Change]

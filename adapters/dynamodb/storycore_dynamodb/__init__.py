@@ -21,7 +21,7 @@ def storycore_adapters() -> list[Adapter]:
             url_path="table",
             distribution="storycore-dynamodb",
             summary="Entities in one DynamoDB table, for any number of machines.",
-            conformance={"table": "kit-{name}", "time_to_live": False},
+            conformance={"table": "kit-{name}", "time_to_live": False, "stream_lag_ms": 20},
             server="storycore_dynamodb.testing:server",
             infrastructure="storycore_dynamodb.infrastructure:infrastructure",
         )

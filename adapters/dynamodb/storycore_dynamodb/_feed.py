@@ -53,6 +53,8 @@ class StreamFeed:
     async def changes(self, after: FeedPosition | None, *, limit: int) -> ChangePage:
         """The changes behind a position; ``None``: the oldest that are kept. An empty page is the present end.
 
+        A page that met every shard's end is marked as the end, too.
+
         Raises:
             FeedGap: changes behind the position have been trimmed, or the stream was turned off in between.
             InvalidArgument: the position is not one of this table's feed.
@@ -68,7 +70,8 @@ class StreamFeed:
                 if not read.records:
                     idle.add(shard)
             stream, place = await self._forward(place)
-        return ChangePage(changes, FeedPosition(place.text()))
+        is_end = all(mark == DONE or shard in idle for shard, mark in place.marks.items())
+        return ChangePage(changes, FeedPosition(place.text()), is_end)
 
     def _chosen(self, place: Place, idle: set[str], room: int) -> dict[str, int]:
         """The shards to read now, and how much of each; when not all have room, they take turns."""

@@ -32,6 +32,8 @@ class DynamodbConfig(BaseModel):
         time_to_live: whether ``ensure()`` has AWS remove what has expired; turn it off where the store's clock is not
             the machines', as in tests.
         stream: whether ``ensure()`` turns on the stream, which is the change feed.
+        stream_lag_ms: how long a change may take to be in the stream; a backup waits so long for its last changes. AWS
+            promises no number ("near real time").
         point_in_time_recovery: whether ``ensure()`` turns on continuous backups.
         deletion_protection: whether the table is made so that it cannot be deleted by mistake.
         kms_key: the KMS key that encrypts the table; ``None``: a key of DynamoDB's own.
@@ -58,6 +60,7 @@ class DynamodbConfig(BaseModel):
     sweeps: bool = True
     time_to_live: bool = True
     stream: bool = True
+    stream_lag_ms: int = Field(default=2000, ge=0, le=60_000)
     point_in_time_recovery: bool = False
     deletion_protection: bool = False
     kms_key: str | None = None

@@ -91,7 +91,8 @@ class DynamodbEntityStore(Lifecycle):
         guarantees = Guarantees(
             Durability.REPLICATED, read_after_write=not self._config.eventual_reads, multi_process=True
         )
-        return Capabilities(features=features, guarantees=guarantees)
+        limits = {"entities.changes_lag_ms": self._config.stream_lag_ms} if self._config.stream else {}
+        return Capabilities(features=features, limits=limits, guarantees=guarantees)
 
     async def open(self) -> None:
         """Connect; the table must exist and be of this layout."""
