@@ -113,7 +113,7 @@ class Store(Catalog):
             namespace=profile.namespace,
             chunk_sink=story.chunk_sink,
             chunkers=self._chunkers(),
-            own=[path for config in self._configs.values() for _, path in config if isinstance(path, Path)],
+            own=self._own_paths(),
         )
 
     # the operations that concern the layer as a whole
@@ -330,6 +330,13 @@ class Store(Catalog):
             return self._spilling
         self._cached = CachedEntities(self._spilling, self.cache, ttl=timedelta(seconds=caching.entity_ttl_seconds))
         return self._cached
+
+    def _own_paths(self) -> list[Path]:
+        """What is on this machine's disk and no document, the key of backups before all."""
+        blobs = self.profile.backup.blobs
+        configs = [*self._configs.values(), *([self._builder.config(PortName.BLOBS, blobs)] if blobs else [])]
+        paths = [path for config in configs for _, path in config if isinstance(path, Path)]
+        return [*paths, self.profile.backup_key_file]
 
     def _chunkers(self) -> dict[str, Any]:
         return {kind: chunker for given in self._plugins.hook.storycore_chunkers() for kind, chunker in given.items()}

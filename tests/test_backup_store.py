@@ -240,6 +240,7 @@ async def test_what_was_cached_is_not_served_after_a_restore(worlds: Worlds) -> 
     assert (await store.stories.get("y-ada")).title == "after"
     await store.backups.restore(mode="replace")
     assert (await store.stories.get("y-ada")).title == "before"
+    assert (await store.backups.verify(level="full")).is_whole
 
 
 async def test_the_own_store_is_refused_unless_it_is_empty_or_said_so(worlds: Worlds) -> None:
@@ -454,3 +455,29 @@ def test_without_await_it_is_the_same(tmp_path: Path) -> None:
         assert store.users.get("u").username == "a"
         with pytest.raises(InvalidArgument, match="restore run --into"):
             store.backups.restore(into=other)
+
+
+async def test_stores_that_share_an_archive_keep_apart(worlds: Worlds) -> None:
+    """The latest one, increments, moments and retention are each store's own; by its id any backup can be restored."""
+    place = {"adapter": "files", "path": str(worlds.folder / "vault")}
+    key = str(worlds.folder / "one.key")
+    shared = {"blobs": place, "key_file": key, "keep_last": 1, "keep_daily": 0, "keep_weekly": 0, "keep_monthly": 0}
+    one = await worlds.store("one", namespace="one", backup=shared)
+    two = await worlds.store("two", namespace="two", backup=shared)
+    await one.backups.ensure()
+    await filled(one)
+    with pytest.raises(NotFound, match="'two'"):
+        await two.backups.restore()
+    first = await one.backups.create(full=True)
+    worlds.clock.advance(timedelta(hours=3))
+    second = await two.backups.create()
+    assert (second.manifest.is_full, second.reason) == (True, "it is the first one")
+    worlds.clock.advance(timedelta(hours=3))
+    third = await two.backups.create(full=True)
+    assert (await one.backups.show("latest")).id == first.backup_id
+    with pytest.raises(NotFound):
+        await two.backups.plan_restore(at=first.manifest.as_of)
+    assert (await two.backups.prune()).removed == [second.backup_id]
+    assert [each.id for each in (await one.backups.list()).manifests] == [third.backup_id, first.backup_id]
+    await two.backups.restore(first.backup_id)
+    assert await seen(two) == await seen(one)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -78,7 +77,7 @@ def _keys(profile: Profile, plugins: Plugins) -> KeyProvider:
         return _plugged(settings, plugins)
     if settings.passphrase:
         return Passphrase(str(revealed(settings.passphrase, path="backup.passphrase", plugins=plugins)))
-    return KeyFile(Path(settings.key_file).expanduser() if settings.key_file else profile.dir / "backup.key")
+    return KeyFile(profile.backup_key_file)
 
 
 def _plugged(settings: BackupSettings, plugins: Plugins) -> KeyProvider:

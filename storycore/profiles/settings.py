@@ -208,6 +208,11 @@ class Profile(BaseModel):
     origins: Mapping[str, str] = Field(default_factory=dict, repr=False)
 
     @property
+    def backup_key_file(self) -> Path:
+        """Where the key of backups is, if it is in a file."""
+        return Path(self.backup.key_file).expanduser() if self.backup.key_file else self.dir / "backup.key"
+
+    @property
     def ports(self) -> tuple[PortName, ...]:
         """The ports that the profile has: all but those that are optional and not set."""
         return tuple(name for name in PortName if getattr(self, name) is not None)
