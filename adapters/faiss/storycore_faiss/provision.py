@@ -9,12 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
 
-import orjson
-
 from storycore.errors import Corrupt, NotProvisioned, SchemaMismatch
 from storycore.ports.vectors import IndexSpec
 from storycore_faiss._sql import APPLICATION, LAYOUT, SCHEMA, connect, writing
 from storycore_faiss.layouts import bring_up, changes, keep_text_fields
+from storycore_faiss.truth import Truth
 
 __all__ = ["provision", "require_file", "verified"]
 
@@ -63,15 +62,17 @@ def verified(connection: sqlite3.Connection, path: Path, asked: IndexSpec) -> In
             "install the version that wrote it, or ingest again into a new file."
         )
     _require_declared(connection, path, asked)
-    return _fitting(_held(connection, path, asked), asked, path)
+    held = replace(_held(connection, path, asked), text_fields=Truth(connection, 0).text_fields())
+    return _fitting(held, asked, path)
 
 
 def _held(connection: sqlite3.Connection, path: Path, asked: IndexSpec) -> IndexSpec:
-    """What the file was made for; what is declared is no part of it."""
+    """The vectors that the file was made for; what is declared, and which words it keeps, is no part of it."""
     facts = dict(connection.execute("SELECT name, value FROM spec"))
     try:
-        texts = tuple(orjson.loads(facts["text_fields"]))
-        return IndexSpec(int(facts["dimension"]), facts["metric"], facts.get("embedding"), asked.fields, texts)
+        return replace(
+            asked, dimension=int(facts["dimension"]), metric=facts["metric"], embedding=facts.get("embedding")
+        )
     except (KeyError, ValueError) as exc:
         raise Corrupt(f"The vector index {path} has lost its specification; restore it from a backup.") from exc
 
@@ -86,7 +87,7 @@ def _require_declared(connection: sqlite3.Connection, path: Path, asked: IndexSp
 
 
 def _fitting(held: IndexSpec, asked: IndexSpec, path: Path) -> IndexSpec:
-    wanted = replace(asked, embedding=asked.embedding or held.embedding)
+    wanted = _named(asked, held)
     if held == wanted:
         return held
     if held == replace(wanted, text_fields=held.text_fields):
@@ -99,6 +100,11 @@ def _fitting(held: IndexSpec, asked: IndexSpec, path: Path) -> IndexSpec:
         f"The vector index {path} was made for {_shown(held)}; asked for is {_shown(asked)}. "
         "Open it as it was made, or ingest again into a new file."
     )
+
+
+def _named(asked: IndexSpec, held: IndexSpec) -> IndexSpec:
+    """What is asked for, by the model that fills the file where none is named."""
+    return replace(asked, embedding=asked.embedding or held.embedding)
 
 
 def _shown(spec: IndexSpec) -> str:
@@ -120,10 +126,13 @@ def _is_provisioned(path: Path) -> bool:
 
 
 def _brought_up(path: Path, spec: IndexSpec, durability: str, *, dry_run: bool) -> list[str]:
-    """Nothing is done to another application's file, which ``open()`` will refuse."""
+    """Nothing is done to another application's file, or one for other vectors, which ``open()`` will refuse."""
     connection = connect(path, create=False, durability=durability)
     try:
         if _pragma(connection, "application_id") != APPLICATION:
+            return []
+        held = _held(connection, path, spec)
+        if held != _named(spec, held):
             return []
         steps = changes(connection, spec.text_fields)
         if steps and not dry_run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -140,9 +141,10 @@ class Truth:
     def text_fields(self) -> tuple[str, ...]:
         """The fields whose words are kept; ``Corrupt`` when the file does not say."""
         row = self._sql.execute("SELECT value FROM spec WHERE name = 'text_fields'").fetchone()
-        if row is None:
-            raise Corrupt("The vector index has lost its specification; restore it from a backup.")
-        return tuple(orjson.loads(row[0]))
+        with suppress(orjson.JSONDecodeError):
+            if row is not None and isinstance(fields := orjson.loads(row[0]), list):
+                return tuple(map(str, fields))
+        raise Corrupt("The vector index has lost its specification; restore it from a backup.")
 
     def is_alone(self, namespace: str) -> bool:
         """Whether no other namespace has items."""

@@ -40,7 +40,7 @@ from storycore_faiss.lanes import Lanes
 from storycore_faiss.provision import provision, require_file, verified
 from storycore_faiss.truth import State, Truth
 from storycore_faiss.verifying import damage, damage_of_words, mended
-from storycore_faiss.writes import Writes
+from storycore_faiss.writes import Writes, require_text_fields
 
 if TYPE_CHECKING:
     from storycore_faiss.engine import Engine
@@ -223,7 +223,7 @@ class FaissVectorIndex(Lifecycle):
     async def query(self, queries: Sequence[VectorQuery]) -> list[list[Match]]:
         """Search; all queries of one call see the same state."""
         live = self._running()
-        with suppress(sqlite3.OperationalError):  # a thread tries again, waits for locks, and says what is wrong
+        with suppress(sqlite3.Error):  # a thread tries again, waits for locks, and says what is wrong
             found = live.engine.at_once(live.here, queries)
             if found is not None:
                 return found
@@ -231,7 +231,13 @@ class FaissVectorIndex(Lifecycle):
 
     async def search_text(self, queries: Sequence[TextQuery]) -> list[list[Match]]:
         """Search by words; all queries of one call see the same state."""
-        return await self._search(lambda engine, sql: engine.search_text(sql, queries))
+
+        def found(engine: Engine, sql: sqlite3.Connection) -> list[list[Match]]:
+            matches = engine.search_text(sql, queries)
+            require_text_fields(Truth(sql, self._spec.dimension), self._spec.text_fields)
+            return matches
+
+        return await self._search(found)
 
     async def explain(self, query: VectorQuery) -> QueryPlan:
         """How a query would be answered now: which way, over how many rows."""
@@ -266,7 +272,7 @@ class FaissVectorIndex(Lifecycle):
 
     async def optimize(self) -> Optimized:
         """Drop dead rows from memory, give free pages back, and mend the index of words or merge its parts."""
-        words = await self._write_raw(lambda sql: mended(sql, self._spec))
+        words = await self._write_raw(mended)
         done = await self._write_raw(self._running().engine.optimize)
         return Optimized(f"{done.detail}, made the words anew", done.dropped) if words else done
 
@@ -277,7 +283,7 @@ class FaissVectorIndex(Lifecycle):
 
         return (
             await self._search(lambda engine, sql: inside(sql))
-            or await self._write_raw(lambda sql: damage_of_words(sql, self._spec))
+            or await self._write_raw(damage_of_words)
             or await self._search(lambda engine, sql: engine.difference(sql))
         )
 

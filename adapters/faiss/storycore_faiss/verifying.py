@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from storycore.ports.field_types import FieldType, type_of
@@ -12,7 +12,7 @@ from storycore.ports.words import text_of
 from storycore_faiss._sql import reading, writing
 from storycore_faiss.layouts import MIXED, remake_words
 from storycore_faiss.texts import Texts, tokens
-from storycore_faiss.truth import metadata_of
+from storycore_faiss.truth import Truth, metadata_of
 
 __all__ = ["damage", "damage_of_words", "mended"]
 
@@ -46,14 +46,14 @@ def damage(connection: sqlite3.Connection, spec: IndexSpec) -> str:
     return f"SQLite finds the file damaged ({damaged}); {_RESTORE}" if damaged else next(_wrong(connection, spec), "")
 
 
-def damage_of_words(connection: sqlite3.Connection, spec: IndexSpec) -> str:
+def damage_of_words(connection: sqlite3.Connection) -> str:
     """What is wrong with the words, in one sentence: whether they are those of the items, and whether they are found.
 
     The latter is FTS5's own check, which needs the right to write and writes nothing.
     """
     try:
         with reading(connection):
-            if wrong := next(_wrong_words(connection, spec), ""):
+            if wrong := next(_wrong_words(connection), ""):
                 return wrong
         with writing(connection):
             connection.execute("INSERT INTO words(words) VALUES ('integrity-check')")
@@ -64,12 +64,12 @@ def damage_of_words(connection: sqlite3.Connection, spec: IndexSpec) -> str:
     return ""
 
 
-def mended(connection: sqlite3.Connection, spec: IndexSpec) -> bool:
+def mended(connection: sqlite3.Connection) -> bool:
     """Make the words anew if anything is wrong with them, else merge what small writes have left; tells which."""
-    is_damaged = bool(damage_of_words(connection, spec))
+    is_damaged = bool(damage_of_words(connection))
     with writing(connection):
         if is_damaged:
-            remake_words(connection, spec.text_fields)
+            remake_words(connection, _text_fields(connection))
         else:
             Texts(connection).tidy()
     return is_damaged
@@ -85,20 +85,26 @@ def _wrong(connection: sqlite3.Connection, spec: IndexSpec) -> Iterator[str]:
             yield f"The field {field!r} of {held} has not the type that is written down; {_RESTORE}"
 
 
-def _wrong_words(connection: sqlite3.Connection, spec: IndexSpec) -> Iterator[str]:
+def _wrong_words(connection: sqlite3.Connection) -> Iterator[str]:
     """Walk over items and words side by side, both in the order of their slots."""
+    fields = _text_fields(connection)
     rows = connection.execute("SELECT rowid, text FROM words ORDER BY rowid")
     slot, kept = next(rows, _NO_MORE)
     for held in _items(connection):
         if slot < held.slot:
             break
-        text = tokens(text_of(metadata_of(held.metadata), spec.text_fields))
+        text = tokens(text_of(metadata_of(held.metadata), fields))
         if text != (kept if slot == held.slot else ""):
             yield f"The words of {held} are not those of its text; {_MEND}"
         if slot == held.slot:
             slot, kept = next(rows, _NO_MORE)
     if slot < _NO_MORE[0]:
         yield f"There are words of items that are gone; {_MEND}"
+
+
+def _text_fields(connection: sqlite3.Connection) -> Sequence[str]:
+    """Those that the file names: another process may have changed them since this one opened it."""
+    return Truth(connection, 0).text_fields()
 
 
 def _untyped(namespace: str, metadata: Metadata, types: dict[tuple[str, str], FieldType], *, mixed: bool) -> str | None:

@@ -16,7 +16,7 @@ from storycore.ports.words import text_of
 from storycore_faiss.texts import Texts
 from storycore_faiss.truth import REMEMBERED, State, Truth
 
-__all__ = ["Writes"]
+__all__ = ["Writes", "require_text_fields"]
 
 _BATCH = 500
 """Items that a change of many holds in memory at the same time."""
@@ -117,18 +117,8 @@ class Writes:
             "INSERT INTO item VALUES (?, ?, ?, ?, ?)",
             [(slot, namespace, i.id, i.values.tobytes(), orjson.dumps(i.metadata)) for slot, i in numbered],
         )
-        fields = self._text_fields()
+        fields = require_text_fields(self.truth, self._spec.text_fields)
         self._texts.add((slot, text_of(item.metadata, fields)) for slot, item in numbered)
-
-    def _text_fields(self) -> Sequence[str]:
-        """The fields whose words are kept; another process may have changed them while this one had the file open."""
-        kept, asked = self.truth.text_fields(), self._spec.text_fields
-        if kept != asked:
-            raise SchemaMismatch(
-                f"The vector index keeps the words of {', '.join(kept) or 'no fields'} by now, and was opened for "
-                f"those of {', '.join(asked) or 'no fields'}; close it and open it anew with the same text_fields."
-            )
-        return asked
 
     def _remove(self, which: str, values: Sequence[tuple[object, ...]]) -> tuple[int, State]:
         before = self.state()
@@ -149,6 +139,17 @@ class Writes:
         if state.lsn % REMEMBERED == 0:
             self.truth.forget(state.lsn - REMEMBERED)
         return state
+
+
+def require_text_fields(truth: Truth, asked: Sequence[str]) -> Sequence[str]:
+    """The fields whose words are kept; ``SchemaMismatch`` when another process has changed them meanwhile."""
+    kept = truth.text_fields()
+    if kept != asked:
+        raise SchemaMismatch(
+            f"The vector index keeps the words of {', '.join(kept) or 'no fields'} by now, and was opened for "
+            f"those of {', '.join(asked) or 'no fields'}; close it and open it anew with the same text_fields."
+        )
+    return asked
 
 
 def _merged(stored: VectorItem, set_: Metadata, unset: Sequence[str]) -> VectorItem:

@@ -126,10 +126,39 @@ async def test_an_index_that_is_open_notices_that_other_words_are_kept(harness: 
         await harness.make(text_fields=("title",)).ensure()
         with pytest.raises(SchemaMismatch, match="anew"):
             await index.upsert([item("d", text="mill")])
+        with pytest.raises(SchemaMismatch, match="anew"):
+            await _words(index, "mill")
         await index.delete(ids=["a"])
+        assert await _deep(index) == ""
+        assert "words" not in (await index.optimize()).detail
     async with harness.make(text_fields=("title",)) as index:
         assert (await _words(index, "owl"), await found(index)) == (["b"], ["b", "c"])
         assert await _deep(index) == ""
+
+
+@pytest.mark.parametrize("other", [{"dimension": 5}, {"metric": "dot"}, {"embedding": "another"}])
+async def test_ensure_leaves_a_file_for_other_vectors_as_it_is(harness: Harness, other: dict[str, Any]) -> None:
+    """A profile that names the wrong file has none of its words made anew: opening it will be refused."""
+    async with await harness.started(embedding="a model") as index:
+        await index.upsert(TEXTS)
+        asked = harness.make(**{"text_fields": ("title",), **other})
+        assert ((await asked.ensure(dry_run=True)).actions, (await asked.ensure()).actions) == ((), ())
+        assert (await _words(index, "mill"), await _words(index, "fox")) == (["b", "a"], [])
+        with pytest.raises(SchemaMismatch, match="was made for"):
+            await asked.open()
+
+
+@pytest.mark.parametrize("written", ["{", "5", "null"])
+async def test_text_fields_that_cannot_be_read_are_corrupt(harness: Harness, file: Path, written: str) -> None:
+    """What the file says of its words is read as carefully as everything else, before and after it was opened."""
+    async with await harness.started() as index:
+        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            connection.execute("UPDATE spec SET value = ? WHERE name = 'text_fields'", (written,))
+        with pytest.raises(Corrupt, match="specification"):
+            await index.upsert(TEXTS)
+        for each in (harness.make().ensure, harness.make().open):
+            with pytest.raises(Corrupt, match="specification"):
+                await each()
 
 
 async def test_declared_types_hold_everywhere_and_outlive_the_declaration(harness: Harness) -> None:

@@ -12,6 +12,7 @@ import pytest
 from storycore_faiss.crew import Crew
 from storycore_faiss.metadata import MetadataRows
 
+from storycore.errors import Corrupt
 from storycore.filters import F
 from storycore.ports.lifecycle import PortName
 from storycore.ports.vectors import Match, VectorIndex, VectorItem, VectorQuery
@@ -52,6 +53,21 @@ async def test_what_is_kept_in_memory_changes_no_answer(kept: int, count: int, t
         assert [[(m.id, m.metadata, m.values) for m in line] for line in found] == [
             [(m.id, m.metadata, m.values) for m in line] for line in expected
         ]
+
+
+async def test_a_search_on_the_event_loop_says_what_is_wrong_with_the_file(tmp_path: Path) -> None:
+    """A file that was overwritten while it was open is ``Corrupt`` also where no thread is asked."""
+    harness = Harness(PortName.VECTORS, "faiss", {"dimension": 8}, tmp_path)
+    items = _items(20)
+    async with await harness.started() as index:
+        await index.upsert(items)
+        query = VectorQuery(values=items[0].values)
+        assert len((await index.query([query]))[0]) == 10
+        await index.optimize()
+        with (tmp_path / "vectors.db").open("r+b") as file:
+            file.write(b"no database" * 64)
+        with pytest.raises(Corrupt, match="not an SQLite file"):
+            await index.query([query])
 
 
 async def test_a_search_on_the_event_loop_sees_what_another_index_wrote(tmp_path: Path) -> None:
