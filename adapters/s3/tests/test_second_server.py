@@ -116,6 +116,8 @@ def raw(ministack: Mapping[str, Any]) -> Iterator[Any]:
 class TestPlainNames(BlobListing):
     """Listings of keys that are names themselves, folded by the service."""
 
+    test_a_listing_of_more_than_a_page_goes_on = None  # type: ignore[assignment]  # a thousand blobs on one server do
+
 
 async def test_plain_names_are_the_keys(store: BlobStore, harness: Harness, raw: Any) -> None:
     """Every key is kept under its own name, also the longest, but for those that begin with the last character."""
