@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from storycore.backup.archive import Listing
     from storycore.backup.manifest import Kind, Manifest
     from storycore.backup.outcomes import Created, Pruned
+    from storycore.backup.recorder import Sealed
     from storycore.backup.verifying import Level, Verification
     from storycore.ports.key_providers import KeyProvider
 
@@ -47,6 +48,25 @@ def create(common: Common, kind: str, full: bool, dry_run: bool) -> None:
         click.echo(_NOTHING_LEFT, err=True)
         raise
     return _tell_made(common, made)
+
+
+@backup.command()
+@common_options
+def record(common: Common) -> None:
+    """Seal what has changed since the last time, so that any second up to now can be restored with --at.
+
+    Run it every minute or so. Where a backup is needed first, it is made; a gap is told when it appears.
+    """
+    from storycore.cli.output import escape, print_json, show
+
+    done = asyncio.run(_recorded(common))
+    if common.as_json:
+        return print_json({"recorded": done})
+    until = f"every second up to {done.until:%Y-%m-%d %H:%M:%S} UTC can be restored"
+    return show(
+        f"{done.changes} changes sealed behind {escape(done.series)}; {until}.",
+        *([f"[yellow]lost[/] {escape(done.gap)}"] if done.gap else []),
+    )
 
 
 @backup.command("list")
@@ -224,6 +244,11 @@ async def _create(common: Common, kind: Kind, *, full: bool) -> Created:
 
     async with common.open() as store:
         return await store.backups.create(kind, full=full, progress=backup_progress())
+
+
+async def _recorded(common: Common) -> Sealed:
+    async with common.open() as store:
+        return await store.backups.record()
 
 
 async def _planned(common: Common, kind: Kind, *, full: bool) -> tuple[str | None, str]:
