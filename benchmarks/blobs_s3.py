@@ -102,7 +102,7 @@ async def run(mib: int, rounds: int) -> dict[str, Any]:
         harness = Harness(
             PortName.BLOBS,
             "s3",
-            {"keys": "portable", "bucket": "storycore-bench", "versions": True},
+            {"bucket": "storycore-bench", "versions": True},
             Path(folder),
             served=served,
         )

@@ -63,7 +63,7 @@ def server(*, port: int = 0) -> Iterator[Mapping[str, object]]:
         process = _started(program, chosen, Path(folder), settings["secret_access_key"])
         try:
             _wait(process, settings, Path(folder) / "log")
-            yield dict(settings)
+            yield {**settings, "keys": "portable"}  # the server keeps objects in a file system
         finally:
             _stop(process)
 

@@ -22,14 +22,13 @@ class TestS3Blobs(BlobStoreSuite):
     """The BlobStore contract on a server that keeps objects in a file system."""
 
     adapter = "s3"
-    options: ClassVar = {"keys": "portable"}
 
 
 class TestS3BlobsWithVersionsAndLocks(LifecycleSuite, BlobRevisions, BlobLocks):
     """What the contract says of revisions and locks, on a bucket that has both."""
 
     adapter = "s3"
-    options: ClassVar = {"keys": "portable", "bucket": "storycore-locked", "versions": True, "lock": True}
+    options: ClassVar = {"bucket": "storycore-locked", "versions": True, "lock": True}
 
     @pytest.fixture
     def harness(self, tmp_path: Path, served: Mapping[str, object]) -> Harness:
