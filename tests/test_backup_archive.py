@@ -242,7 +242,7 @@ async def test_rotation_changes_who_can_read(blobs: BlobStore, env: Environment)
     old, new = Archive(blobs, KEYS, env), Passphrase("battery staple", 10)
     made = await make(old)
     before = await blobs.head(f"backups/{made.id}/entities-0001")
-    await old.rotate(made.id, new)
+    await old.sealed_keys.rotate(made.id, new)
     assert await read(Archive(blobs, new, env), made.id) == ENTRIES
     with pytest.raises(AccessDenied):
         await old.manifest(made.id)
@@ -267,7 +267,7 @@ async def test_what_is_not_there_is_not_found(blobs: BlobStore, env: Environment
     with pytest.raises(NotFound):
         await archive.manifest("daily_x")
     with pytest.raises(NotFound):
-        await archive.rotate("daily_x", KEYS)
+        await archive.sealed_keys.rotate("daily_x", KEYS)
     await archive.remove("daily_x")
 
 

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -16,13 +15,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from importlib.metadata import version
 
-import orjson
-
 from storycore.backup.frames import KEY_BYTES
 from storycore.backup.manifest import Kind, Manifest, PortContent, new_backup_id, read_manifest, sign_manifest
 from storycore.backup.objects import ObjectReader, ObjectWriter, Place
-from storycore.errors import AccessDenied, AlreadyExists, Corrupt, NotFound, StorycoreError
-from storycore.ports.blobs import BlobInfo, BlobMatches, BlobStore
+from storycore.backup.sealed_keys import SealedKeys
+from storycore.errors import AlreadyExists, Corrupt, Effect, NotFound, StorycoreError
+from storycore.ports.blobs import BlobInfo, BlobStore
 from storycore.ports.conditions import ABSENT, ANY
 from storycore.ports.environment import Environment
 from storycore.ports.key_providers import KeyProvider
@@ -74,6 +72,7 @@ class Archive:
         self._keys = keys
         self._env = env
         self._prefix = prefix
+        self.sealed_keys = SealedKeys(blobs, keys, prefix=prefix)
 
     async def begin(self, kind: Kind, *, store: str, parent: str | None = None) -> Draft:
         """Begin a backup; it exists from ``Draft.commit`` on.
@@ -85,7 +84,7 @@ class Archive:
         """
         now = self._env.clock.now()
         id_, key = new_backup_id(kind, now, self._env.new_id()), secrets.token_bytes(KEY_BYTES)
-        await self._blobs.put(self._key_name(id_), await self._sealed(id_, key), when=ABSENT)
+        await self.sealed_keys.add(id_, key)
         return Draft(self, self._place(id_, key), kind, store=store, parent=parent, started_at=now, env=self._env)
 
     @property
@@ -171,10 +170,9 @@ class Archive:
 
     async def made_place(self, id_: str) -> Place:
         """A place that is no backup's, with its key, which is made where there is none."""
-        if await self._blobs.head(self._key_name(id_)) is None:
+        if not await self.sealed_keys.has(id_):
             with suppress(AlreadyExists):
-                key = secrets.token_bytes(KEY_BYTES)
-                await self._blobs.put(self._key_name(id_), await self._sealed(id_, key), when=ABSENT)
+                await self.sealed_keys.add(id_, secrets.token_bytes(KEY_BYTES))
         return await self.place(id_)
 
     async def discard(self, id_: str) -> None:
@@ -193,34 +191,7 @@ class Archive:
             AccessDenied: the provider does not open it.
             Corrupt: it is not there, or is damaged.
         """
-        return await self._key(id_, self._keys)
-
-    async def _key(self, id_: str, provider: KeyProvider) -> bytes:
-        try:
-            sealed = orjson.loads(await self._content(self._key_name(id_)))
-            wrapped = base64.b64decode(sealed["wrapped"], validate=True)
-        except NotFound as exc:
-            raise Corrupt(f"The sealed key of backup {id_} is missing; without it nobody can read the backup.") from exc
-        except (ValueError, KeyError, TypeError) as exc:
-            raise Corrupt(f"The sealed key of backup {id_} is damaged; without it nobody can read the backup.") from exc
-        return await provider.unwrap(wrapped, context={"backup": id_})
-
-    async def rotate(self, id_: str, new: KeyProvider) -> None:
-        """Seal the backup's key with another provider's; its objects stay as they are. Doing it twice is harmless.
-
-        Raises:
-            AccessDenied: neither provider opens the key.
-            VersionConflict: somebody else rotated it meanwhile.
-        """
-        info = await self._blobs.head(self._key_name(id_))
-        if info is None:
-            raise NotFound(f"There is no backup {id_!r}; `storycore backup list` names them.")
-        try:
-            key = await self.key(id_)
-        except AccessDenied:
-            await self._key(id_, new)  # an interrupted rotation has been here
-            return
-        await self._blobs.put(info.key, await self._sealed(id_, key, new), when=BlobMatches(info.version))
+        return await self.sealed_keys.key(id_)
 
     async def remove(self, id_: str) -> None:
         """Remove a backup: first its manifest, so that it is gone at once, then what it consisted of.
@@ -262,9 +233,12 @@ class Archive:
         Raises:
             AlreadyExists: there is one.
         """
-        await self._blobs.put(
-            self._manifest_name(manifest.id), sign_manifest(manifest, key), when=ABSENT, content_type=_MANIFEST_TYPE
-        )
+        name, data = self._manifest_name(manifest.id), sign_manifest(manifest, key)
+        try:
+            await self._blobs.put(name, data, when=ABSENT, content_type=_MANIFEST_TYPE)
+        except StorycoreError as exc:
+            if exc.effect is not Effect.UNKNOWN or not await self.has(manifest.id):
+                raise
 
     async def _without_manifest(self) -> dict[str, datetime]:
         """The ids under which something lies, but no manifest; and when anything there was written last."""
@@ -289,7 +263,7 @@ class Archive:
 
     async def _remove_folder(self, id_: str) -> None:
         names = [info.key for info in await self._all(f"{self._prefix}{id_}/")]
-        key = self._key_name(id_)
+        key = self.sealed_keys.name(id_)
         await self._blobs.delete([name for name in names if name != key])
         await self._blobs.delete([key])  # last, for nothing is readable without it
 
@@ -311,11 +285,6 @@ class Archive:
             if (after := page.next) is None:
                 return found
 
-    async def _sealed(self, id_: str, key: bytes, provider: KeyProvider | None = None) -> bytes:
-        by = self._keys if provider is None else provider
-        wrapped = await by.wrap(key, context={"backup": id_})
-        return orjson.dumps({"provider": by.identity, "wrapped": base64.b64encode(wrapped).decode()})
-
     def _place(self, id_: str, key: bytes) -> Place:
         return Place(self._blobs, f"{self._prefix}{id_}/", id_, key)
 
@@ -324,9 +293,6 @@ class Archive:
 
     def _note_name(self, id_: str) -> str:
         return f"{self._prefix}{id_}/verified.json"
-
-    def _key_name(self, id_: str) -> str:
-        return f"{self._prefix}{id_}/key.json"
 
 
 class Draft:
@@ -382,5 +348,5 @@ class Draft:
         return manifest
 
     async def abandon(self) -> None:
-        """Remove what was written."""
-        await self._archive.discard(self.id)
+        """Remove what was written; the manifest first, which may have come to be when nobody heard of it."""
+        await self._archive.remove(self.id)

@@ -280,14 +280,18 @@ class Backups:
         return Pruned(stays, removed, swept, segments)
 
     async def rotate(self, new: KeyProvider) -> Sequence[str]:
-        """Seal the keys of all backups with another provider's; the ids. Repeat it when it was interrupted."""
-        done = []
-        for manifest in (await self._archive.listing()).manifests:
-            await self._archive.rotate(manifest.id, new)
-            done.append(manifest.id)
-        for place in await self._recordings.places():
-            await self._archive.rotate(place, new)
-        return done
+        """Seal the keys of all backups with another provider's; the ids.
+
+        Interrupted, all of them open with the old key or all with the new one: first both do, then the new one alone.
+        Repeat it then, with the old key.
+        """
+        ids = [manifest.id for manifest in (await self._archive.listing()).manifests]
+        places = [*ids, *await self._recordings.places()]
+        for place in places:
+            await self._archive.sealed_keys.offer(place, new)
+        for place in places:
+            await self._archive.sealed_keys.rotate(place, new)
+        return ids
 
     def recorder(self) -> Recorder:
         """What records the changes of this store, so that any second behind its first backup can be restored.

@@ -10,6 +10,7 @@ For the tests of whatever stands above a port. An instance is a layer, and also 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from storycore.hooks import hookimpl
 from storycore.layers.around import Around, Interceptor, Operation
 from storycore.ports.lifecycle import PortName
 
-__all__ = ["Fault", "Faults", "Injected", "by_chance"]
+__all__ = ["Fault", "Faults", "Injected", "by_chance", "from_call"]
 
 T = TypeVar("T")
 
@@ -106,6 +107,12 @@ def by_chance(rng: random.Random, rate: float, *faults: Fault) -> Iterator[Fault
     """An endless plan in which a call meets one of ``faults`` with the probability ``rate``, 0 to 1."""
     while True:
         yield rng.choice(faults) if rng.random() < rate else None
+
+
+def from_call(number: int, fault: Fault) -> Iterator[Fault | None]:
+    """An endless plan in which ``number`` calls go through and every later one meets ``fault``: the process is gone."""
+    yield from itertools.repeat(None, number)
+    yield from itertools.repeat(fault)
 
 
 async def _cancelled() -> None:

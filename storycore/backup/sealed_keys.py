@@ -1,0 +1,110 @@
+"""Sealed keys: each backup's key lies beside it, sealed by a key provider, or by two while keys are rotated."""
+
+from __future__ import annotations
+
+import base64
+from contextlib import suppress
+
+import orjson
+
+from storycore.errors import AccessDenied, Corrupt, NotFound
+from storycore.ports.blobs import BlobMatches, BlobStore
+from storycore.ports.conditions import ABSENT
+from storycore.ports.key_providers import KeyProvider
+
+__all__ = ["SealedKeys"]
+
+
+class SealedKeys:
+    """The keys of the backups in an archive.
+
+    Args:
+        blobs: where they lie.
+        keys: seals new ones, and opens old ones.
+        prefix: the archive's.
+    """
+
+    def __init__(self, blobs: BlobStore, keys: KeyProvider, *, prefix: str) -> None:
+        self._blobs = blobs
+        self._keys = keys
+        self._prefix = prefix
+
+    def name(self, id_: str) -> str:
+        """Of the blob that holds a backup's key."""
+        return f"{self._prefix}{id_}/key.json"
+
+    async def has(self, id_: str) -> bool:
+        """Whether there is one."""
+        return await self._blobs.head(self.name(id_)) is not None
+
+    async def add(self, id_: str, key: bytes) -> None:
+        """Seal a new key of 32 bytes.
+
+        Raises:
+            AlreadyExists: there is one.
+        """
+        await self._blobs.put(self.name(id_), orjson.dumps(await self._sealed(id_, key, self._keys)), when=ABSENT)
+
+    async def key(self, id_: str) -> bytes:
+        """The key of a backup, opened by the key provider.
+
+        Raises:
+            AccessDenied: the provider does not open it.
+            Corrupt: it is not there, or is damaged.
+        """
+        return await self._key(id_, self._keys)
+
+    async def _key(self, id_: str, provider: KeyProvider) -> bytes:
+        try:
+            sealed = orjson.loads(await self._content(self.name(id_)))
+            held = [sealed["wrapped"], *([sealed["next"]] if "next" in sealed else [])]
+            wrapped = [base64.b64decode(each, validate=True) for each in held]
+        except NotFound as exc:
+            raise Corrupt(f"The sealed key of backup {id_} is missing; without it nobody can read the backup.") from exc
+        except (ValueError, KeyError, TypeError) as exc:
+            raise Corrupt(f"The sealed key of backup {id_} is damaged; without it nobody can read the backup.") from exc
+        for each in wrapped[1:]:
+            with suppress(AccessDenied):
+                return await provider.unwrap(each, context={"backup": id_})
+        return await provider.unwrap(wrapped[0], context={"backup": id_})
+
+    async def offer(self, id_: str, new: KeyProvider) -> None:
+        """Let another provider open the backup's key too, until ``rotate``; so that a chain always has one for all.
+
+        Raises:
+            AccessDenied: neither provider opens the key.
+            VersionConflict: somebody else rotates it at the same time.
+        """
+        await self._seal_again(id_, new, is_last=False)
+
+    async def rotate(self, id_: str, new: KeyProvider) -> None:
+        """Seal the backup's key with another provider's alone; its objects stay as they are. Can be repeated.
+
+        Raises:
+            AccessDenied: neither provider opens the key.
+            VersionConflict: somebody else rotates it at the same time.
+        """
+        await self._seal_again(id_, new, is_last=True)
+
+    async def _seal_again(self, id_: str, new: KeyProvider, *, is_last: bool) -> None:
+        info = await self._blobs.head(self.name(id_))
+        if info is None:
+            raise NotFound(f"There is no backup {id_!r}; `storycore backup list` names them.")
+        held = await self._content(info.key)
+        try:
+            key = await self.key(id_)
+        except AccessDenied:
+            await self._key(id_, new)  # an interrupted rotation has been here
+            return
+        sealed = await self._sealed(id_, key, new)
+        if not is_last:
+            sealed = {**orjson.loads(held), "next": sealed["wrapped"]}
+        await self._blobs.put(info.key, orjson.dumps(sealed), when=BlobMatches(info.version))
+
+    async def _content(self, name: str) -> bytes:
+        async with await self._blobs.get(name) as reader:
+            return await reader.read()
+
+    async def _sealed(self, id_: str, key: bytes, by: KeyProvider) -> dict[str, str]:
+        wrapped = await by.wrap(key, context={"backup": id_})
+        return {"provider": by.identity, "wrapped": base64.b64encode(wrapped).decode()}
