@@ -32,8 +32,10 @@ from typing import Any
 
 import numpy as np
 from vectors_data import SHARES, TOP_K, Corpus, Where, answers, real, synthetic, wheres
-from vectors_engines import ENGINES, GRID, Engine, Storycore
+from vectors_engines import GRID, Engine, FaissFlat, Storycore
+from vectors_peers import PEERS
 
+ENGINES: dict[str, type[Engine]] = {"storycore": Storycore, "faiss": FaissFlat, **PEERS}
 _ENOUGH, _TUNING, _LEAST = 0.99, 100, 10
 _BATCH, _ADDITIONS, _HUNDRED = 50, 10, 100
 

@@ -18,7 +18,7 @@ __all__ = ["SHARES", "TOP_K", "Corpus", "Where", "answers", "real", "synthetic",
 
 TOP_K, TENANTS, SHAPES, LOCAL = 10, 100, 100, 32
 SHARES: dict[str, int] = {"no filter": 1000, "10 %": 100, "1 %": 10, "0.1 %": 1}
-_SHORTEST, _LONGEST = 120, 900
+_SHORTEST, _LONGEST = 60, 240
 Matrix = NDArray[np.float32]
 Rows = NDArray[np.int64]
 Where = tuple[str, int] | None
