@@ -170,17 +170,6 @@ class NoTextsAreAnError(MemoryReranker):
 
 
 @fault
-class EmptiesTheList(MemoryReranker):
-    """Takes the texts out of the caller's list."""
-
-    async def rerank(self, query: str, texts: Sequence[str]) -> list[float]:
-        scores = await super().rerank(query, list(texts))
-        if isinstance(texts, list):
-            texts.clear()
-        return scores
-
-
-@fault
 class BlocksTheLoop(MemoryReranker):
     """Waits for its work in the event loop."""
 

@@ -29,6 +29,8 @@ TEXTS = {
 
 WRONG_CALLS: list[tuple[object, str]] = [
     ("river", "query"),
+    (None, "query"),
+    (7, "query"),
     (["\ud800 lone"], "query"),
     ([b"river"], "query"),
     ([None], "query"),

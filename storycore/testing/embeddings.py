@@ -207,6 +207,19 @@ class EmbedderSuite(LifecycleSuite):
             assert farthest(alone, vectors[i]) <= SAME, i
 
     @pytest.mark.asyncio
+    async def test_texts_are_those_of_the_moment_of_the_call(self, store: Any) -> None:
+        """A generator loses none of its texts, and a list that changes meanwhile changes nothing."""
+        texts = ["river", "bridge"]
+        expected = await store.embed(texts, purpose="document")
+        generated = await store.embed((text for text in texts), purpose="document")
+        assert len(generated) == len(expected) == 2
+        assert max(map(farthest, expected, generated)) <= SAME
+        call = asyncio.create_task(store.embed(texts, purpose="document"))
+        await asyncio.sleep(0)
+        texts[:] = ["canal"]
+        assert max(map(farthest, expected, await call)) <= SAME
+
+    @pytest.mark.asyncio
     async def test_the_limits_of_a_request_are_counts(self, harness: Harness) -> None:
         """``embedder.batch`` and ``embedder.calls``, where they are declared, are at least 1, open or not."""
         made = harness.make()

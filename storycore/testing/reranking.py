@@ -173,6 +173,17 @@ class RerankerSuite(LifecycleSuite):
         assert [TEXTS["digits"], TEXTS["a sentence"], TEXTS["a letter"]] == texts
 
     @pytest.mark.asyncio
+    async def test_texts_are_those_of_the_moment_of_the_call(self, store: Any) -> None:
+        """A generator loses none of its texts, and a list that changes meanwhile changes nothing."""
+        texts = [TEXTS["digits"], TEXTS["a sentence"]]
+        expected = await store.rerank(_QUERY, texts)
+        assert _farthest(expected, await store.rerank(_QUERY, (text for text in texts))) <= SAME
+        call = asyncio.create_task(store.rerank(_QUERY, texts))
+        await asyncio.sleep(0)
+        texts[:] = [TEXTS["a letter"]]
+        assert _farthest(expected, await call) <= SAME
+
+    @pytest.mark.asyncio
     async def test_blank_texts_are_refused_by_their_position(self, store: Reranker) -> None:
         """Blank texts say nothing and are refused, with the position in the message; the next call is served."""
         for blank in BLANK:

@@ -38,6 +38,8 @@ TEXTS = {
 
 WRONG_CALLS: list[tuple[object, object]] = [
     ("river", "one text"),
+    ("river", None),
+    ("river", 7),
     ("river", ["\ud800 lone"]),
     ("river", [b"river"]),
     ("river", [None]),

@@ -64,6 +64,16 @@ class VectorChanges:
         assert stored is not None
         assert before.metadata == stored.metadata
 
+    @pytest.mark.asyncio
+    async def test_keys_to_remove_may_be_generated(self, store: VectorIndex) -> None:
+        """No key is lost of those that can be walked over but once."""
+        await store.upsert([item("a", 1, x=1, y=2, z=3)])
+        keys: Any = (key for key in ("x", "y"))
+        await store.update("a", unset=keys)
+        [stored] = await store.fetch(["a"])
+        assert stored is not None
+        assert stored.metadata == {"z": 3}
+
     # Update by filter.
 
     @pytest.mark.asyncio

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from typing import Any
+from typing import Any, cast
 
-from storycore.errors import InvalidArgument, InvalidFilter, InvalidKey, TooLarge
+from storycore.errors import InvalidArgument, InvalidFilter, InvalidKey, StorycoreError, TooLarge, Unsupported
 from storycore.filters import F
 from storycore.ports.filters import And, Compare, Eq, Or
 from storycore.ports.vectors import VectorItem
@@ -68,11 +68,15 @@ BAD_ITEMS: dict[str, tuple[VectorItem, type[InvalidArgument]]] = {
     "metadata key that is no text": (_with({1: 1}), InvalidArgument),
     "metadata that is no mapping": (_with([("a", 1)]), InvalidArgument),
     "metadata that is too large": (_with({"a": "x" * 40_960}), TooLarge),
+    "id and vector in a tuple": (cast(Any, ("a", vector(1))), InvalidArgument),
+    "a mapping": (cast(Any, {"id": "a", "values": vector(1)}), InvalidArgument),
 }
 
 _AXIS = vector(1)
-BAD_QUERIES: dict[str, tuple[dict[str, Any], type[InvalidArgument]]] = {
+BAD_QUERIES: dict[str, tuple[dict[str, Any], type[StorycoreError] | tuple[type[StorycoreError], ...]]] = {
     "neither values nor id": ({}, InvalidArgument),
+    "a number as at_least": ({"values": _AXIS, "at_least": 1}, (InvalidArgument, Unsupported)),
+    "an endless number as at_least": ({"values": _AXIS, "at_least": "9" * 5000}, (InvalidArgument, Unsupported)),
     "both values and id": ({"values": _AXIS, "id": "a"}, InvalidArgument),
     "wrong dimension": ({"values": [1.0]}, InvalidArgument),
     "all zero": ({"values": [0.0] * DIMENSION}, InvalidArgument),
@@ -106,6 +110,7 @@ BAD_DELETES: dict[str, dict[str, Any]] = {
     "a filter and all": {"where": F.x == 1, "all": True},
     "an empty filter": {"where": {}},
     "one text as ids": {"ids": "a"},
+    "a number as ids": {"ids": 7},
     "an empty id": {"ids": [""]},
     "a bad filter": {"where": Or(())},
     "a namespace beyond ASCII": {"all": True, "namespace": "é"},
@@ -129,6 +134,7 @@ BAD_UPDATES: dict[str, dict[str, Any]] = {
     "a key with a dollar sign": {"set": {"$a": 1}},
     "one key set and removed": {"set": {"a": 1}, "unset": ["a"]},
     "one text as unset": {"unset": "a"},
+    "a number as unset": {"unset": 7},
     "an empty key to remove": {"unset": [""]},
     "too much metadata": {"set": {"a": "x" * 40_960}},
     "too much metadata with what is stored": {"set": {"b": "x" * 30_000}},

@@ -92,6 +92,8 @@ def translated(exc: Exception, place: str, *, limit: int) -> StorycoreError:
             f"{place}: no credentials ({type(exc).__name__}); give access_key_id and secret_access_key, a "
             "profile_name, or the machine a role."
         )
+    if isinstance(exc, vendor.ParamValidationError):
+        return InvalidArgument(f"{place}: boto3 finds the request invalid; check model and texts.")
     if isinstance(exc, vendor.ReadTimeoutError):
         return DeadlineExceeded(
             f"{place} did not answer; try again, or raise read_timeout_seconds.", effect=Effect.NONE

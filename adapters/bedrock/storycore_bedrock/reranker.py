@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from itertools import chain
 from typing import Any
@@ -93,16 +93,24 @@ class BedrockReranker(Lifecycle):
     def _scores(self, client: Client, query: str, batch: Sequence[str]) -> list[float]:
         request = _request(_arn(self._model, client), query, batch)
         found: dict[int, float] = {}
-        while True:
+        for _ in batch:  # a page has one result at least, so there are no more pages than texts
             answer = client.rerank(**request)
             self._calls.usage.count("Rerank", answer)
-            found.update((result["index"], float(result["relevanceScore"])) for result in answer["results"])
+            found.update(self._told(answer))
             if not answer.get("nextToken"):
                 break
             request["nextToken"] = answer["nextToken"]
         if set(found) != set(range(len(batch))) or not all(map(math.isfinite, found.values())):
             raise Unavailable(f"{self._model} did not score each of {len(batch)} texts; try again.")
         return [found[position] for position in range(len(batch))]
+
+    def _told(self, answer: Mapping[str, Any]) -> dict[int, float]:
+        try:
+            return {int(result["index"]): float(result["relevanceScore"]) for result in answer["results"]}
+        except (KeyError, TypeError, ValueError) as exc:
+            raise Unavailable(
+                f"{self._model} answered with something else than scores; try again, and look at endpoint_url."
+            ) from exc
 
 
 def open_reranker(config: BedrockRerankerConfig, env: Environment) -> BedrockReranker:

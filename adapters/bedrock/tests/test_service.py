@@ -153,6 +153,23 @@ async def test_a_reranking_that_leaves_texts_out_is_unavailable(reranker: Rerank
         await reranker.rerank("river", ["a", "b"])
 
 
+@pytest.mark.parametrize("body", ["{}", '{"results": null}', '{"results": [{"index": 0}]}', '{"results": [{}]}'])
+async def test_scores_that_are_none_are_unavailable(reranker: Reranker, knobs: Knobs, body: str) -> None:
+    """An answer that is no answer is ``Unavailable``, after every attempt, and no error of Python's."""
+    knobs.answer(body, times=3)
+    with pytest.raises(Unavailable, match=r"scores|did not score"):
+        await reranker.rerank("river", ["a"])
+
+
+async def test_pages_without_end_are_not_followed(reranker: Reranker, knobs: Knobs) -> None:
+    """A service that goes on naming another page is asked no more often than there are texts."""
+    endless = '{"results": [{"index": 0, "relevanceScore": 0.5}], "nextToken": "1"}'
+    knobs.answer(endless, times=6)
+    with pytest.raises(Unavailable, match="2 texts"):
+        await reranker.rerank("river", ["a", "b"])
+    assert len(knobs.seen()) == 6
+
+
 async def test_the_rerankers_refusals_are_translated(reranker: Reranker, harness: Harness, knobs: Knobs) -> None:
     """One table serves both ports."""
     knobs.refuse("ThrottlingException", status=429, times=3)

@@ -1,12 +1,14 @@
-"""Arguments that several ports share: text without a key's rules, and instants."""
+"""Arguments that several ports share: text without a key's rules, instants, and several things of one kind."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 from storycore.errors import InvalidArgument, InvalidKey
 
-__all__ = ["instant", "text", "utf8"]
+__all__ = ["instant", "several", "text", "utf8"]
 
 
 def utf8(value: object, what: str) -> bytes:
@@ -46,3 +48,14 @@ def instant(value: object, what: str) -> datetime:
         return value.astimezone(UTC)
     except OverflowError as exc:
         raise InvalidArgument(f"{what} is {value.isoformat()}, which lies outside the calendar in UTC.") from exc
+
+
+def several(values: object, what: str) -> tuple[Any, ...]:  # what they are is for the caller to look at
+    """``values`` as they are now, each once: a caller may change his list meanwhile, and a generator ends.
+
+    Raises:
+        InvalidArgument: it is one thing and not several, as a text is.
+    """
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise InvalidArgument(f"{what} come as a list, not as one {type(values).__name__}; put it into a list.")
+    return tuple(values)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import get_args
 
 from storycore.errors import InvalidArgument
+from storycore.layers.checks.arguments import several
 from storycore.layers.checks.forward import Forward
 from storycore.ports.embeddings import Embedder, EmbeddingSpec, Purpose
 from storycore.ports.vectors import Vector
@@ -28,15 +29,14 @@ class CheckedEmbedder(Forward[Embedder]):
 
         Raises:
             InvalidArgument: a text is blank or not valid Unicode (the message names its position), ``texts`` is one
-                text instead of a sequence of texts, or the purpose is unknown.
+                thing instead of a sequence of texts, or the purpose is unknown.
         """
         if purpose not in _PURPOSES:
             raise InvalidArgument(f"The purpose of an embedding is one of {', '.join(_PURPOSES)}, not {purpose!r}.")
-        if isinstance(texts, (str, bytes)):
-            raise InvalidArgument("embed() takes a sequence of texts; put a single text into a list.")
-        for position, text in enumerate(texts):
+        given = several(texts, "The texts to embed")
+        for position, text in enumerate(given):
             _check_text(text, position)
-        return await self.inner.embed(texts, purpose=purpose)
+        return await self.inner.embed(given, purpose=purpose)
 
 
 def _check_text(text: object, position: int) -> None:

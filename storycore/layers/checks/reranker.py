@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from storycore.errors import InvalidArgument
+from storycore.layers.checks.arguments import several
 from storycore.layers.checks.forward import Forward
 from storycore.ports.reranking import Reranker
 
@@ -24,14 +25,13 @@ class CheckedReranker(Forward[Reranker]):
 
         Raises:
             InvalidArgument: the query or a text is blank or not valid Unicode (the message names its position), or
-                ``texts`` is one text instead of a sequence of texts.
+                ``texts`` is one thing instead of a sequence of texts.
         """
         _check(query, "The query to rerank for")
-        if isinstance(texts, (str, bytes)):
-            raise InvalidArgument("rerank() takes a sequence of texts; put a single text into a list.")
-        for position, text in enumerate(texts):
+        given = several(texts, "The texts to rerank")
+        for position, text in enumerate(given):
             _check(text, f"Text {position} to rerank")
-        return await self.inner.rerank(query, texts)
+        return await self.inner.rerank(query, given)
 
 
 def _check(text: object, what: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from storycore.errors import InvalidArgument
 from storycore.filters import as_filter
+from storycore.layers.checks.arguments import several
 from storycore.layers.checks.forward import Forward
 from storycore.layers.checks.vector_values import as_id, as_metadata, as_namespace, as_vector
 from storycore.ports.filters import Filter, MetadataValue
@@ -40,6 +41,8 @@ MAX_TOP_K = 10_000
 """Matches of one query (Pinecone: top_k)."""
 MAX_PAGE = 1000
 """Entries of one page of a listing."""
+_MAX_TOKEN = 512
+"""Characters of a write token; what is longer is not read at all."""
 _TURN = 32
 """Items of a large call that are checked before other tasks get a turn: well below a millisecond's work."""
 
@@ -59,7 +62,7 @@ class CheckedVectors(Forward[VectorIndex]):
         """Replace or add whole items."""
         place = as_namespace(namespace)
         checked: list[VectorItem] = []
-        for item in tuple(items):
+        for item in several(items, "The items to write"):
             if len(checked) % _TURN == _TURN - 1:
                 await asyncio.sleep(0)
             checked.append(self._item(item))
@@ -118,12 +121,12 @@ class CheckedVectors(Forward[VectorIndex]):
 
     async def query(self, queries: Sequence[VectorQuery]) -> list[list[Match]]:
         """Search; one list of matches per query, in order."""
-        return await self.inner.query([self._query(query) for query in queries])
+        return await self.inner.query([self._query(query) for query in several(queries, "Queries")])
 
     async def search_text(self, queries: Sequence[TextQuery]) -> list[list[Match]]:
         """Search by words; one list of matches per query, in order."""
         self.capabilities.demand("vectors.text", adapter=self.info.adapter)
-        return await self.inner.search_text([self._text_query(query) for query in queries])
+        return await self.inner.search_text([self._text_query(query) for query in several(queries, "Queries")])
 
     async def explain(self, query: VectorQuery) -> QueryPlan:
         """How a query would be answered now."""
@@ -163,11 +166,13 @@ class CheckedVectors(Forward[VectorIndex]):
         return await self.inner.optimize()
 
     def _item(self, item: VectorItem) -> VectorItem:
+        _require_kind(item, VectorItem)
         of = f"item {as_id(item.id)!r}"
         values = as_vector(item.values, self.spec.dimension, of=of)
         return VectorItem(item.id, values, as_metadata(item.metadata, of=of))
 
     def _query(self, query: VectorQuery) -> VectorQuery:
+        _require_kind(query, VectorQuery)
         if (query.values is None) == (query.id is None):
             raise InvalidArgument("A query takes exactly one of values and id.")
         if query.exact:
@@ -188,6 +193,7 @@ class CheckedVectors(Forward[VectorIndex]):
         )
 
     def _text_query(self, query: TextQuery) -> TextQuery:
+        _require_kind(query, TextQuery)
         if not isinstance(query.text, str):
             raise InvalidArgument(f"The text of a query is a str, not a {type(query.text).__name__}.")
         self._check_token(query.at_least)
@@ -200,8 +206,11 @@ class CheckedVectors(Forward[VectorIndex]):
         )
 
     def _check_token(self, token: WriteToken | None) -> None:
-        if token is not None:
-            self.capabilities.demand("vectors.at_least", adapter=self.info.adapter)
+        if token is None:
+            return
+        self.capabilities.demand("vectors.at_least", adapter=self.info.adapter)
+        if not isinstance(token, str) or not 1 <= len(token) <= _MAX_TOKEN or not token.isascii():
+            raise InvalidArgument("at_least is a token that a write has returned, such as (await upsert(items)).token.")
 
     async def _check_merged(self, id_: str, added: Mapping[str, MetadataValue], removed: set[str], place: str) -> None:
         [stored] = await self.inner.fetch([id_], namespace=place)
@@ -210,16 +219,20 @@ class CheckedVectors(Forward[VectorIndex]):
             check_size({**kept, **added}, of=f"item {id_!r}")
 
 
+def _require_kind(given: object, kind: type) -> None:
+    if not isinstance(given, kind):
+        raise InvalidArgument(f"A {kind.__name__} is expected here, not a {type(given).__name__}.")
+
+
 def _ids(ids: Sequence[str]) -> list[str]:
-    if isinstance(ids, str):
-        raise InvalidArgument(f"ids is a sequence of ids, not one text; write ids=[{ids[:40]!r}].")
-    return [as_id(id_) for id_ in ids]
+    return [as_id(id_) for id_ in several(ids, "ids")]
 
 
 def _keys(unset: Sequence[str], of: str) -> set[str]:
-    if isinstance(unset, str) or not all(isinstance(key, str) and key for key in unset):
-        raise InvalidArgument(f"unset in the update of {of} is a sequence of metadata keys.")
-    return set(unset)
+    keys = several(unset, f"The keys to unset in the update of {of}")
+    if not all(isinstance(key, str) and key for key in keys):
+        raise InvalidArgument(f"The keys to unset in the update of {of} are texts that are not empty.")
+    return set(keys)
 
 
 def _merge(set_: Metadata | None, unset: Sequence[str], of: str) -> tuple[Mapping[str, MetadataValue], set[str]]:
