@@ -211,6 +211,16 @@ def test_a_moment_needs_a_time_zone_and_a_backup(storycore: Storycore) -> None:
     assert storycore("restore", "plan", "--into", "nowhere").status == 2
 
 
+def test_what_was_recorded_is_told(storycore: Storycore) -> None:
+    """The backup that is needed first is made; the second time there is nothing new to make."""
+    change(add="ada")
+    first = storycore("backup", "record", "--json").json["recorded"]
+    assert [each["id"] for each in storycore("backup", "list", "--json").json["backups"]] == [first["series"]]
+    change(add="bob")
+    again = storycore("backup", "record")
+    assert (again.status, first["series"] in again.out, "changes sealed" in again.out) == (0, True, True)
+
+
 def test_retention_prunes(storycore: Storycore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dry run tells the same as what is then done."""
     for name in ("LAST", "DAILY", "WEEKLY", "MONTHLY"):
