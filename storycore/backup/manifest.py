@@ -150,7 +150,9 @@ def read_manifest(data: bytes, key: bytes | None = None, *, name: str) -> Manife
         format_, inner, seal = outer["format"], outer["manifest"], outer["seal"]
     except (orjson.JSONDecodeError, KeyError, TypeError) as exc:
         raise Corrupt(f"The manifest {name} of a backup is damaged; other backups are not concerned.") from exc
-    if not isinstance(format_, int) or format_ > FORMAT:
+    if not isinstance(format_, int) or format_ < 1:
+        raise Corrupt(f"The manifest {name} of a backup is damaged; other backups are not concerned.")
+    if format_ > FORMAT:
         raise SchemaMismatch(
             f"The backup {name} has format {format_}, and this version of storycore reads up to {FORMAT}; "
             "restore it with the version that made it, or a newer one."

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from contextlib import suppress
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import orjson
 
@@ -13,6 +14,9 @@ from storycore.ports.conditions import ABSENT
 from storycore.ports.key_providers import KeyProvider
 
 __all__ = ["SealedKeys"]
+
+_Sealing: TypeAlias = tuple[str, bytes]
+"""Who sealed it, and the sealed key."""
 
 
 class SealedKeys:
@@ -43,7 +47,7 @@ class SealedKeys:
         Raises:
             AlreadyExists: there is one.
         """
-        await self._blobs.put(self.name(id_), orjson.dumps(await self._sealed(id_, key, self._keys)), when=ABSENT)
+        await self._blobs.put(self.name(id_), _written([await self._sealed(id_, key, self._keys)]), when=ABSENT)
 
     async def key(self, id_: str) -> bytes:
         """The key of a backup, opened by the key provider.
@@ -56,17 +60,18 @@ class SealedKeys:
 
     async def _key(self, id_: str, provider: KeyProvider) -> bytes:
         try:
-            sealed = orjson.loads(await self._content(self.name(id_)))
-            held = [sealed["wrapped"], *([sealed["next"]] if "next" in sealed else [])]
-            wrapped = [base64.b64decode(each, validate=True) for each in held]
+            sealings = _read(await self._content(self.name(id_)))
         except NotFound as exc:
             raise Corrupt(f"The sealed key of backup {id_} is missing; without it nobody can read the backup.") from exc
         except (ValueError, KeyError, TypeError) as exc:
             raise Corrupt(f"The sealed key of backup {id_} is damaged; without it nobody can read the backup.") from exc
-        for each in wrapped[1:]:
-            with suppress(AccessDenied):
-                return await provider.unwrap(each, context={"backup": id_})
-        return await provider.unwrap(wrapped[0], context={"backup": id_})
+        for number, (by, wrapped) in enumerate(sealings, 1):
+            try:
+                return await provider.unwrap(wrapped, context=_context(id_, by))
+            except AccessDenied as exc:
+                if number == len(sealings):
+                    raise AccessDenied(f"The backup {id_} does not open. {exc.message}") from exc
+        raise AssertionError("a key is sealed at least once")
 
     async def offer(self, id_: str, new: KeyProvider) -> None:
         """Let another provider open the backup's key too, until ``rotate``; so that a chain always has one for all.
@@ -90,21 +95,39 @@ class SealedKeys:
         info = await self._blobs.head(self.name(id_))
         if info is None:
             raise NotFound(f"There is no backup {id_!r}; `storycore backup list` names them.")
-        held = await self._content(info.key)
+        held = _read(await self._content(info.key))
         try:
             key = await self.key(id_)
         except AccessDenied:
             await self._key(id_, new)  # an interrupted rotation has been here
             return
         sealed = await self._sealed(id_, key, new)
-        if not is_last:
-            sealed = {**orjson.loads(held), "next": sealed["wrapped"]}
-        await self._blobs.put(info.key, orjson.dumps(sealed), when=BlobMatches(info.version))
+        data = _written([sealed] if is_last else [held[0], sealed])
+        await self._blobs.put(info.key, data, when=BlobMatches(info.version))
 
     async def _content(self, name: str) -> bytes:
         async with await self._blobs.get(name) as reader:
             return await reader.read()
 
-    async def _sealed(self, id_: str, key: bytes, by: KeyProvider) -> dict[str, str]:
-        wrapped = await by.wrap(key, context={"backup": id_})
-        return {"provider": by.identity, "wrapped": base64.b64encode(wrapped).decode()}
+    async def _sealed(self, id_: str, key: bytes, by: KeyProvider) -> _Sealing:
+        return by.identity, await by.wrap(key, context=_context(id_, by.identity))
+
+
+def _context(id_: str, by: str) -> dict[str, str]:
+    """What a sealed key is bound to, so that neither can be exchanged."""
+    return {"backup": id_, "provider": by}
+
+
+def _written(sealings: Sequence[_Sealing]) -> bytes:
+    return orjson.dumps(
+        {"sealed": [{"provider": by, "wrapped": base64.b64encode(wrapped).decode()} for by, wrapped in sealings]}
+    )
+
+
+def _read(data: bytes) -> list[_Sealing]:
+    """What was written, to the letter."""
+    held = orjson.loads(data)["sealed"]
+    sealings = [(str(each["provider"]), base64.b64decode(each["wrapped"], validate=True)) for each in held]
+    if not sealings or _written(sealings) != data:
+        raise ValueError("these are not the bytes of a sealed key")
+    return sealings
