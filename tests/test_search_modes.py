@@ -296,6 +296,23 @@ async def test_several_namespaces_become_one_ranking(search: Search, index: Vect
     assert await search("mill", namespace=["unknown"]) == []
 
 
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_namespace_of_several_names_counts_once(search: Search, mode: Mode) -> None:
+    """``""`` and ``"__default__"`` are the default namespace, whose passages are not found twice."""
+    once = await search("mill", mode=mode, top_k=20, namespace="default")
+    assert await search("mill", mode=mode, top_k=20, namespace=["", "default", "__default__"]) == once
+    plan = await search.explain("mill", mode=mode, namespace=["__default__", "default"])
+    assert plan.namespaces == ("default",)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("query", ["a \ud800 lone", 7, None])
+async def test_a_query_that_is_no_text_is_refused(search: Search, mode: Mode, query: Any) -> None:
+    """Also by words alone, where nothing is embedded: nobody could show such a query."""
+    with pytest.raises(InvalidArgument, match="query"):
+        await search(query, mode=mode)
+
+
 async def test_diversity_works_on_what_words_found(search: Search) -> None:
     """Passages that only words found take part, with vectors that are fetched for them."""
     for mode in MODES:
@@ -404,6 +421,8 @@ async def test_reranking_without_a_reranker_names_the_cure(index: VectorIndex, e
         {"weights": (-1, 1)},
         {"namespace": []},
         {"namespace": ["ok", "no\0good"]},
+        {"namespace": 7},
+        {"namespace": [7]},
         {"diversity": 0.5, "top_k": 201},
         {"diversity": -0.1},
         {"min_score": float("inf")},

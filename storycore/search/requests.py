@@ -9,6 +9,8 @@ from typing import Literal, TypeAlias, TypedDict, get_args
 
 from storycore.errors import InvalidArgument
 from storycore.filters import as_filter
+from storycore.layers.checks.arguments import is_unicode, several
+from storycore.layers.checks.vector_values import as_namespace
 from storycore.ports.filters import Filter
 from storycore.ports.vectors import WriteToken
 
@@ -100,11 +102,10 @@ def request(
         home: the namespace that is searched when the call names none.
 
     Raises:
-        InvalidArgument: the query is blank, or an argument is out of range.
+        InvalidArgument: the query is blank or not valid Unicode, or an argument is out of range.
         InvalidFilter: ``where`` cannot be read.
     """
-    if not isinstance(query, str) or not query.strip():
-        raise InvalidArgument("The query is blank; say in a few words what to look for.")
+    _check_query(query)
     least = None if min_score is None else _number(min_score, "min_score")
     reread = _reread(rerank, _count(top_k, "top_k"))
     if diversity is not None and top_k > _MOST_VARIED:
@@ -129,6 +130,15 @@ def request(
     )
 
 
+def _check_query(query: object) -> None:
+    if not isinstance(query, str):
+        raise InvalidArgument(f"The query is a text, not a {type(query).__name__}.")
+    if not query.strip():
+        raise InvalidArgument("The query is blank; say in a few words what to look for.")
+    if not is_unicode(query):
+        raise InvalidArgument("The query holds a lone surrogate; decode it with errors='replace'.")
+
+
 def _mode(mode: Mode | None, *, bounded: bool) -> Mode:
     if mode is None:
         return "dense" if bounded else DEFAULT_MODE
@@ -143,10 +153,11 @@ def _mode(mode: Mode | None, *, bounded: bool) -> Mode:
 
 
 def _namespaces(given: str | Sequence[str]) -> tuple[str, ...]:
-    found = (given,) if isinstance(given, str) else tuple(dict.fromkeys(given))
-    if not found:
+    """By their one name each, so that none is asked twice."""
+    names = (given,) if isinstance(given, str) else several(given, "Namespaces")
+    if not names:
         raise InvalidArgument("namespace is an empty list; name at least one, or leave it out.")
-    return found
+    return tuple(dict.fromkeys(map(as_namespace, names)))
 
 
 def _reread(rerank: bool | int, top_k: int) -> int:

@@ -93,7 +93,7 @@ class Search:
             wait: how many seconds to wait for it.
 
         Raises:
-            InvalidArgument: the query is blank, or an argument is out of range.
+            InvalidArgument: the query is blank or not valid Unicode, or an argument is out of range.
             InvalidFilter: ``where`` cannot be read.
             SchemaMismatch: the index was filled by another embedding model.
             ConfigError: ``rerank`` without a reranker.

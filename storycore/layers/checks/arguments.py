@@ -8,7 +8,7 @@ from typing import Any
 
 from storycore.errors import InvalidArgument, InvalidKey
 
-__all__ = ["instant", "several", "text", "utf8"]
+__all__ = ["instant", "is_unicode", "several", "text", "utf8"]
 
 
 def utf8(value: object, what: str) -> bytes:
@@ -48,6 +48,17 @@ def instant(value: object, what: str) -> datetime:
         return value.astimezone(UTC)
     except OverflowError as exc:
         raise InvalidArgument(f"{what} is {value.isoformat()}, which lies outside the calendar in UTC.") from exc
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text holds whole characters alone, and no half of a surrogate pair."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def several(values: object, what: str) -> tuple[Any, ...]:  # what they are is for the caller to look at

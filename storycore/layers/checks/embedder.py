@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import get_args
 
 from storycore.errors import InvalidArgument
-from storycore.layers.checks.arguments import several
+from storycore.layers.checks.arguments import is_unicode, several
 from storycore.layers.checks.forward import Forward
 from storycore.ports.embeddings import Embedder, EmbeddingSpec, Purpose
 from storycore.ports.vectors import Vector
@@ -44,13 +44,5 @@ def _check_text(text: object, position: int) -> None:
         raise InvalidArgument(f"Text {position} to embed is of type {type(text).__name__}; give a str.")
     if not text or text.isspace():
         raise InvalidArgument(f"Text {position} to embed is blank; leave out texts that say nothing.")
-    if not text.isascii() and not _is_unicode(text):
+    if not is_unicode(text):
         raise InvalidArgument(f"Text {position} to embed holds a lone surrogate; decode it with errors='replace'.")
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from storycore.errors import InvalidArgument
-from storycore.layers.checks.arguments import several
+from storycore.layers.checks.arguments import is_unicode, several
 from storycore.layers.checks.forward import Forward
 from storycore.ports.reranking import Reranker
 
@@ -39,13 +39,5 @@ def _check(text: object, what: str) -> None:
         raise InvalidArgument(f"{what} is of type {type(text).__name__}; give a str.")
     if not text or text.isspace():
         raise InvalidArgument(f"{what} is blank; leave out texts that say nothing.")
-    if not text.isascii() and not _is_unicode(text):
+    if not is_unicode(text):
         raise InvalidArgument(f"{what} holds a lone surrogate; decode it with errors='replace'.")
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
