@@ -184,6 +184,24 @@ async def test_a_turn_beyond_the_deadline_is_refused_at_once() -> None:
     assert 55.0 < (caught.value.retry_after_seconds or 0.0) <= 60.0
 
 
+async def test_who_stands_behind_others_is_refused_at_once_too() -> None:
+    """What those before him in the queue will take counts, and what they have given up does not."""
+    port = paced(Telling(), texts_per_minute=60)
+    queue = [asyncio.create_task(port.embed([text] * 3, purpose="document")) for text in "abc"]
+    await asyncio.sleep(0)
+    async with Deadline(5.0):
+        with pytest.raises(Throttled, match="deadline") as caught:
+            await port.embed(["d"], purpose="query")
+    assert 7.0 < (caught.value.retry_after_seconds or 0.0) <= 9.0
+    for waiting in queue:
+        waiting.cancel()
+    await asyncio.gather(*queue, return_exceptions=True)
+    async with Deadline(2.5):
+        with pytest.raises(Throttled, match="deadline") as caught:
+            await port.embed(["d"], purpose="query")
+    assert 2.5 < (caught.value.retry_after_seconds or 0.0) <= 3.0
+
+
 @settings(max_examples=40, deadline=None, database=None, derandomize=True)
 @given(
     rate=st.integers(6, 6000),

@@ -57,10 +57,15 @@ class _Bucket:
         self._burst = max(1.0, _BURST_SECONDS / self._seconds_each)
         self._paid_at = 0.0
 
-    def wait(self, count: int, now: float) -> float:
-        """Seconds until ``count`` may be taken; more than a burst waits until all is paid for, and is owed then."""
+    def wait(self, count: int, now: float, *, ahead: int = 0) -> float:
+        """Seconds until ``count`` may be taken; more than a burst waits until all is paid for, and is owed then.
+
+        Args:
+            ahead: how many others will take before.
+        """
         credit = (self._burst - min(count, self._burst)) * self._seconds_each
-        return self._paid_at - credit - now
+        paid_at = max(self._paid_at, now) + ahead * self._seconds_each if ahead else self._paid_at
+        return paid_at - credit - now
 
     def take(self, count: int, now: float) -> None:
         """Take ``count``."""
@@ -82,6 +87,7 @@ class Pacing:
         self._requests = None if settings.requests_per_minute is None else _Bucket(settings.requests_per_minute)
         self._texts = None if settings.texts_per_minute is None else _Bucket(settings.texts_per_minute)
         self._order = asyncio.Lock()
+        self._calls_ahead = self._texts_ahead = 0
         self._rest_until = 0.0
 
     async def __call__(self, operation: Operation, proceed: Callable[[], Awaitable[T]]) -> T:
@@ -111,24 +117,36 @@ class Pacing:
 
     async def _turn(self, operation: Operation, count: int) -> None:
         now = asyncio.get_running_loop().time
-        async with self._order:
-            while (pause := self._pause(count, now())) > _NO_TIME:
-                if not leaves_time(pause):
-                    raise Throttled(
-                        f"{operation.port}.{operation.name} would have to wait {pause:.3g} s for its turn, beyond its "
-                        "deadline; give the block more seconds, or raise the rate of the layer 'pace'.",
-                        retry_after_seconds=pause,
-                    )
-                await asyncio.sleep(pause)
-            self._take(count, now())
+        _require_time(operation, self._pause(count, now(), calls=self._calls_ahead, texts=self._texts_ahead))
+        self._calls_ahead += 1
+        self._texts_ahead += count
+        try:
+            async with self._order:
+                while (pause := self._pause(count, now())) > _NO_TIME:
+                    _require_time(operation, pause)
+                    await asyncio.sleep(pause)
+                self._take(count, now())
+        finally:
+            self._calls_ahead -= 1
+            self._texts_ahead -= count
 
-    def _pause(self, count: int, now: float) -> float:
-        requests = 0.0 if self._requests is None else self._requests.wait(1, now)
-        texts = 0.0 if self._texts is None else self._texts.wait(count, now)
-        return max(requests, texts, self._rest_until - now)
+    def _pause(self, count: int, now: float, *, calls: int = 0, texts: int = 0) -> float:
+        """Seconds until it is the turn of a call with ``count`` texts, behind so many calls with so many texts."""
+        by_calls = 0.0 if self._requests is None else self._requests.wait(1, now, ahead=calls)
+        by_texts = 0.0 if self._texts is None else self._texts.wait(count, now, ahead=texts)
+        return max(by_calls, by_texts, self._rest_until - now)
 
     def _take(self, count: int, now: float) -> None:
         if self._requests is not None:
             self._requests.take(1, now)
         if self._texts is not None:
             self._texts.take(count, now)
+
+
+def _require_time(operation: Operation, pause: float) -> None:
+    if pause > _NO_TIME and not leaves_time(pause):
+        raise Throttled(
+            f"{operation.port}.{operation.name} would have to wait {pause:.3g} s for its turn, beyond its "
+            "deadline; give the block more seconds, or raise the rate of the layer 'pace'.",
+            retry_after_seconds=pause,
+        )
