@@ -16,7 +16,7 @@ from storycore.analytics import Tracker
 from storycore.building import PortBuilder, demand
 from storycore.caching import CachedEmbedder
 from storycore.caching.assembly import assembled as caching_of
-from storycore.caching.entities import CachedEntities
+from storycore.caching.assembly import entities_of, follower_of
 from storycore.caching.following import Following
 from storycore.caching.functions import Runner
 from storycore.entities.catalog import Catalog
@@ -86,12 +86,14 @@ class Store(Catalog):
         self.cache = caching_of(profile, plugins, env, cast(Cache, self.ports[PortName.CACHE]), run=run)
         self._backups: Backups | None = None
         self._jobs: Jobs | None = None
-        self._cached: CachedEntities | None = None
         self._following: Following | None = None
         spills: dict[str, int | None] = {}
         records = cast(EntityStore, self.ports[PortName.ENTITIES])
         self._spilling = SpillingEntities(records, self.blobs, env, spills)
-        super().__init__(self._entities(), records, env, cursor_key=self._signing_key(), spills=spills)
+        self._cached, self._tagged = entities_of(profile, self._spilling, records, self.cache)
+        super().__init__(
+            self._tagged, records, env, cursor_key=self._signing_key(), spills=spills, met=self._tagged.meet
+        )
         self.events = Tracker(cast(EventSink, self.ports[PortName.EVENTS]), env, types=self._event_types())
 
         story = repositories(self.entities, env, cursor_key=self._cursor_key)
@@ -101,7 +103,9 @@ class Store(Catalog):
         self.templates = story.templates
         self.contents = story.contents
         self._know(story.entities)
-        self._following = self._follower()
+        self._following = follower_of(
+            profile, records, lambda: self._feed.resolve("latest"), self.cache, self._cached, self._tagged
+        )
 
         self.search = Search(self.vectors, self.embedder, reranker=self.reranker, namespace=profile.namespace)
         self._pipeline = Pipeline(
@@ -312,24 +316,6 @@ class Store(Catalog):
         spec = self.embedder.spec
         own = {"dimension": spec.dimension, "embedding": spec.model}
         return config.model_copy(update={name: value for name, value in own.items() if getattr(config, name) is None})
-
-    def _follower(self) -> Following | None:
-        """What invalidates by the change feed, if the profile asks for it."""
-        if self._cached is None or not self.profile.caching.follow_changes:
-            return None
-        return Following(
-            cast(EntityStore, self.ports[PortName.ENTITIES]),
-            latest=lambda: self._feed.resolve("latest"),
-            forget=self._cached.forget,
-            forget_all=self.cache.clear,
-        )
-
-    def _entities(self) -> EntityStore:
-        caching = self.profile.caching
-        if not caching.entities:
-            return self._spilling
-        self._cached = CachedEntities(self._spilling, self.cache, ttl=timedelta(seconds=caching.entity_ttl_seconds))
-        return self._cached
 
     def _own_paths(self) -> list[Path]:
         """What is on this machine's disk and no document, the key of backups before all."""

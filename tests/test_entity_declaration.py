@@ -211,3 +211,44 @@ def test_unique_values_that_cannot_be_kept_are_refused(unique: list[Unique], tol
     """Their fields must exist, be able to stand in a key, and have one name together."""
     with pytest.raises(ConfigError, match=told):
         declare(unique=unique)
+
+
+@pytest.mark.parametrize(
+    ("tags", "problem"),
+    [
+        ("owner:{owner}", "is a sequence of texts"),
+        (("",), "is a sequence of texts"),
+        (("owner:{ownr}",), "no field 'ownr'"),
+        (("owner:{}",), "no field ''"),
+        (("colour:{colour}",), "must be promoted"),
+        (("stars:{stars}",), "must be promoted"),
+        (("weight:{weight}",), "must be text"),
+        (("is:{is_open}",), "must be text"),
+        (("owner:{owner",), "lone brace"),
+        (("{owner}{note_id}",), "apart"),
+    ],
+)
+def test_a_cache_tag_names_promoted_fields_with_one_text(tags: Any, problem: str) -> None:
+    """So that every record tells its tags, and whoever invalidates by hand writes the same."""
+    with pytest.raises(ConfigError, match=problem):
+        entity(
+            Note,
+            kind="note",
+            key=Key(pk=("note", part.note_id), sk=("note",)),
+            promoted=("note_id", "owner", "weight", "is_open", "stars"),
+            counters=("stars",),
+            cache_tags=tags,
+        )
+
+
+def test_cache_tags_are_made_of_values() -> None:
+    """Enumerations stand for their values, and where something is missing there is no tag."""
+    note = entity(
+        Note,
+        kind="note",
+        key=Key(pk=("note", part.note_id), sk=("note",)),
+        promoted=("colour", "maybe"),
+        cache_tags=("notes", "{colour}:{maybe}!"),
+    )
+    assert [tag.of({"colour": Colour.RED, "maybe": "x"}) for tag in note.cache_tags] == ["notes", "red:x!"]
+    assert [tag.of({"colour": "red", "maybe": None}) for tag in note.cache_tags] == ["notes", None]

@@ -1,15 +1,22 @@
-"""Assembling: from a profile's settings and a cache port to the caching above it."""
+"""Assembling: from a profile's settings and a cache port to the caching above it, and to the entities behind it."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+
 from storycore.caching.caching import Caching
+from storycore.caching.entities import CachedEntities
+from storycore.caching.following import Following
 from storycore.caching.functions import Runner
+from storycore.caching.tagged_entities import TaggedEntities
 from storycore.plugins import Plugins
 from storycore.ports.cache import Cache
+from storycore.ports.entities import EntityStore, FeedPosition, Key
 from storycore.ports.environment import Environment
 from storycore.profiles import Profile, revealed
 
-__all__ = ["assembled"]
+__all__ = ["assembled", "entities_of", "follower_of"]
 
 
 def assembled(profile: Profile, plugins: Plugins, env: Environment, cache: Cache, *, run: Runner | None) -> Caching:
@@ -37,3 +44,39 @@ def assembled(profile: Profile, plugins: Plugins, env: Environment, cache: Cache
         ],
         run=run,
     )
+
+
+def entities_of(
+    profile: Profile, inner: EntityStore, raw: EntityStore, caching: Caching
+) -> tuple[CachedEntities | None, TaggedEntities]:
+    """The entity store behind what the profile asks for: a cache of records, if any, and the tags of entities.
+
+    Args:
+        inner: the store whose records are whole.
+        raw: the same without what makes them whole.
+        caching: keeps records, and is told of tags.
+    """
+    asked = profile.caching
+    cached = None
+    if asked.entities:
+        cached = CachedEntities(inner, caching, ttl=timedelta(seconds=asked.entity_ttl_seconds))
+    return cached, TaggedEntities(cached or inner, raw, caching, remembers=asked.follow_changes)
+
+
+def follower_of(
+    profile: Profile,
+    raw: EntityStore,
+    latest: Callable[[], Awaitable[FeedPosition | None]],
+    caching: Caching,
+    cached: CachedEntities | None,
+    tagged: TaggedEntities,
+) -> Following | None:
+    """What invalidates by the change feed, if the profile asks for it."""
+    if not profile.caching.follow_changes:
+        return None
+
+    async def forget(keys: Sequence[Key]) -> None:
+        if cached is not None:
+            await cached.forget(keys)
+
+    return Following(raw, latest=latest, forget=forget, forget_all=caching.clear, outdate=tagged.outdate)

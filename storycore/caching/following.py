@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from storycore.errors import FeedGap, InvalidArgument
 from storycore.layers.deadline import timeless
-from storycore.ports.entities import EntityStore, FeedPosition, Key
+from storycore.ports.entities import Change, EntityStore, FeedPosition, Key
 
 __all__ = ["Following"]
 
@@ -26,6 +26,7 @@ class Following:
         latest: the position behind all present changes.
         forget: invalidates records.
         forget_all: invalidates all of them.
+        outdate: invalidates what else depends on what has changed.
     """
 
     def __init__(
@@ -35,12 +36,14 @@ class Following:
         latest: Callable[[], Awaitable[FeedPosition | None]],
         forget: Callable[[Sequence[Key]], Awaitable[object]],
         forget_all: Callable[[], Awaitable[object]],
+        outdate: Callable[[Sequence[Change]], Awaitable[object]] | None = None,
     ) -> None:
         self.followed = 0
         self._store = store
         self._latest = latest
         self._forget = forget
         self._forget_all = forget_all
+        self._outdate = outdate
         self._position: FeedPosition | None = None
         self._has_begun = False
         self._has_missed = False
@@ -80,6 +83,8 @@ class Following:
             return False
         if page.changes:
             await self._forget(list(dict.fromkeys(change.key for change in page.changes)))
+        if self._outdate is not None:
+            await self._outdate(page.changes)
         self.followed += len(page.changes)
         self._position = page.next
         return bool(page.changes)

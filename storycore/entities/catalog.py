@@ -39,6 +39,7 @@ class Catalog:
         env: tells the time.
         cursor_key: signs cursors.
         spills: told of every kind the threshold beyond which its bodies leave the record.
+        met: told of every declaration.
     """
 
     def __init__(
@@ -49,12 +50,14 @@ class Catalog:
         *,
         cursor_key: bytes,
         spills: dict[str, int | None],
+        met: Callable[[Entity[Any]], object],
     ) -> None:
         self.entities = entities
         self._feed = ChangeFeed(entities, raw, env)
         self.env = env
         self._cursor_key = cursor_key
         self._spills = spills
+        self._tell = met
         self._kinds: dict[str, Entity[Any]] = {}
         self._met: dict[str, Entity[Any]] = {}
 
@@ -236,4 +239,5 @@ class Catalog:
                 "tell how it is stored."
             )
         self._met[entity.kind] = entity
+        self._tell(entity)
         self._spills[entity.kind] = self._spills[deleted_twin(entity).kind] = entity.spill

@@ -11,6 +11,7 @@ from zlib import crc32
 from pydantic import BaseModel
 
 from storycore.entities.annotations import admits_none, is_set
+from storycore.entities.cache_tags import CacheTag
 from storycore.entities.key_types import KeyType, key_type_of
 from storycore.entities.patterns import Pattern
 from storycore.entities.scrutiny import Scrutiny
@@ -44,6 +45,7 @@ class Entity(Generic[M]):
         spill: a body of more bytes is kept in the blob store; ``None``: never.
         unique: what only one live instance may hold, by the constraint's name.
         soft_delete: how a deletion can be undone; ``None``: it cannot.
+        cache_tags: what a write of an instance outdates in the cache.
     """
 
     model: type[M]
@@ -59,6 +61,7 @@ class Entity(Generic[M]):
     spill: int | None = None
     unique: Mapping[str, Unique] = field(default_factory=dict)
     soft_delete: SoftDelete | None = None
+    cache_tags: tuple[CacheTag, ...] = ()
 
     @cached_property
     def layout(self) -> str:
@@ -130,6 +133,7 @@ def entity(
     spill: int | None = None,
     unique: Sequence[Unique] = (),
     soft_delete: SoftDelete | str | None = None,
+    cache_tags: Sequence[str] = (),
 ) -> Entity[M]:
     """Declare how a pydantic model is stored.
 
@@ -149,6 +153,9 @@ def entity(
         unique: values, or several together, that only one live instance may hold.
         soft_delete: a field of type ``datetime | None``: ``delete`` sets it and hides the instance, ``restore`` brings
             it back; with ``SoftDelete(field, keep=…)`` for so long.
+        cache_tags: of cached values that depend on instances, ``("user:{user_id}",)`` say: every write of an instance
+            through a store invalidates the tags of its values before and after. They name promoted fields of text,
+            whole numbers, UUIDs or enumerations of these; where one is ``None`` there is no tag.
 
     Raises:
         ConfigError: the declaration contradicts the model or itself.
@@ -165,6 +172,7 @@ def entity(
     scrutiny.check_spill(spill)
     scrutiny.check_unique(unique)
     deletion = SoftDelete(soft_delete) if isinstance(soft_delete, str) else soft_delete
+    tags = scrutiny.cache_tags(cache_tags, promoted=frozenset(promoted) - frozenset(counters))
     scrutiny.check_soft_delete(deletion, taken=(*table.fields, ttl, *(timestamps or ())))
     return Entity(
         model=model,
@@ -180,4 +188,5 @@ def entity(
         spill=spill,
         unique={constraint.name: constraint for constraint in unique},
         soft_delete=deletion,
+        cache_tags=tags,
     )

@@ -13,6 +13,7 @@ from uuid import UUID
 from pydantic import BaseModel, SecretBytes, SecretStr
 
 from storycore.entities.annotations import admits_none, plain_types
+from storycore.entities.cache_tags import CacheTag
 from storycore.entities.key_types import KeyType, key_type_of
 from storycore.entities.patterns import Pattern
 from storycore.entities.soft_deletion import SoftDelete
@@ -186,6 +187,36 @@ class Scrutiny:
             raise self._error(f"{deletion.field!r} has another task already; use a field of its own", deletion.field)
         if deletion.keep is not None and not deletion.keep > timedelta(0):
             raise self._error("deleted instances are kept for longer than no time, or for ever", "soft_delete")
+
+    def cache_tags(self, texts: Sequence[str], *, promoted: Collection[str]) -> tuple[CacheTag, ...]:
+        """The tags, whose values every record tells without its body."""
+        if isinstance(texts, str) or not all(isinstance(text, str) and text for text in texts):
+            raise self._error(
+                "cache_tags is a sequence of texts that are not empty, such as ('user:{user_id}',)", "tags"
+            )
+        tags = tuple(CacheTag(text) for text in texts)
+        for tag in tags:
+            self._check_cache_tag(tag, promoted)
+        return tags
+
+    def _check_cache_tag(self, tag: CacheTag, promoted: Collection[str]) -> None:
+        if any(char in literal for literal in tag.literals for char in "{}%"):
+            raise self._error(f"the cache tag {tag.text!r} has a lone brace or a '%'", "tags")
+        if any(literal.isalnum() or not literal for literal in tag.literals[1:-1]):
+            raise self._error(
+                f"the cache tag {tag.text!r} does not keep two fields apart; put ':' between them", "tags"
+            )
+        for name in tag.fields:
+            self._require_field(name, f"a part of the cache tag {tag.text!r}")
+            if name not in promoted:
+                raise self._error(f"the field {name!r} of the cache tag {tag.text!r} must be promoted", name)
+            kind = key_type_of(self._model.model_fields[name].annotation)
+            if kind is None or kind.plain not in (str, int, UUID):
+                raise self._error(
+                    f"the field {name!r} of the cache tag {tag.text!r} must be text, a whole number, a UUID or an "
+                    "enumeration of these",
+                    name,
+                )
 
     def _check_constraint(self, constraint: Unique) -> None:
         if constraint.fold not in (None, "casefold"):

@@ -14,6 +14,7 @@ from storycore.story.models import Content, Session, Story, Template, User
 __all__ = ["CONTENT", "DECLARATIONS", "SESSION", "STORY", "TEMPLATE", "USER"]
 
 _TIMESTAMPS = ("created_at", "updated_at")
+_LISTS_OF_USER = ("user:{user_id}",)
 _LONGEST_IN_RECORD = 256 * 1024
 
 USER = entity(
@@ -48,6 +49,7 @@ SESSION = entity(
     promoted=("session_id", "user_id", "status", "title", "created_at", "updated_at"),
     ttl="expires_at",
     timestamps=_TIMESTAMPS,
+    cache_tags=_LISTS_OF_USER,
 )
 
 STORY = entity(
@@ -76,6 +78,7 @@ STORY = entity(
     ),
     counters=("views", "likes", "shares", "comments"),
     timestamps=_TIMESTAMPS,
+    cache_tags=_LISTS_OF_USER,
     spill=_LONGEST_IN_RECORD,
 )
 
