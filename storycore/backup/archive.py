@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from importlib.metadata import version
 
+from storycore.backup.entries import Entry, OwnerOf
 from storycore.backup.frames import KEY_BYTES
 from storycore.backup.manifest import Kind, Manifest, PortContent, new_backup_id, read_manifest, sign_manifest
 from storycore.backup.objects import ObjectReader, ObjectWriter, Place
+from storycore.backup.owners import Keyring
 from storycore.backup.sealed_keys import SealedKeys
 from storycore.errors import AlreadyExists, Corrupt, Effect, NotFound, StorycoreError
 from storycore.ports.blobs import BlobInfo, BlobStore
@@ -26,10 +28,12 @@ from storycore.ports.environment import Environment
 from storycore.ports.key_providers import KeyProvider
 from storycore.ports.lifecycle import Provision
 
-__all__ = ["Archive", "Draft", "Listing"]
+__all__ = ["OWNERS", "Archive", "Draft", "Listing"]
 
 _MANIFEST_TYPE = "application/json"
 _PAGE = 1000
+OWNERS = "owners"
+"""The place of the keys of owners."""
 _ID = re.compile(r"(daily|weekly|monthly|manual)_\d{8}_\d{6}_\w{1,6}", re.ASCII)
 """Other folders beside the backups hold other things."""
 
@@ -74,18 +78,22 @@ class Archive:
         self._prefix = prefix
         self.sealed_keys = SealedKeys(blobs, keys, prefix=prefix)
 
-    async def begin(self, kind: Kind, *, store: str, parent: str | None = None) -> Draft:
+    async def begin(
+        self, kind: Kind, *, store: str, parent: str | None = None, owner_of: OwnerOf | None = None
+    ) -> Draft:
         """Begin a backup; it exists from ``Draft.commit`` on.
 
         Args:
             kind: why it is made.
             store: the namespace of the store it is made from.
             parent: the id of the backup on which it builds; ``None`` for a full one.
+            owner_of: says to whom an entry belongs, where owners have keys of their own.
         """
         now = self._env.clock.now()
         id_, key = new_backup_id(kind, now, self._env.new_id()), secrets.token_bytes(KEY_BYTES)
         await self.sealed_keys.add(id_, key)
-        return Draft(self, self._place(id_, key), kind, store=store, parent=parent, started_at=now, env=self._env)
+        place = self._place(id_, key)
+        return Draft(self, place, kind, store=store, parent=parent, started_at=now, env=self._env, owner_of=owner_of)
 
     @property
     def key_identity(self) -> str:
@@ -152,7 +160,11 @@ class Archive:
 
     async def reader(self, id_: str) -> ObjectReader:
         """Reads the objects of a backup."""
-        return ObjectReader(await self.place(id_))
+        return ObjectReader(await self.place(id_), self.keyring().opened)
+
+    def keyring(self) -> Keyring:
+        """The keys of owners, for a short time."""
+        return Keyring(lambda: self.made_place(OWNERS))
 
     async def place(self, id_: str) -> Place:
         """Where the objects of a backup lie, with its key."""
@@ -308,8 +320,11 @@ class Draft:
         parent: str | None,
         started_at: datetime,
         env: Environment,
+        owner_of: OwnerOf | None = None,
     ) -> None:
         self._archive = archive
+        self._keyring = archive.keyring()
+        self._owner_of = owner_of
         self._place = place
         self._kind: Kind = kind
         self._store = store
@@ -326,6 +341,10 @@ class Draft:
     def place(self) -> Place:
         """Where its objects lie, with its key."""
         return self._place
+
+    async def enclosed(self, port: str, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """The same entries, those that belong to somebody in capsules."""
+        return entries if self._owner_of is None else await self._keyring.enclosed(port, entries, self._owner_of)
 
     def writer(self, stem: str) -> ObjectWriter:
         """Writes objects whose names begin with ``stem``, which is used once."""

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import TypeAlias
 
 from storycore.errors import Corrupt
 
-__all__ = ["Entry", "key_mark", "pack", "unpacked"]
+__all__ = ["KEY_MARK_BYTES", "Entry", "OwnerOf", "key_mark", "pack", "unpacked"]
 
-_MARK_BYTES = 12
+KEY_MARK_BYTES = 12
+"""Of a key's mark."""
 _HEAD = struct.Struct("<BII")
 _MORE = struct.Struct("<I")
-_PUT, _GONE, _GONE_MARK, _PUT_MORE = 1, 2, 3, 4
+_PUT, _GONE, _GONE_MARK, _PUT_MORE, _CAPSULE = 1, 2, 3, 4, 5
+
+
+OwnerOf: TypeAlias = Callable[[str, "Entry"], str | None]
+"""Told a port's name and an entry, says to whom it belongs; ``None``: to nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +32,16 @@ class Entry:
         item: its bytes; ``None``: it is gone.
         is_marked: ``key`` is only the mark of the key, of an item that was not there any more when it was looked for.
         more: what goes with the item and is not compared: a blob's content, or where it lies.
+        is_capsule: it holds entries that one owner's key opens; see ``storycore.backup.owners``.
+        is_erased: it is gone because its owner's key was destroyed.
     """
 
     key: bytes
     item: bytes | None
     is_marked: bool = False
     more: bytes = b""
+    is_capsule: bool = False
+    is_erased: bool = False
 
     @property
     def mark(self) -> bytes:
@@ -41,7 +51,7 @@ class Entry:
 
 def key_mark(key: bytes) -> bytes:
     """12 bytes that stand for a key: of SHA-256, so that among a billion keys two meet once in a hundred billion."""
-    return sha256(key).digest()[:_MARK_BYTES]
+    return sha256(key).digest()[:KEY_MARK_BYTES]
 
 
 def pack(entry: Entry) -> bytes:
@@ -50,7 +60,9 @@ def pack(entry: Entry) -> bytes:
     if entry.more:
         held = _MORE.pack(len(item)) + item + entry.more
         return _HEAD.pack(_PUT_MORE, len(entry.key), len(held)) + entry.key + held
-    what = _PUT if entry.item is not None else _GONE_MARK if entry.is_marked else _GONE
+    gone = _GONE_MARK if entry.is_marked else _GONE
+    there = _CAPSULE if entry.is_capsule else _PUT
+    what = gone if entry.item is None else there
     return _HEAD.pack(what, len(entry.key), len(item)) + entry.key + item
 
 
@@ -67,13 +79,13 @@ def unpacked(content: bytes) -> Iterator[Entry]:
         what, key_size, item_size = _HEAD.unpack_from(content, place)
         place += _HEAD.size
         end = place + key_size + item_size
-        is_put = what in (_PUT, _PUT_MORE)
-        if not _PUT <= what <= _PUT_MORE or end > len(content) or (item_size and not is_put):
+        is_put = what in (_PUT, _PUT_MORE, _CAPSULE)
+        if not _PUT <= what <= _CAPSULE or end > len(content) or (item_size and not is_put):
             raise _damaged()
         item, more = bytes(view[place + key_size : end]) if is_put else None, b""
         if item is not None and what == _PUT_MORE:
             item, more = _parted(item)
-        yield Entry(bytes(view[place : place + key_size]), item, what == _GONE_MARK, more)
+        yield Entry(bytes(view[place : place + key_size]), item, what == _GONE_MARK, more, what == _CAPSULE)
         place = end
 
 

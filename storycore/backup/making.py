@@ -13,7 +13,7 @@ import orjson
 
 from storycore.backup.archive import Archive, Draft
 from storycore.backup.contents import write_content
-from storycore.backup.entries import Entry
+from storycore.backup.entries import Entry, OwnerOf
 from storycore.backup.index import Index, Mark, item_mark
 from storycore.backup.manifest import Kind, Manifest, ObjectInfo, PortContent
 from storycore.backup.objects import ObjectWriter
@@ -21,7 +21,7 @@ from storycore.backup.sources import Reached, Source, Step
 from storycore.errors import FeedGap, InvalidArgument
 from storycore.ports.lifecycle import PortName
 
-__all__ = ["make_backup"]
+__all__ = ["load_marks", "make_backup"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -33,6 +33,7 @@ async def make_backup(
     kind: Kind,
     store: str,
     parent: Manifest | None = None,
+    owner_of: OwnerOf | None = None,
     progress: Callable[[str, int], None] | None = None,
 ) -> Manifest:
     """Back up some ports of a store; the backup exists when this returns, and nothing is left of it when it fails.
@@ -40,6 +41,7 @@ async def make_backup(
     Args:
         sources: the ports, in the order in which they are to be restored.
         parent: the backup on which this one builds; ``None`` for a full one.
+        owner_of: says to whom an entry belongs; entries that belong to somebody are sealed with a key of his own.
         progress: told the port and how many of its items are done.
 
     Raises:
@@ -47,7 +49,7 @@ async def make_backup(
             backup.
         InvalidArgument: the parent does not have one of the ports.
     """
-    draft = await archive.begin(kind, store=store, parent=None if parent is None else parent.id)
+    draft = await archive.begin(kind, store=store, parent=None if parent is None else parent.id, owner_of=owner_of)
     try:
         contents, moments = dict[str, PortContent](), dict[str, datetime]()
         for source in sources:
@@ -91,12 +93,21 @@ async def _load_parent(archive: Archive, parent: Manifest, port: str, index: Ind
     content = parent.ports.get(port)
     if content is None:
         raise InvalidArgument(f"The backup {parent.id} does not hold the port {port}; make a full backup.")
-    for manifest in await archive.chain(parent.id):
+    await load_marks(archive, await archive.chain(parent.id), port, index)
+    return content.position
+
+
+async def load_marks(archive: Archive, chain: Sequence[Manifest], port: str, index: Index) -> None:
+    """Bring an index to the state of a port at the end of a chain.
+
+    Raises:
+        Corrupt: an object is missing or damaged.
+    """
+    for manifest in chain:
         reader = await archive.reader(manifest.id)
         for info in manifest.ports[port].index:
             async for entries in reader.frames(info):
                 await asyncio.to_thread(index.load, entries)
-    return content.position
 
 
 class Intake:
@@ -112,6 +123,7 @@ class Intake:
         self._changes = draft.writer(f"{port}.changes")
         self._marks = draft.writer(f"{port}.index")
         self._place = draft.place
+        self._enclosed = draft.enclosed
         self._contents: list[ObjectInfo] = []
         self._named = self._count = 0
 
@@ -163,7 +175,7 @@ class Intake:
             return
         marks = [_mark(step) for step in steps]
         await asyncio.to_thread(self._index.note, marks, changed=not self.is_full)
-        await writer.add([step.entry for step in steps])
+        await writer.add(await self._enclosed(self._port, [step.entry for step in steps]))
         self._count += len(steps)
         if self._progress is not None:
             self._progress(self._port, self._count)

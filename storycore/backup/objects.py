@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -149,10 +149,16 @@ class Upload:
 
 
 class ObjectReader:
-    """Reads the objects of one backup."""
+    """Reads the objects of one backup.
 
-    def __init__(self, place: Place) -> None:
+    Args:
+        place: where they lie.
+        opened: takes entries out of their capsules.
+    """
+
+    def __init__(self, place: Place, opened: Callable[[Sequence[Entry]], Awaitable[list[Entry]]]) -> None:
         self._place = place
+        self._opened = opened
 
     async def frames(self, info: ObjectInfo) -> AsyncIterator[list[Entry]]:
         """The entries of an object, frame by frame.
@@ -167,7 +173,7 @@ class ObjectReader:
                 async for content in contents(aiter(reader), opener):
                     entries = list(unpacked(content))
                     seen += len(entries)
-                    yield entries
+                    yield await self._opened(entries) if any(entry.is_capsule for entry in entries) else entries
         except NotFound as exc:
             raise Corrupt(f"{self._lost(info, seen)}: the object {info.name} is not there any more.") from exc
         except Corrupt as exc:

@@ -39,11 +39,13 @@ class Restored:
         backup: the id.
         as_of: the moment whose state it is.
         written: items by port.
+        erased: items by port that were left out, because the keys of those to whom they belonged were destroyed.
     """
 
     backup: str
     as_of: datetime
     written: Mapping[str, int]
+    erased: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

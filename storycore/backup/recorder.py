@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from storycore.backup.archive import Archive
-from storycore.backup.entries import Entry
+from storycore.backup.entries import Entry, OwnerOf
 from storycore.backup.recordings import Recordings, micros, require_whole
 from storycore.backup.segments import Head, Series, Tip
 from storycore.backup.sources.entities import EntitySource, Fed
@@ -71,6 +71,7 @@ class Recorder:
         source: the entities.
         env: time.
         store: the namespace of the store.
+        owner_of: says to whom an entry belongs, where owners have keys of their own.
         segment_bytes: a segment ends when it holds so many bytes of changes.
     """
 
@@ -81,12 +82,15 @@ class Recorder:
         env: Environment,
         *,
         store: str,
+        owner_of: OwnerOf | None = None,
         segment_bytes: int = _SEGMENT_BYTES,
     ) -> None:
         self._recordings = Recordings(archive, store)
         self._source = source
         self._env = env
         self._store = store
+        self._archive = archive
+        self._owner_of = owner_of
         self._segment_bytes = segment_bytes
         self._state: _State | None = None
 
@@ -157,7 +161,7 @@ class Recorder:
                     break
             until = max(state.until, (fed.until or begun - self._source.lag) - _IN_FLIGHT) if is_end else state.until
             if changes:
-                await self._put(state, changes, position, until)
+                await self._put(state, await self._enclosed(changes), position, until)
                 segments, count = segments + 1, count + len(changes)
             state.position, state.until = position, until
             if is_end:
@@ -183,6 +187,13 @@ class Recorder:
         )
         state.digest = await state.series.put(head, [(micros(at), entry) for at, entry in changes])
         state.number, state.through = head.number, head.through
+
+    async def _enclosed(self, changes: Sequence[tuple[datetime, Entry]]) -> Sequence[tuple[datetime, Entry]]:
+        if self._owner_of is None:
+            return changes
+        keyring = self._archive.keyring()
+        port = str(PortName.ENTITIES)
+        return [(at, (await keyring.enclosed(port, [entry], self._owner_of))[0]) for at, entry in changes]
 
     async def _resumed(self) -> _State | None:
         """Where the newest series ends; ``None``: there is none."""

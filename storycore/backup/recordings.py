@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from storycore.backup.archive import Archive
 from storycore.backup.entries import Entry
 from storycore.backup.manifest import Manifest
+from storycore.backup.owners import Keyring
 from storycore.backup.segments import Head, Series, Tip
 from storycore.errors import Corrupt, StorycoreError
 from storycore.ports.lifecycle import PortName
@@ -28,11 +29,13 @@ class Tail:
         as_of: the moment that is reached.
         series: where they lie.
         numbers: the segments.
+        keyring: opens what belongs to somebody.
     """
 
     as_of: datetime
     series: Series
     numbers: range
+    keyring: Keyring
 
     async def entries(self) -> AsyncIterator[list[Entry]]:
         """What was changed, in order.
@@ -49,7 +52,7 @@ class Tail:
                     "front of it; one of them was exchanged."
                 )
             previous = segment.digest
-            yield [entry for at, entry in segment.changes if at <= last]
+            yield await self.keyring.opened([entry for at, entry in segment.changes if at <= last])
 
 
 class Recordings:
@@ -80,7 +83,7 @@ class Recordings:
         first = await _first(reach, lambda head: head.through, base.as_of - _OVERLAP)
         last = await _first(reach, lambda head: head.until, as_of)
         wanted = range(numbers[first], numbers[min(last, len(numbers) - 1)] + 1) if first < len(numbers) else range(0)
-        return Tail(as_of, reach.series, require_whole(reach, wanted))
+        return Tail(as_of, reach.series, require_whole(reach, wanted), self._archive.keyring())
 
     async def newest(self) -> Reach | None:
         """The series that goes on now.

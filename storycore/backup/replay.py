@@ -39,6 +39,7 @@ class Replay:
         self._chain = [manifest for manifest in chain if port in manifest.ports]
         self._port = port
         self._tail = tail
+        self.erased: list[bytes] = []
         self._overlay = _Overlay(folder / "overlay.db")
 
     async def items(self) -> AsyncIterator[list[Entry]]:
@@ -51,14 +52,14 @@ class Replay:
             await asyncio.to_thread(self._overlay.note, first, entries)
         async for entries in self._base():
             covered = await asyncio.to_thread(self._overlay.known, entries)
-            yield [entry for entry in entries if entry.mark not in covered]
+            left = [entry for entry in entries if entry.mark not in covered]
+            self.erased += [entry.mark for entry in left if entry.is_erased]
+            yield [entry for entry in left if entry.item is not None]
         async for first, entries in self._changes():
             last = await asyncio.to_thread(self._overlay.known, entries)
-            yield [
-                entry
-                for number, entry in enumerate(entries, first)
-                if entry.item is not None and last[entry.mark] == number
-            ]
+            left = [entry for number, entry in enumerate(entries, first) if last[entry.mark] == number]
+            self.erased += [entry.mark for entry in left if entry.is_erased]
+            yield [entry for entry in left if entry.item is not None]
 
     def close(self) -> None:
         """Let go of the temporary file."""

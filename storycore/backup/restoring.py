@@ -115,6 +115,7 @@ async def restore(
     mode: Mode = "new",
     on_conflict: OnConflict = "fail",
     tail: Tail | None = None,
+    erased: dict[str, list[bytes]] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, int]:
     """Write what is selected into the targets; how many items were written, by port.
@@ -129,6 +130,7 @@ async def restore(
             backup goes.
         on_conflict: what ``merge`` does where the target has an item under the same key.
         tail: what was recorded behind the chain, for the entities alone.
+        erased: takes, by port, the marks of keys whose items were left out because their owners were erased.
 
     Raises:
         SchemaMismatch: a port was made for other items, for example for vectors of another model.
@@ -155,6 +157,8 @@ async def restore(
                     progress(target.name, written[target.name])
             if mode == "replace":
                 await _remove_others(target, contents, wanted, selection)
+            if erased is not None:
+                erased[target.name] = replay.erased
     return written
 
 

@@ -10,11 +10,13 @@ from typing import Protocol
 
 import orjson
 
-from storycore.backup.archive import Archive, Listing
+from storycore.backup.archive import OWNERS, Archive, Listing
+from storycore.backup.entries import OwnerOf
 from storycore.backup.keys import KeyFile, new_key_file
 from storycore.backup.making import make_backup
 from storycore.backup.manifest import Kind, Manifest
 from storycore.backup.outcomes import Created, Pruned, Restored
+from storycore.backup.owners import erase
 from storycore.backup.parents import parent_among
 from storycore.backup.recorder import Recorder, Sealed
 from storycore.backup.recordings import Recordings, Tail
@@ -54,6 +56,8 @@ class Backups:
         zone: of the days, weeks and months of retention.
         max_chain: a new full backup is made after so many increments, 0 to 1000.
         max_share: or when the increments are larger than this share of the full one.
+        owner_of: says to whom an entry belongs; what belongs to somebody is sealed with a key of his own, which
+            ``erase`` destroys.
         scratch: opens empty ports, for ``verify`` with a restore.
         key_file: made with the first backup, where the archive's keys are sealed with it.
         ensure: creates what the ports need; one sentence for each thing that it created.
@@ -72,6 +76,7 @@ class Backups:
         zone: tzinfo = UTC,
         max_chain: int = 30,
         max_share: float = 0.3,
+        owner_of: OwnerOf | None = None,
         key_file: KeyFile | None = None,
         ensure: Callable[[], Awaitable[object]] | None = None,
         settle: Callable[[], Awaitable[object]] | None = None,
@@ -88,6 +93,7 @@ class Backups:
         self._zone = zone
         self._max_chain = max_chain
         self._max_share = max_share
+        self._owner_of = owner_of
         self._recordings = Recordings(archive, store)
         self._recorder: Recorder | None = None
 
@@ -243,6 +249,7 @@ class Backups:
         targets, target = self._target(into)
         if create_tables and target is not None and target._ensure is not None:
             await target._ensure()
+        erased: dict[str, list[bytes]] = {}
         try:
             written = await restore(
                 self._archive,
@@ -252,12 +259,14 @@ class Backups:
                 mode=mode,
                 on_conflict=on_conflict,
                 tail=tail,
+                erased=erased,
                 progress=progress,
             )
         finally:
             if target is not None and target._settle is not None:
                 await asyncio.shield(target._settle())
-        return Restored(chain[-1].id, chain[-1].as_of if tail is None else tail.as_of, written)
+        left_out = {port: len(marks) for port, marks in erased.items() if marks}
+        return Restored(chain[-1].id, chain[-1].as_of if tail is None else tail.as_of, written, left_out)
 
     async def prune(self, *, dry_run: bool = False, older_than: timedelta = timedelta(days=1)) -> Pruned:
         """Remove those of this store's backups that retention does not keep, and what unfinished backups left.
@@ -287,11 +296,24 @@ class Backups:
         """
         ids = [manifest.id for manifest in (await self._archive.listing()).manifests]
         places = [*ids, *await self._recordings.places()]
+        if await self._archive.sealed_keys.has(OWNERS):
+            places.append(OWNERS)
         for place in places:
             await self._archive.sealed_keys.offer(place, new)
         for place in places:
             await self._archive.sealed_keys.rotate(place, new)
         return ids
+
+    async def erase(self, owner: str) -> bool:
+        """Destroy an owner's key, after which no backup and no recording gives back what belonged to that owner.
+
+        Delete it in the store first, for what is there comes into later backups with a new key. Contents of blobs above
+        64 KiB are not sealed with owners' keys; they go when retention removes their backups.
+
+        Returns:
+            whether there was a key; without the setting nobody has one.
+        """
+        return await erase(await self._archive.made_place(OWNERS), owner)
 
     def recorder(self) -> Recorder:
         """What records the changes of this store, so that any second behind its first backup can be restored.
@@ -301,7 +323,7 @@ class Backups:
         """
         for source in self._sources:
             if isinstance(source, EntitySource):
-                return Recorder(self._archive, source, self._env, store=self._store)
+                return Recorder(self._archive, source, self._env, store=self._store, owner_of=self._owner_of)
         raise InvalidArgument("Only the changes of entities can be recorded, and they are left out of these backups.")
 
     async def record(self) -> Sealed:
@@ -330,7 +352,13 @@ class Backups:
 
     async def _make(self, kind: Kind, parent: Manifest | None, progress: Callable[[str, int], None] | None) -> Manifest:
         return await make_backup(
-            self._archive, self._sources, kind=kind, store=self._store, parent=parent, progress=progress
+            self._archive,
+            self._sources,
+            kind=kind,
+            store=self._store,
+            parent=parent,
+            owner_of=self._owner_of,
+            progress=progress,
         )
 
     async def _others(self) -> str:

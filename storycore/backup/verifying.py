@@ -16,6 +16,7 @@ import orjson
 from storycore.backup.archive import Archive
 from storycore.backup.contents import read_content
 from storycore.backup.index import Index, Mark, item_mark
+from storycore.backup.making import load_marks
 from storycore.backup.manifest import Manifest, ObjectInfo, PortContent
 from storycore.backup.restoring import Selection, restore
 from storycore.backup.sources import Source
@@ -46,6 +47,7 @@ class Verification:
         objects: how many objects were looked at, of the whole chain.
         entries: how many entries were read.
         problems: one sentence for each thing that is lost; empty when the backup is whole.
+        erased: how many of the entries nobody can read, because the keys of those to whom they belong were destroyed.
     """
 
     backup: str
@@ -54,6 +56,7 @@ class Verification:
     objects: int = 0
     entries: int = 0
     problems: tuple[str, ...] = ()
+    erased: int = 0
 
     @property
     def is_whole(self) -> bool:
@@ -88,7 +91,7 @@ async def verify_backup(
     if level == "restore" and not looking.problems:
         assert scratch is not None, "a restore needs a place"
         await looking.restore(chain, scratch)
-    return Verification(id_, level, at, looking.objects, looking.entries, tuple(looking.problems))
+    return Verification(id_, level, at, looking.objects, looking.entries, tuple(looking.problems), looking.erased)
 
 
 def noted(note: bytes) -> str:
@@ -115,7 +118,7 @@ class _Looking:
     def __init__(self, archive: Archive, random: Random) -> None:
         self._archive = archive
         self._random = random
-        self.objects = self.entries = 0
+        self.objects = self.entries = self.erased = 0
         self.problems: list[str] = []
 
     async def manifest(self, manifest: Manifest, level: Level) -> None:
@@ -129,16 +132,16 @@ class _Looking:
 
     async def restore(self, chain: Sequence[Manifest], scratch: Scratch) -> None:
         """Restore into an empty store and compare."""
-        last = chain[-1]
+        last, erased = chain[-1], dict[str, list[bytes]]()
         with tempfile.TemporaryDirectory(prefix="storycore-verify-") as folder:
             async with scratch(Path(folder) / "store", last) as targets:
                 try:
-                    await restore(self._archive, chain, targets, Selection())
+                    await restore(self._archive, chain, targets, Selection(), erased=erased)
                 except StorycoreError as exc:
                     self.problems.append(f"The restore of {last.id} failed: {exc.message}")
                     return
                 for target in targets:
-                    await self._compare(last, target, Path(folder))
+                    await self._compare(chain, target, Path(folder), erased.get(target.name, []))
 
     def _chosen(self, there: Sequence[ObjectInfo], level: Level) -> Sequence[ObjectInfo]:
         if level in ("full", "restore"):
@@ -188,10 +191,12 @@ class _Looking:
             reader = await self._archive.reader(id_)
             async for entries in reader.frames(info):
                 self.entries += len(entries)
+                self.erased += sum(entry.is_erased for entry in entries)
         except StorycoreError as exc:
             self.problems.append(exc.message)
 
-    async def _compare(self, manifest: Manifest, target: Source, folder: Path) -> None:
+    async def _compare(self, chain: Sequence[Manifest], target: Source, folder: Path, erased: Sequence[bytes]) -> None:
+        manifest = chain[-1]
         content = manifest.ports.get(target.name)
         if content is None:
             return
@@ -200,8 +205,17 @@ class _Looking:
                 marks = [Mark(e.mark, item_mark(e.key, e.item)) for e in entries if e.item is not None]
                 index.note(marks, changed=False)
             items, digest = index.state(manifest.as_of)
-        if digest != content.digest:
+            lost = [mark for mark in erased if not index.has(mark)]
+        expected = await self._without(chain, target.name, lost, folder) if lost else content.digest
+        if digest != expected:
             self.problems.append(
                 f"The {target.name} restored from {manifest.id} are not those that were backed up: {items} items "
                 f"instead of {content.items}, or others."
             )
+
+    async def _without(self, chain: Sequence[Manifest], port: str, erased: Sequence[bytes], folder: Path) -> str:
+        """The digest of what was backed up but for what was erased."""
+        with Index(folder / f"{port}.expected.db") as index:
+            await load_marks(self._archive, chain, port, index)
+            index.note([Mark(mark, None) for mark in erased], changed=False)
+            return index.state(chain[-1].as_of)[1]

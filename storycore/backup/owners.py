@@ -1,0 +1,207 @@
+"""Owners: what belongs to one user is sealed with a key of that user's own, so that destroying it erases the user.
+
+<prefix>owners/key.json      the key over all others, sealed by a key provider
+<prefix>owners/<hash>.json   an owner's key, sealed by that one; or that it was destroyed
+
+In an object, entries of one owner that follow each other lie in a capsule. Beside what is sealed it has the marks of
+their keys, so that entries in front are still covered when nobody can open it any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hmac
+import secrets
+import struct
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from hashlib import sha256
+from itertools import groupby
+
+import orjson
+
+from storycore.backup.entries import KEY_MARK_BYTES, Entry, OwnerOf, pack, unpacked
+from storycore.backup.frames import KEY_BYTES
+from storycore.backup.objects import Place
+from storycore.errors import AlreadyExists, Corrupt, NotFound, Unavailable, VersionConflict
+from storycore.ports.blobs import BlobCondition, BlobMatches
+from storycore.ports.conditions import ABSENT
+
+__all__ = ["Keyring", "erase"]
+
+_HASH_BYTES = 16
+_ID_BYTES = 8
+_NONCE_BYTES = 12
+_LEVEL = 3
+_COUNT = struct.Struct("<I")
+_TRIES = 5
+
+
+class Keyring:
+    """The keys of owners, remembered as long as one backup is made or one object is read.
+
+    Args:
+        place: asked when it is first needed where they lie, with the key over all of them.
+    """
+
+    def __init__(self, place: Callable[[], Awaitable[Place]]) -> None:
+        self._ask = place
+        self._place: Place | None = None
+        self._known: dict[bytes, tuple[bytes, bytes | None]] = {}
+
+    async def enclosed(self, port: str, entries: Sequence[Entry], owner_of: OwnerOf) -> list[Entry]:
+        """The same entries, those with an owner in capsules; what is gone leaves no more than its mark."""
+        found: list[Entry] = []
+        bare = [Entry(each.mark, None, is_marked=True) if each.item is None else each for each in entries]
+        for owner, run in groupby(bare, key=lambda each: owner_of(port, each)):
+            held = list(run)
+            found += held if owner is None else [await self._capsule(_hash(owner), held)]
+        return found
+
+    async def opened(self, entries: Sequence[Entry]) -> list[Entry]:
+        """The same entries out of their capsules; of an owner who was erased they are gone.
+
+        Raises:
+            Corrupt: a capsule was changed, or its owner's key is missing though nobody destroyed it.
+        """
+        found: list[Entry] = []
+        for entry in entries:
+            found += await self._content(entry) if entry.is_capsule else [entry]
+        return found
+
+    async def _capsule(self, owner: bytes, entries: Sequence[Entry]) -> Entry:
+        id_, key = await self._key(owner)
+        head = owner + id_
+        marks = b"".join(entry.mark for entry in entries)
+        sealed = await asyncio.to_thread(_sealed, key, head + marks, b"".join(map(pack, entries)))
+        return Entry(head, _COUNT.pack(len(entries)) + marks + sealed, is_capsule=True)
+
+    async def _content(self, capsule: Entry) -> list[Entry]:
+        item = capsule.item or b""
+        if len(item) < _COUNT.size or len(capsule.key) != _HASH_BYTES + _ID_BYTES:
+            raise Corrupt("A capsule of the backup is cut off.")
+        end = _COUNT.size + _COUNT.unpack_from(item)[0] * KEY_MARK_BYTES
+        marks = item[_COUNT.size : end]
+        owner, id_ = capsule.key[:_HASH_BYTES], capsule.key[_HASH_BYTES:]
+        if owner not in self._known:
+            self._known[owner] = await self._held(owner)
+        known, key = self._known[owner]
+        if known != id_ or key is None:
+            size = KEY_MARK_BYTES
+            gone = [marks[start : start + size] for start in range(0, len(marks), size)]
+            return [Entry(mark, None, is_marked=True, is_erased=True) for mark in gone]
+        content = await asyncio.to_thread(_opened, key, capsule.key + marks, item[end:])
+        return list(unpacked(content))
+
+    async def _where(self) -> Place:
+        if self._place is None:
+            self._place = await self._ask()
+        return self._place
+
+    async def _held(self, owner: bytes) -> tuple[bytes, bytes | None]:
+        try:
+            id_, key, _ = await _read(await self._where(), owner)
+        except NotFound as exc:
+            raise Corrupt(
+                f"The key of an owner ({owner.hex()}) is missing, and nobody destroyed it; what belongs to that owner "
+                "is lost."
+            ) from exc
+        return id_, key
+
+    async def _key(self, owner: bytes) -> tuple[bytes, bytes]:
+        """An owner's key, which is made where there is none, or none any more."""
+        for _ in range(_TRIES):
+            id_, key = self._known.get(owner, (b"", None))
+            if key is not None:
+                return id_, key
+            when: BlobCondition = ABSENT
+            with suppress(NotFound):
+                id_, key, when = await _read(await self._where(), owner)
+            if key is None:
+                id_, key = secrets.token_bytes(_ID_BYTES), secrets.token_bytes(KEY_BYTES)
+                try:
+                    await _write(await self._where(), owner, id_, key, when)
+                except (AlreadyExists, VersionConflict):  # somebody else made one meanwhile
+                    continue
+            self._known[owner] = id_, key
+            return id_, key
+        raise Unavailable(f"Others write the key of an owner ({owner.hex()}) all the time; try again.")
+
+
+async def erase(place: Place, owner: str) -> bool:
+    """Destroy an owner's key: what it sealed cannot be read any more, in no backup. Can be repeated.
+
+    What the store still has of the owner comes into later full backups with a new key, so delete it there first.
+
+    Returns:
+        whether there was a key.
+
+    Raises:
+        VersionConflict: a backup makes a new key at the same time; repeat it.
+    """
+    try:
+        id_, key, when = await _read(place, _hash(owner))
+    except NotFound:
+        return False
+    if key is not None:
+        await _write(place, _hash(owner), id_, None, when)
+    return key is not None
+
+
+async def _read(place: Place, owner: bytes) -> tuple[bytes, bytes | None, BlobCondition]:
+    """The id of an owner's key, and the key, unless it was destroyed; and the condition under which it is replaced."""
+    async with await place.blobs.get(_name(place, owner)) as reader:
+        data, version = await reader.read(), reader.info.version
+    try:
+        held = orjson.loads(data)
+        id_, wrapped, seal = bytes.fromhex(held["id"]), base64.b64decode(held["wrapped"], validate=True), held["seal"]
+    except (ValueError, KeyError, TypeError) as exc:
+        raise _damaged(owner) from exc
+    if not hmac.compare_digest(_seal(place, owner, id_, wrapped), str(seal)):
+        raise _damaged(owner)
+    key = _opened(place.key, owner + id_, wrapped, is_packed=False) if wrapped else None
+    return id_, key, BlobMatches(version)
+
+
+async def _write(place: Place, owner: bytes, id_: bytes, key: bytes | None, when: BlobCondition) -> None:
+    wrapped = b"" if key is None else _sealed(place.key, owner + id_, key, is_packed=False)
+    held = {"id": id_.hex(), "wrapped": base64.b64encode(wrapped).decode(), "seal": _seal(place, owner, id_, wrapped)}
+    await place.blobs.put(_name(place, owner), orjson.dumps(held), when=when)
+
+
+def _name(place: Place, owner: bytes) -> str:
+    return f"{place.folder}{owner.hex()}.json"
+
+
+def _hash(owner: str) -> bytes:
+    return sha256(b"storycore owner\n" + owner.encode()).digest()[:_HASH_BYTES]
+
+
+def _seal(place: Place, owner: bytes, id_: bytes, wrapped: bytes) -> str:
+    own = hmac.digest(place.key, b"storycore-backup-owner", "sha256")
+    return hmac.new(own, owner + id_ + wrapped, sha256).hexdigest()
+
+
+def _damaged(owner: bytes) -> Corrupt:
+    return Corrupt(f"The key of an owner ({owner.hex()}) was changed; what belongs to that owner is lost.")
+
+
+def _sealed(key: bytes, about: bytes, content: bytes, *, is_packed: bool = True) -> bytes:
+    from backports import zstd
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    return nonce + AESGCM(key).encrypt(nonce, zstd.compress(content, _LEVEL) if is_packed else content, about)
+
+
+def _opened(key: bytes, about: bytes, sealed: bytes, *, is_packed: bool = True) -> bytes:
+    from backports import zstd
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    try:
+        content = AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], about)
+    except (InvalidTag, ValueError) as exc:
+        raise Corrupt("A capsule of the backup, or an owner's key, was changed or belongs elsewhere.") from exc
+    return zstd.decompress(content) if is_packed else content
