@@ -355,14 +355,17 @@ def test_stats_tell_sizes_and_counts(populated: Storycore) -> None:
     assert "vectors.total" in populated("stats").out
 
 
-def test_doctor_finds_what_is_wrong(populated: Storycore, storycore: Storycore) -> None:
+def test_doctor_finds_what_is_wrong(
+    populated: Storycore, storycore: Storycore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In order: status 0. Not initialised, or an adapter that is missing or mistyped: status 1 and the cure."""
     well = populated("doctor", "--json")
     assert (well.status, well.json["ok"]) == (0, True)
     fresh = storycore("doctor", "--dir", "elsewhere", "--json")
     cures = json.dumps(fresh.json["findings"])
     assert (fresh.status, "storycore init" in cures) == (1, True)
-    missing = storycore("doctor", "--profile", "aws", "--json")
+    _haunt(tmp_path, monkeypatch)
+    missing = storycore("doctor", "--profile", "haunted", "--json")
     assert (missing.status, "pip install" in json.dumps(missing.json)) == (1, True)
 
 
@@ -398,13 +401,19 @@ def test_doctor_finds_a_file_in_the_folders_place(storycore: Storycore, tmp_path
     assert (ran.status, "is not a folder" in json.dumps(ran.json["findings"])) == (1, True)
 
 
+def _haunt(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A profile ``haunted``, one of whose adapters could be installed and is not."""
+    monkeypatch.setattr("storycore.profiles.resolving.EXTRAS", {"aws": frozenset({"ghost"})})
+    monkeypatch.setattr("storycore.plugins._SHIPPED", frozenset({"ghost"}))
+    with (folder / "storycore.toml").open("a") as profiles:
+        profiles.write('[profile.haunted]\nextends = "local"\nblobs = "ghost://x"\n')
+
+
 def test_a_missing_adapter_is_one_error_with_its_cure(
     storycore: Storycore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A profile without one of its adapters: status 2, the name, one command."""
-    monkeypatch.setattr("storycore.profiles.resolving.EXTRAS", {"aws": frozenset({"ghost"})})
-    with (tmp_path / "storycore.toml").open("a") as profiles:
-        profiles.write('[profile.haunted]\nextends = "local"\nblobs = "ghost://x"\n')
+    _haunt(tmp_path, monkeypatch)
     ran = storycore("init", "--profile", "haunted", "--json")
     assert ran.status == 2
     assert ran.json["error"]["code"] == "adapter_not_found"

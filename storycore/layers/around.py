@@ -70,7 +70,9 @@ OPERATIONS: Mapping[PortName, Mapping[str, Operation]] = {
         repeatable="optimize",
         writes="upsert update update_where delete",
     ),
-    PortName.BLOBS: _operations(PortName.BLOBS, reads="get head entries presign", writes="put delete copy"),
+    PortName.BLOBS: _operations(
+        PortName.BLOBS, reads="get head revisions entries presign", repeatable="lock", writes="put delete copy"
+    ),
     PortName.EVENTS: _operations(PortName.EVENTS, reads="read", repeatable="emit trim"),
     PortName.EMBEDDER: _operations(PortName.EMBEDDER, reads="embed"),
     PortName.RERANKER: _operations(PortName.RERANKER, reads="rerank"),

@@ -77,6 +77,9 @@ def recognise(connection: sqlite3.Connection, name: str) -> None:
         )
     if _is_empty(connection):
         raise NotProvisioned(f"The database {name} is empty; run `storycore init` or ensure().")
+    if is_provisioned(connection):  # somebody made the tables between the two looks
+        recognise(connection, name)
+        return
     raise SchemaMismatch(f"The database {name} belongs to another program; choose another path.")
 
 
