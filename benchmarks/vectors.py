@@ -50,7 +50,7 @@ async def timed(call: Callable[[], Awaitable[object]]) -> dict[str, float]:
 async def searched(engine: Engine, asked: list[Where], exact: Any, seconds: float) -> dict[str, float]:
     """Milliseconds of a query and the recall, over as many queries as the time allows."""
     targets = np.ascontiguousarray(engine.corpus.queries)
-    walls, hits, spent = [], 0, 0.0
+    walls, hits, there, spent = [], 0, 0, 0.0
     await _found(engine, targets[0], asked[0])
     ends = time.perf_counter() + seconds
     for target, where, best in zip(targets, asked, exact.tolist(), strict=True):
@@ -58,14 +58,15 @@ async def searched(engine: Engine, asked: list[Where], exact: Any, seconds: floa
         found = await _found(engine, target, where)
         spent += time.process_time() - used
         walls.append(time.perf_counter() - started)
-        hits += len(set(found).intersection(best))
+        expected = {row for row in best if row >= 0}
+        hits, there = hits + len(expected.intersection(found)), there + len(expected)
         if time.perf_counter() > ends and len(walls) >= _LEAST:
             break
     count = len(walls)
     return {
         "wall_ms": statistics.median(walls) * 1000,
         "cpu_ms": spent / count * 1000,
-        "recall": hits / (TOP_K * count),
+        "recall": hits / there,
         "queries": count,
     }
 

@@ -57,7 +57,7 @@ class Corpus:
             np.save(_answers(folder, name), self.exact(name))
 
     def exact(self, name: str) -> Rows:
-        """The rows of the best of each query, best first."""
+        """The rows of the best of each query, in any order; -1 where fewer match."""
         asked = list(wheres(self, name))
         found = [self._best(slice(low, low + 50), asked[low : low + 50]) for low in range(0, len(self.queries), 50)]
         return np.concatenate(found)
@@ -77,8 +77,8 @@ class Corpus:
                 left_out[self.rows(where)] = False
                 line[left_out] = -2.0
         near = np.argpartition(-scores, TOP_K, axis=1)[:, :TOP_K]
-        order = np.argsort(-np.take_along_axis(scores, near, 1), axis=1)
-        return np.take_along_axis(near, order, 1)
+        near[np.take_along_axis(scores, near, 1) < -1.5] = -1
+        return near
 
 
 def answers(folder: Path, name: str) -> Rows:

@@ -28,7 +28,7 @@ __all__ = ["Generation", "Library"]
 T = TypeVar("T")
 
 _ATTEMPTS = 8
-_BATCH = 2048
+_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
