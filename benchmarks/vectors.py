@@ -103,6 +103,7 @@ async def _found(engine: Engine, target: Any, where: Where) -> list[int]:
 
 async def _tuned(engine: Engine, asked: list[Where], exact: Any) -> int:
     targets = np.ascontiguousarray(engine.corpus.queries[:_TUNING])
+    width = GRID[0]
     for width in GRID:
         engine.width(width)
         found = [await _found(engine, target, where) for target, where in zip(targets, asked, strict=False)]
