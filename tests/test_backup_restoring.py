@@ -220,3 +220,19 @@ async def test_a_port_that_a_backup_does_not_hold_is_named(
         chain = [await backup(archive, store, env)]
         with pytest.raises(InvalidArgument, match="holds entities"):
             await restore(archive, chain, [EntitySource(store, env)], Selection(ports=frozenset({"vectors"})))
+
+
+@pytest.mark.parametrize("turn", range(12))
+async def test_a_cancelled_backup_waits_for_its_thread(
+    tmp_path: Path, clock: ManualClock, archive: Archive, env: Environment, turn: int
+) -> None:
+    """Wherever it is cancelled, nothing that still runs in a thread meets a closed file; the next one is whole."""
+    async with opened("memory", tmp_path, clock) as source:
+        for start in range(0, 3000, 100):
+            await source.write([put(f"n{n}") for n in range(start, start + 100)])
+        running = asyncio.create_task(backup(archive, source, env))
+        await asyncio.sleep(turn * 0.004)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        manifest = await backup(archive, source, env)
+        assert manifest.ports["entities"].items == 3000

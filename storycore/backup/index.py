@@ -7,6 +7,7 @@ an item. A mark is 16 bytes of SHA-256 over key and item, under the mark of the 
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -48,13 +49,16 @@ def item_mark(key: bytes, item: bytes) -> bytes:
 
 
 class Index:
-    """Marks in a temporary SQLite file. Every method blocks: call them from a thread, one at a time.
+    """Marks in a temporary SQLite file. Every method blocks: call them from a thread.
+
+    ``close`` waits for a call that still runs in a thread when whoever awaited it was cancelled.
 
     Args:
         path: a file that does not exist yet; whoever made the folder removes it.
     """
 
     def __init__(self, path: Path) -> None:
+        self._lock = threading.RLock()  # SQLite crashes where a connection is closed during a call
         self._sql = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._sql.execute("PRAGMA journal_mode=OFF")
         self._sql.execute("PRAGMA synchronous=OFF")
@@ -82,8 +86,9 @@ class Index:
 
     def differing(self, marks: Sequence[Mark]) -> list[bool]:
         """For each mark whether the index has another one for its key, or none."""
-        held = (self._sql.execute("SELECT mark FROM item WHERE key = ?", (mark.key,)).fetchone() for mark in marks)
-        return [found is None or found[0] != mark.mark for found, mark in zip(held, marks, strict=True)]
+        with self._lock:
+            held = (self._sql.execute("SELECT mark FROM item WHERE key = ?", (mark.key,)).fetchone() for mark in marks)
+            return [found is None or found[0] != mark.mark for found, mark in zip(held, marks, strict=True)]
 
     def saw(self, marks: Sequence[Mark]) -> None:
         """Remember that these items were met, for ``vanished``."""
@@ -92,27 +97,31 @@ class Index:
 
     def vanished(self) -> list[bytes]:
         """A few key marks of items that were not met; note them as gone, and ask again until there are none."""
-        rows = self._sql.execute("SELECT key FROM item WHERE key NOT IN (SELECT key FROM seen) LIMIT ?", (_ROWS,))
-        return [key for (key,) in rows]
+        with self._lock:
+            rows = self._sql.execute("SELECT key FROM item WHERE key NOT IN (SELECT key FROM seen) LIMIT ?", (_ROWS,))
+            return [key for (key,) in rows]
 
     def has(self, key: bytes) -> bool:
         """Whether an item is there under this key mark."""
-        return self._sql.execute("SELECT 1 FROM item WHERE key = ?", (key,)).fetchone() is not None
+        with self._lock:
+            return self._sql.execute("SELECT 1 FROM item WHERE key = ?", (key,)).fetchone() is not None
 
     def state(self, as_of: datetime) -> tuple[int, str]:
         """How many items are live at a moment, and the digest of them all."""
         digest, count = sha256(), 0
-        rows = self._sql.execute("SELECT key, mark FROM item WHERE expires > ? ORDER BY key", (_micro(as_of),))
-        while found := rows.fetchmany(_ROWS):
-            count += len(found)
-            digest.update(b"".join(key + mark for key, mark in found))
+        with self._lock:
+            rows = self._sql.execute("SELECT key, mark FROM item WHERE expires > ? ORDER BY key", (_micro(as_of),))
+            while found := rows.fetchmany(_ROWS):
+                count += len(found)
+                digest.update(b"".join(key + mark for key, mark in found))
         return count, digest.hexdigest()
 
     def entries(self, *, changed_only: bool) -> Iterator[list[Entry]]:
         """The index as entries, by key mark, in lists; with ``changed_only`` also of what is gone."""
         source = "changed LEFT JOIN item USING (key)" if changed_only else "item"
-        rows = self._sql.execute(f"SELECT key, mark, expires FROM {source} ORDER BY key")  # noqa: S608 - own constants
-        while found := rows.fetchmany(_ROWS):
+        with self._lock:
+            rows = self._sql.execute(f"SELECT key, mark, expires FROM {source} ORDER BY key")  # noqa: S608 - own constants
+        while found := self._fetched(rows):
             yield [Entry(key, None if mark is None else mark + _packed(expires)) for key, mark, expires in found]
 
     def load(self, entries: Iterable[Entry]) -> None:
@@ -123,12 +132,17 @@ class Index:
         """
         self.note([_read(entry) for entry in entries], changed=False)
 
+    def _fetched(self, rows: sqlite3.Cursor) -> list[tuple[bytes, bytes | None, int]]:
+        with self._lock:
+            return rows.fetchmany(_ROWS)
+
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
-            self._sql.execute("BEGIN")
-            yield
-            self._sql.execute("COMMIT")
+            with self._lock:
+                self._sql.execute("BEGIN")
+                yield
+                self._sql.execute("COMMIT")
         except sqlite3.OperationalError as exc:
             raise StorageFull(
                 f"The temporary folder has no room for the index of a backup ({exc}); set TMPDIR to a larger one."
@@ -136,7 +150,8 @@ class Index:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._sql.close()
+        with self._lock:
+            self._sql.close()
 
     def __enter__(self) -> Self:
         return self

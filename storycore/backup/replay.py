@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -95,6 +96,7 @@ class _Overlay:
     """Which entry is the last of its key, by number; in a temporary file."""
 
     def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()  # SQLite crashes where a connection is closed during a call
         self._sql = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._sql.execute("PRAGMA journal_mode=OFF")
         self._sql.execute("PRAGMA synchronous=OFF")
@@ -103,9 +105,10 @@ class _Overlay:
 
     def note(self, first: int, entries: Sequence[Entry]) -> None:
         rows = [(entry.mark, number) for number, entry in enumerate(entries, first)]
-        self._sql.execute("BEGIN")
-        self._sql.executemany("INSERT OR REPLACE INTO last VALUES (?, ?)", rows)
-        self._sql.execute("COMMIT")
+        with self._lock:
+            self._sql.execute("BEGIN")
+            self._sql.executemany("INSERT OR REPLACE INTO last VALUES (?, ?)", rows)
+            self._sql.execute("COMMIT")
         self._is_empty = False
 
     def known(self, entries: Sequence[Entry]) -> dict[bytes, int]:
@@ -116,8 +119,10 @@ class _Overlay:
         for start in range(0, len(entries), _AT_ONCE):
             marks = [entry.mark for entry in entries[start : start + _AT_ONCE]]
             places = ",".join("?" * len(marks))
-            found.update(self._sql.execute(f"SELECT key, number FROM last WHERE key IN ({places})", marks))  # noqa: S608 - question marks
+            with self._lock:
+                found.update(self._sql.execute(f"SELECT key, number FROM last WHERE key IN ({places})", marks))  # noqa: S608 - question marks
         return found
 
     def close(self) -> None:
-        self._sql.close()
+        with self._lock:
+            self._sql.close()
