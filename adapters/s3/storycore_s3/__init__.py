@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from storycore.hooks import hookimpl
 from storycore.plugins import Adapter
+from storycore.ports.key_providers import KeyProvider
 from storycore.ports.lifecycle import PortName
 from storycore_s3.config import S3Config
 
-__all__ = ["storycore_adapters"]
+__all__ = ["storycore_adapters", "storycore_key_providers"]
 
 
 @hookimpl
@@ -26,3 +29,15 @@ def storycore_adapters() -> list[Adapter]:
             infrastructure="storycore_s3.infrastructure:infrastructure",
         )
     ]
+
+
+@hookimpl
+def storycore_key_providers() -> Mapping[str, Callable[[Mapping[str, object]], KeyProvider]]:
+    """Keys of backups that AWS KMS seals."""
+    return {"kms": _kms_key}
+
+
+def _kms_key(options: Mapping[str, object]) -> KeyProvider:
+    from storycore_s3.kms import kms_key
+
+    return kms_key(options)

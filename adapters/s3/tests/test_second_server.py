@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +11,6 @@ import pytest
 import pytest_asyncio
 from botocore.config import Config
 
-from storycore.errors import Unavailable
 from storycore.ports.blobs import BlobStore
 from storycore.ports.conditions import ABSENT, ANY
 from storycore.ports.lifecycle import PortName
@@ -28,51 +21,6 @@ from storycore.testing.harness import Harness
 from storycore.testing.machines import run_machine
 
 LARGE = b"x" * 6_000_000
-
-
-@pytest.fixture(scope="module")
-def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, object]]:
-    """The settings that lead to it; it ends with the tests of this file."""
-    folder = tmp_path_factory.mktemp("ministack")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MINISTACK_"))}
-    settled = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "SERVICES": "s3,kms", "TMPDIR": str(folder)}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-c", "import sys; del sys.argv[1:]; from ministack.app import main; main()"],
-            env={**environ, **settled},
-            cwd=folder,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        _wait(process, port, folder / "log")
-        yield {
-            "endpoint_url": f"http://127.0.0.1:{port}",
-            "region": "us-east-1",
-            "access_key_id": "test",
-            "secret_access_key": "test",
-        }
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    until = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < until:
-        connection = HTTPConnection("127.0.0.1", port, timeout=5)
-        try:
-            connection.request("GET", "/_ministack/health")
-            if connection.getresponse().status == 200:
-                return
-        except OSError:
-            time.sleep(0.05)
-        finally:
-            connection.close()
-    raise Unavailable(f"ministack did not start: {log.read_text(errors='replace')[-2000:]}")
 
 
 @pytest.fixture
