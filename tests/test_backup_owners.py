@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import storycore
 from storycore.backup.archive import Archive
 from storycore.backup.belonging import owner_of
 from storycore.backup.keys import Passphrase
@@ -26,6 +27,7 @@ from storycore.ports.conditions import ANY
 from storycore.ports.entities import Delete, EntityStore, Key, Put, Segment
 from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import PortName
+from storycore.story import User
 from storycore.testing.clock import ManualClock
 
 KEYS, NEW = Passphrase("correct horse", 10), Passphrase("battery staple", 10)
@@ -182,3 +184,21 @@ async def test_nothing_but_marks_is_left_of_an_erased_user(world: World) -> None
     ]
     seen = b"".join(entry.key + (entry.item or b"") for entry in entries)
     assert (b"ada" in seen, b"bob" in seen) == (False, True)
+
+
+async def test_a_profile_gives_users_keys(tmp_path: Path) -> None:
+    """With ``owner_keys`` in the settings; an erased user of a whole store comes out of no backup."""
+    settings = {"owner_keys": True}
+    async with storycore.open("memory", dir=tmp_path, overrides={"backup": settings}) as store:
+        await store.init(warm_cache=False)
+        for name in ("ada", "bob"):
+            await store.users.save(User(user_id=name, email=f"{name}@example.com", username=name))
+        await store.backups.create()
+        for name in ("ada", "bob"):
+            await store.users.delete(name)
+        assert await store.backups.erase("ada")
+        done = await store.backups.restore(mode="merge", on_conflict="skip")
+        assert ([await store.users.find(name) is None for name in ("ada", "bob")], done.erased) == (
+            [True, False],
+            {"entities": 3},
+        )

@@ -7,6 +7,7 @@ from typing import cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from storycore.backup.archive import Archive
+from storycore.backup.belonging import owner_of
 from storycore.backup.keys import KeyFile, Passphrase
 from storycore.backup.libraries import require_libraries
 from storycore.backup.retention import Retention
@@ -65,6 +66,7 @@ def assembled(
         retention=_retention(settings),
         zone=_zone(settings.time_zone),
         max_chain=settings.max_chain,
+        owner_of=owner_of if settings.owner_keys else None,
         key_file=keys if isinstance(keys, KeyFile) else None,
         ensure=ensure,
         settle=settle,

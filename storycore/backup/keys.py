@@ -16,7 +16,7 @@ import orjson
 from storycore.backup.frames import KEY_BYTES
 from storycore.errors import AccessDenied, ConfigError
 
-__all__ = ["KeyFile", "Passphrase", "new_key_file"]
+__all__ = ["KeyFile", "Passphrase", "new_key_file", "provided"]
 
 _SALT_BYTES = 16
 _NONCE_BYTES = 12
@@ -150,6 +150,25 @@ def new_key_file(path: Path) -> KeyFile:
         file.flush()
         os.fsync(file.fileno())
     return KeyFile(path)
+
+
+async def provided(file: KeyFile, backups: int) -> str:
+    """Make a key file that is missing; what to do with it.
+
+    Args:
+        backups: how many need it.
+
+    Raises:
+        ConfigError: some do.
+    """
+    if backups:
+        raise ConfigError(
+            f"The key file {file.path} is missing, and {backups} backups were made with a key; bring it back, or "
+            "make another one, which does not open them, with `storycore backup key --new`.",
+            path="backup.key_file",
+        )
+    await asyncio.to_thread(new_key_file, file.path)
+    return f"Made the key {file.path}. Keep a copy in another place: without it nobody can read the backups."
 
 
 _MARK_BYTES = 8

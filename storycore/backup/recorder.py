@@ -151,22 +151,29 @@ class Recorder:
     async def _sealed(self, state: _State, gap: str) -> Sealed:
         begun, segments, count = self._env.clock.now(), 0, 0
         while True:
-            changes, size, position = list[tuple[datetime, Entry]](), 0, state.position
-            while size < self._segment_bytes:
-                fed = await self._source.feed(position)
-                position = fed.next
-                changes += [(told.at, told.step.entry) for told in fed.told]
-                size += sum(len(told.step.entry.item or b"") for told in fed.told)
-                if is_end := _is_end(fed, begun):
-                    break
-            until = max(state.until, (fed.until or begun - self._source.lag) - _IN_FLIGHT) if is_end else state.until
+            changes, position, reached = await self._gathered(state.position, begun)
+            until = state.until if reached is None else max(state.until, reached)
             if changes:
                 await self._put(state, await self._enclosed(changes), position, until)
                 segments, count = segments + 1, count + len(changes)
             state.position, state.until = position, until
-            if is_end:
+            if reached is not None:
                 await state.series.reach(state.tip())
                 return Sealed(state.series.id, state.until, segments, count, gap)
+
+    async def _gathered(
+        self, position: str, begun: datetime
+    ) -> tuple[Sequence[tuple[datetime, Entry]], str, datetime | None]:
+        """The changes of one segment, the position behind them, and at the end up to when nothing is missing."""
+        changes, size = list[tuple[datetime, Entry]](), 0
+        while size < self._segment_bytes:
+            fed = await self._source.feed(position)
+            position = fed.next
+            changes += [(told.at, told.step.entry) for told in fed.told]
+            size += sum(len(told.step.entry.item or b"") for told in fed.told)
+            if _is_end(fed, begun):
+                return changes, position, (fed.until or begun - self._source.lag) - _IN_FLIGHT
+        return changes, position, None
 
     async def _put(
         self, state: _State, changes: Sequence[tuple[datetime, Entry]], position: str, until: datetime

@@ -12,7 +12,7 @@ import orjson
 
 from storycore.backup.archive import OWNERS, Archive, Listing
 from storycore.backup.entries import OwnerOf
-from storycore.backup.keys import KeyFile, new_key_file
+from storycore.backup.keys import KeyFile, provided
 from storycore.backup.making import make_backup
 from storycore.backup.manifest import Kind, Manifest
 from storycore.backup.outcomes import Created, Pruned, Restored
@@ -21,11 +21,11 @@ from storycore.backup.parents import parent_among
 from storycore.backup.recorder import Recorder, Sealed
 from storycore.backup.recordings import Recordings, Tail
 from storycore.backup.restoring import Mode, OnConflict, PortChanges, Selection, plan_restore, restore
-from storycore.backup.retention import Made, Retention, kept
+from storycore.backup.retention import Retention, kept
 from storycore.backup.sources import Source
 from storycore.backup.sources.entities import EntitySource
-from storycore.backup.verifying import Level, Scratch, Verification, is_proof, noted, verify_backup
-from storycore.errors import ConfigError, FeedGap, InvalidArgument, NotFound
+from storycore.backup.verifying import Level, Scratch, Verification, made_of, noted, verify_backup
+from storycore.errors import FeedGap, InvalidArgument, NotFound
 from storycore.ports.environment import Environment
 from storycore.ports.key_providers import KeyProvider
 
@@ -151,19 +151,10 @@ class Backups:
         Raises:
             ConfigError: it is missing, and there are backups that were sealed with it.
         """
-        file = self._key_file
-        if file is None or await asyncio.to_thread(file.path.exists):
+        if self._key_file is None or await asyncio.to_thread(self._key_file.path.exists):
             return ""
         listing = await self._archive.listing()
-        count = len(listing.manifests) + len(listing.damaged)
-        if count and not anew:
-            raise ConfigError(
-                f"The key file {file.path} is missing, and {count} backups were made with a key; bring it back, or "
-                "make another one, which does not open them, with `storycore backup key --new`.",
-                path="backup.key_file",
-            )
-        await asyncio.to_thread(new_key_file, file.path)
-        return f"Made the key {file.path}. Keep a copy in another place: without it nobody can read the backups."
+        return await provided(self._key_file, 0 if anew else len(listing.manifests) + len(listing.damaged))
 
     async def ensure(self) -> Sequence[str]:
         """Create what backups need: their place, and the key; one sentence for each thing that was created."""
@@ -279,7 +270,7 @@ class Backups:
             older_than: what unfinished backups left is removed when nothing was written to it for so long.
         """
         manifests = await self._own()
-        stays = kept([await self._made(each) for each in manifests], self._retention, zone=self._zone)
+        stays = kept([await made_of(self._archive, each) for each in manifests], self._retention, zone=self._zone)
         removed = [each.id for each in manifests if each.id not in stays]
         for id_ in [] if dry_run else removed:  # children before their parents: newest first
             await self._archive.remove(id_)
@@ -407,8 +398,3 @@ class Backups:
                 chain = await self._archive.chain(manifest.id)
                 return chain, await self._recordings.tail(chain[-1], at)
         raise NotFound(f"No backup holds a state of {at} or before.")
-
-    async def _made(self, manifest: Manifest) -> Made:
-        note = await self._archive.noted(manifest.id)
-        is_verified = note is not None and is_proof(note)
-        return Made(manifest.id, manifest.as_of, manifest.parent, is_verified=is_verified)

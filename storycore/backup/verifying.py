@@ -19,11 +19,12 @@ from storycore.backup.index import Index, Mark, item_mark
 from storycore.backup.making import load_marks
 from storycore.backup.manifest import Manifest, ObjectInfo, PortContent
 from storycore.backup.restoring import Selection, restore
+from storycore.backup.retention import Made
 from storycore.backup.sources import Source
 from storycore.backup.sources.blobs import content_name
 from storycore.errors import NotFound, StorycoreError
 
-__all__ = ["Level", "Scratch", "Verification", "is_proof", "noted", "verify_backup"]
+__all__ = ["Level", "Scratch", "Verification", "made_of", "noted", "verify_backup"]
 
 Level: TypeAlias = Literal["manifest", "sample", "full", "restore"]
 """``manifest``: seals, and every object is there with its size; ``sample``: one object of each part is read too;
@@ -103,7 +104,13 @@ def noted(note: bytes) -> str:
         return "unreadable"
 
 
-def is_proof(note: bytes) -> bool:
+async def made_of(archive: Archive, manifest: Manifest) -> Made:
+    """What retention looks at."""
+    note = await archive.noted(manifest.id)
+    return Made(manifest.id, manifest.as_of, manifest.parent, is_verified=note is not None and _is_proof(note))
+
+
+def _is_proof(note: bytes) -> bool:
     """Whether it says that everything was read and nothing was found; a damaged note proves nothing."""
     try:
         found = orjson.loads(note)

@@ -108,6 +108,7 @@ class BackupSettings(BaseModel):
         key_file: that file, made with the first backup; ``""``: ``backup.key`` in the profile's folder.
         key_provider: a plugin's provider of keys instead of both, by its name.
         key_options: what that provider needs to know.
+        owner_keys: seal what belongs to a user with a key of his own, so that ``erase`` reaches into old backups.
         ports: what is backed up.
         time_zone: of the days, weeks and months that retention goes by, for example ``"Europe/Berlin"``.
         max_chain: a full backup is made after so many increments.
@@ -127,6 +128,7 @@ class BackupSettings(BaseModel):
     key_file: str = ""
     key_provider: str = ""
     key_options: Mapping[str, object] = Field(default_factory=dict, repr=False)
+    owner_keys: bool = False
     ports: tuple[Literal["blobs", "entities", "vectors", "events"], ...] = ("blobs", "entities", "vectors", "events")
     time_zone: str = "UTC"
     max_chain: int = Field(default=30, ge=0, le=1000)
