@@ -64,7 +64,7 @@ def walked(made: list[Made], rules: Retention, zone: ZoneInfo) -> set[str]:
             while day >= last and period(day) == here:
                 day -= timedelta(days=1)
     ordered = sorted(made, key=lambda each: each.at)
-    keep |= {each.id for each in ordered[len(ordered) - rules.last :]}
+    keep |= {each.id for each in ordered[max(0, len(ordered) - rules.last) :]}
     keep |= {each.id for each in [each for each in ordered if each.is_verified][-rules.verified :]}
     keep |= {each.id for each in made if each.is_pinned}
     by_id = {each.id: each for each in made}
