@@ -6,8 +6,7 @@ storycore's side is an opened store with its entities in SQLite and its backups 
 Each day one percent of the items is written anew, and a daily backup is made. Every step runs in a process of its own;
 CPU is that of all its threads: ``call`` without the start of Python and the opening of the store, ``program`` with it.
 Memory is how far the process grew over what it took before the call. restic and borg read the same items from one file
-of JSON lines, for that is how a program without their store's help would give them. What they do at best with a file
-of SQLite is about the same: a changed item changes its page.
+of JSON lines, for that is how a program without their store's help would give them.
 
 Each item has 1.5 KB of JSON with words in a natural distribution, made from its number and version, so that every run
 has the same.
