@@ -29,7 +29,7 @@ from storycore.layers.retry import Retrying, RetrySettings
 from storycore.layers.stack import interceptor, stacked
 from storycore.layers.timeout import Timeout, TimeoutSettings
 from storycore.memory.blobs import MemoryBlobStore, open_blobs
-from storycore.memory.config import MemoryConfig
+from storycore.memory.config import MemoryBlobConfig
 from storycore.memory.vectors import MemoryVectorIndex
 from storycore.ports.blobs import BlobStore
 from storycore.ports.cache import Cache
@@ -147,7 +147,7 @@ async def test_metrics_count_calls_errors_and_cancellations() -> None:
 
 async def test_readonly_lets_reads_through_and_refuses_writes() -> None:
     env = Environment()
-    inner = open_blobs(MemoryConfig(), env)
+    inner = open_blobs(MemoryBlobConfig(), env)
     async with stacked(PortName.BLOBS, inner, [interceptor("readonly", {}, env)]) as blobs:
         assert await blobs.head("a") is None  # type: ignore[attr-defined]  # an operation of the port
         with pytest.raises(AccessDenied, match="readonly"):
@@ -173,14 +173,14 @@ def test_a_wrong_layer_is_named(use: str, options: dict[str, object], message: s
 def test_layers_in_the_wrong_order_are_refused(order: list[str]) -> None:
     env = Environment()
     with pytest.raises(ConfigError):
-        stacked(PortName.BLOBS, open_blobs(MemoryConfig(), env), [interceptor(use, {}, env) for use in order])
+        stacked(PortName.BLOBS, open_blobs(MemoryBlobConfig(), env), [interceptor(use, {}, env) for use in order])
 
 
 async def test_a_deferred_port_is_built_and_opened_once_by_its_first_use() -> None:
     built: list[object] = []
 
     def build() -> object:
-        built.append(blobs := open_blobs(MemoryConfig(), Environment()))
+        built.append(blobs := open_blobs(MemoryBlobConfig(), Environment()))
         return blobs
 
     port = Deferred(PortName.BLOBS, build)  # type: ignore[arg-type]  # a blob store is a port
@@ -224,7 +224,7 @@ async def test_a_readonly_index_searches_and_changes_nothing() -> None:
 
 
 async def test_a_layered_port_can_be_copied() -> None:
-    around = stacked(PortName.BLOBS, open_blobs(MemoryConfig(), Environment()), [Metrics()])
+    around = stacked(PortName.BLOBS, open_blobs(MemoryBlobConfig(), Environment()), [Metrics()])
     async with around:
         assert await _head(copy.copy(around))() is None
 

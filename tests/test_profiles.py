@@ -86,7 +86,9 @@ def test_the_aws_profile_names_the_production_services(tmp_path: Path) -> None:
 
 def test_one_error_names_all_missing_adapters_and_their_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Adapters that are not installed are reported together, with one command that installs them."""
-    monkeypatch.setattr("storycore.profiles.resolving.EXTRAS", {"aws": frozenset({"ghost"}), "local": frozenset({"spook"})})
+    monkeypatch.setattr(
+        "storycore.profiles.resolving.EXTRAS", {"aws": frozenset({"ghost"}), "local": frozenset({"spook"})}
+    )
     problem = missing_adapters(loaded(tmp_path, "aws", cache="spook://", events="ghost://x"), Plugins())
     assert problem is not None
     assert problem.cure == "pip install 'storycore[ghost,spook]'"

@@ -8,7 +8,7 @@ from storycore.errors import TooLarge
 from storycore.layers.checks import checked
 from storycore.layers.spilling import SpillingEntities
 from storycore.memory.blobs import open_blobs
-from storycore.memory.config import MemoryConfig
+from storycore.memory.config import MemoryBlobConfig, MemoryConfig
 from storycore.memory.entities import open_entities
 from storycore.plugins import Adapter
 from storycore.ports.entities import EntityStore, Patch
@@ -24,7 +24,7 @@ class Spilling(SpillingEntities):
     """Bodies of more than two bytes are kept as blobs."""
 
     def __init__(self, config: MemoryConfig, env: Environment) -> None:
-        self._port = checked(PortName.BLOBS, open_blobs(config, env))
+        self._port = checked(PortName.BLOBS, open_blobs(MemoryBlobConfig(), env))
         inner: EntityStore = checked(PortName.ENTITIES, open_entities(config, env))
         super().__init__(inner, self._port, env, _LONGEST, place="here")
 

@@ -28,7 +28,13 @@ from storycore.hooks import hookimpl
 from storycore.ingestion import Plan, Report
 from storycore.memory.blobs import open_blobs
 from storycore.memory.cache import open_cache
-from storycore.memory.config import MemoryCacheConfig, MemoryConfig, MemoryEmbedderConfig, MemoryVectorConfig
+from storycore.memory.config import (
+    MemoryBlobConfig,
+    MemoryCacheConfig,
+    MemoryConfig,
+    MemoryEmbedderConfig,
+    MemoryVectorConfig,
+)
 from storycore.memory.embedder import open_embedder
 from storycore.memory.entities import open_entities
 from storycore.memory.events import open_events
@@ -229,7 +235,7 @@ def the_reference_adapters_are_ports(env: Environment) -> tuple[object, ...]:
     entities: EntityStore = open_entities(MemoryConfig(), env)
     cache: Cache = open_cache(MemoryCacheConfig(), env)
     vectors: VectorIndex = open_vectors(MemoryVectorConfig(dimension=3), env)
-    blobs: BlobStore = open_blobs(MemoryConfig(), env)
+    blobs: BlobStore = open_blobs(MemoryBlobConfig(), env)
     events: EventSink = open_events(MemoryConfig(), env)
     embedder: Embedder = open_embedder(MemoryEmbedderConfig(), env)
     return entities, cache, vectors, blobs, events, embedder
