@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from itertools import islice
 
 from storycore.ports.words import Word, distinct_words, words
 
@@ -51,8 +50,9 @@ def _window(stems: list[Word], weights: Mapping[str, float], width: int) -> tupl
     best, span = (0.0, 0), (0, 0)
     for i, first in enumerate(stems):
         seen, weight = set[str](), 0.0
-        for word in islice(stems, i, None):
-            if word.end - first.start > width:
+        for j in range(i, len(stems)):
+            word = stems[j]
+            if word.end - first.start > width or len(seen) == len(counts):
                 break
             if word.text not in seen:
                 seen.add(word.text)
