@@ -152,7 +152,7 @@ async def test_a_backup_under_writers_holds_one_state(
                 n, body = chance.randrange(40), str(turn).encode()
                 clock.advance(0.0001)
                 await source.write([put(f"a{n}", body=body), put(f"b{n}", body=body)], atomic=True)
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.0005)
 
         writers = [asyncio.create_task(write()) for _ in range(2)]
         full = await backup(archive, source, env)

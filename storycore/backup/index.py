@@ -10,7 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -18,13 +18,13 @@ from typing import NamedTuple, Self
 
 from storycore.backup.entries import Entry
 from storycore.errors import Corrupt, StorageFull
+from storycore.ports.instants import micros
 
 __all__ = ["Index", "Mark", "item_mark"]
 
 _KEY_BYTES = 12
 _MARK_BYTES = 16
 _TIME_BYTES = 8
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEVER = 2**63 - 1
 _ROWS = 4096
 
@@ -110,7 +110,7 @@ class Index:
         """How many items are live at a moment, and the digest of them all."""
         digest, count = sha256(), 0
         with self._lock:
-            rows = self._sql.execute("SELECT key, mark FROM item WHERE expires > ? ORDER BY key", (_micro(as_of),))
+            rows = self._sql.execute("SELECT key, mark FROM item WHERE expires > ? ORDER BY key", (micros(as_of),))
             while found := rows.fetchmany(_ROWS):
                 count += len(found)
                 digest.update(b"".join(key + mark for key, mark in found))
@@ -175,7 +175,3 @@ def _read(entry: Entry) -> Mark:
     if len(mark) != _MARK_BYTES or len(end) not in (0, _TIME_BYTES):
         raise Corrupt("An index of the backup has a mark of another length.")
     return Mark(entry.key, mark, int.from_bytes(end, "little", signed=True) if end else _NEVER)
-
-
-def _micro(at: datetime) -> int:
-    return (at - _EPOCH) // timedelta(microseconds=1)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from array import array
-from datetime import UTC, datetime, timedelta
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from typing import Any
 
@@ -17,6 +16,7 @@ import orjson
 from storycore.errors import Corrupt
 from storycore.ports.entities import FieldValue, Key, Put, Record
 from storycore.ports.events import Event
+from storycore.ports.instants import micros, moment
 from storycore.ports.vectors import Vector, VectorItem
 
 __all__ = [
@@ -30,8 +30,6 @@ __all__ = [
     "vector_key",
 ]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _JSON_INT = 2**63
 """Whole numbers below this are JSON numbers; larger ones are texts with a tag."""
 _EXACT = Context(prec=64, Emax=MAX_EMAX, Emin=MIN_EMIN)
@@ -44,7 +42,7 @@ def record_item(record: Record) -> bytes:
         record.key.pk,
         record.key.sk,
         record.kind,
-        None if record.expires_at is None else _microseconds(record.expires_at),
+        None if record.expires_at is None else micros(record.expires_at),
         {str(slot): [key.pk, key.sk] for slot, key in record.index_keys.items()},
         {name: _tagged(value) for name, value in record.fields.items()},
     ]
@@ -62,7 +60,7 @@ def put_of(item: bytes) -> Put:
     return Put(
         key=Key(pk, sk),
         kind=kind,
-        expires_at=None if expires_at is None else _time(expires_at),
+        expires_at=None if expires_at is None else moment(expires_at),
         index_keys={int(slot): Key(*key) for slot, key in index_keys.items()},
         fields={name: _untagged(value) for name, value in fields.items()},
         body=body,
@@ -101,7 +99,7 @@ def vector_key(namespace: str, id_: str) -> bytes:
 
 def event_item(event: Event) -> bytes:
     """An event without its offset, which belongs to the log that holds it."""
-    head = [event.id, event.type, _microseconds(event.at), event.subject]
+    head = [event.id, event.type, micros(event.at), event.subject]
     return orjson.dumps(head) + b"\n" + orjson.dumps(event.data, option=orjson.OPT_SORT_KEYS)
 
 
@@ -112,7 +110,7 @@ def read_event(item: bytes) -> Event:
         Corrupt: these bytes are not an event's.
     """
     (id_, type_, at, subject), data = _parts(item, 4)
-    return Event(id=id_, type=type_, at=_time(at), subject=subject, data=orjson.loads(data))
+    return Event(id=id_, type=type_, at=moment(at), subject=subject, data=orjson.loads(data))
 
 
 def _parts(item: bytes, count: int) -> tuple[list[Any], bytes]:  # Any: JSON that this module wrote
@@ -124,14 +122,6 @@ def _parts(item: bytes, count: int) -> tuple[list[Any], bytes]:  # Any: JSON tha
     if not found or not isinstance(head, list) or len(head) != count:
         raise Corrupt("An item of the backup has another form than this version of storycore writes.")
     return head, rest
-
-
-def _microseconds(at: datetime) -> int:
-    return (at - _EPOCH) // _MICROSECOND
-
-
-def _time(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def _tagged(value: FieldValue) -> object:

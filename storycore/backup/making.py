@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterable, Callable, Sequence
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import orjson
@@ -19,11 +19,10 @@ from storycore.backup.manifest import Kind, Manifest, ObjectInfo, PortContent
 from storycore.backup.objects import ObjectWriter
 from storycore.backup.sources import Reached, Source, Step
 from storycore.errors import FeedGap, InvalidArgument
+from storycore.ports.instants import micros
 from storycore.ports.lifecycle import PortName
 
 __all__ = ["load_marks", "make_backup"]
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def make_backup(
@@ -225,4 +224,4 @@ def _mark(step: Step) -> Mark:
     mark = item_mark(entry.key, entry.item)
     if step.expires_at is None:
         return Mark(entry.mark, mark)
-    return Mark(entry.mark, mark, (step.expires_at - _EPOCH) // timedelta(microseconds=1))
+    return Mark(entry.mark, mark, micros(step.expires_at))

@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 
 from storycore.backup.archive import Archive
 from storycore.backup.entries import Entry, OwnerOf
-from storycore.backup.recordings import Recordings, micros, require_whole
+from storycore.backup.recordings import Recordings, require_whole
 from storycore.backup.segments import Head, Series, Tip
 from storycore.backup.sources.entities import EntitySource, Fed
 from storycore.errors import AlreadyExists, Corrupt, FeedGap, StorycoreError
 from storycore.ports.environment import Environment
+from storycore.ports.instants import micros
 from storycore.ports.lifecycle import PortName
 
 __all__ = ["Recorder", "Sealed"]

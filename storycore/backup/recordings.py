@@ -12,11 +12,11 @@ from storycore.backup.manifest import Manifest
 from storycore.backup.owners import Keyring
 from storycore.backup.segments import Head, Series, Tip
 from storycore.errors import Corrupt, StorycoreError
+from storycore.ports.instants import micros
 from storycore.ports.lifecycle import PortName
 
-__all__ = ["Reach", "Recordings", "Tail", "micros", "reach_of", "require_whole"]
+__all__ = ["Reach", "Recordings", "Tail", "reach_of", "require_whole"]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OVERLAP = timedelta(seconds=10)
 """So far before a backup's moment the changes over it begin: applying one twice is harmless, leaving one out is not."""
 
@@ -293,8 +293,3 @@ def _stamp(at: datetime) -> str:
 
 def _place(id_: str) -> str:
     return f"segments/{id_}"
-
-
-def micros(at: datetime) -> int:
-    """Microseconds since 1970."""
-    return (at - _EPOCH) // timedelta(microseconds=1)

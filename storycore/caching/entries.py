@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from storycore.caching.codecs import Unfit
-from storycore.caching.envelope import Envelope, micros, open_envelope
+from storycore.caching.envelope import Envelope, open_envelope
 from storycore.caching.policies import Answer, Fetched, Policy, Tier
 from storycore.ports.cache import MIN_TTL
+from storycore.ports.instants import micros
 
 __all__ = ["Entry", "Slot", "entry_of", "port_ttl", "seal", "unseal"]
 

@@ -13,13 +13,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from hashlib import blake2b
 from hmac import compare_digest
 
 from storycore.caching.compression import Zstd, expanded
+from storycore.ports.instants import micros
 
-__all__ = ["Envelope", "micros", "moment", "open_envelope", "secret_of"]
+__all__ = ["Envelope", "open_envelope", "secret_of"]
 
 _FORMAT = 2
 _ABSENT = 1
@@ -27,8 +28,7 @@ _COMPRESSED = 2
 _HEAD = struct.Struct(">BB8sqqQH")
 _DIGEST_BYTES = 8
 _SIGNATURE_BYTES = 32
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST_MOMENT = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+_LAST_MOMENT = micros(datetime.max.replace(tzinfo=UTC))
 """What is later than that is no moment; whoever forges it may not fail a reader."""
 
 
@@ -98,16 +98,6 @@ def open_envelope(
         absent=bool(flags & _ABSENT),
         payload=payload,
     )
-
-
-def micros(moment: datetime) -> int:
-    """Microseconds since 1970 of an aware datetime."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def moment(microseconds: int) -> datetime:
-    """The inverse of ``micros``."""
-    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def secret_of(phrase: str | bytes) -> bytes:

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from storycore.caching.envelope import micros, moment, open_envelope
+from storycore.caching.envelope import open_envelope
 from storycore.caching.policies import Policy
 from storycore.ports.cache import Cache
+from storycore.ports.instants import micros, moment
 
 __all__ = ["Inspection", "census", "inspect"]
 

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from storycore.caching.entries import Entry, Slot
-from storycore.caching.envelope import moment
 from storycore.caching.fences import Fences, Ticket
 from storycore.caching.memory_tier import EMPTY, Held, MemoryTier
 from storycore.caching.policies import Answer, Tier
+from storycore.ports.instants import moment
 
 __all__ = ["NearTier"]
 

@@ -11,7 +11,6 @@ from typing import Generic, TypeVar
 from storycore.caching.compiled import compiled_key
 from storycore.caching.counts import RegionStats
 from storycore.caching.entries import Slot
-from storycore.caching.envelope import micros
 from storycore.caching.own_threads import called
 from storycore.caching.policies import Fetched, Policy, Tier
 from storycore.caching.shortcuts import MISSING, Missing, Shelf, region_shortcut
@@ -21,6 +20,7 @@ from storycore.caching.writes import Writing
 from storycore.errors import ConfigError, InvalidArgument
 from storycore.ports.cache import MAX_KEY_BYTES
 from storycore.ports.environment import Environment
+from storycore.ports.instants import micros
 
 __all__ = ["Region", "RegionEntry"]
 

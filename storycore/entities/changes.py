@@ -21,7 +21,7 @@ from storycore.ports.conditions import Version
 from storycore.ports.entities import Action, Change, ChangePage, EntityStore, FeedPosition, Key, Record
 from storycore.ports.environment import Environment
 
-__all__ = ["ChangeFeed", "ChangeStream", "EntityChange", "Start"]
+__all__ = ["ChangeFeed", "ChangeStream", "EntityChange", "Start", "end_of_feed"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -72,6 +72,16 @@ class EntityChange(Generic[M]):
         return None if self.record is None else from_record(self.entity, self.record)
 
 
+async def end_of_feed(store: EntityStore, now: datetime) -> FeedPosition:
+    """A position behind every change that was told before ``now``; the feed is walked to find it."""
+    position = None
+    while True:
+        page = await store.changes(position, limit=_LONG_PAGE)
+        if page.is_end or not page.changes or page.changes[-1].at > now:
+            return page.next
+        position = page.next
+
+
 class ChangeFeed:
     """The change feed of one store.
 
@@ -109,12 +119,7 @@ class ChangeFeed:
         """The position for which ``start`` stands; to find the latest the feed is walked to its end."""
         if start != "latest":
             return None if start == "oldest" else FeedPosition(start)
-        begun, position = self._env.clock.now(), None
-        while True:
-            page = await self.raw.changes(position, limit=_LONG_PAGE)
-            if page.is_end or not page.changes or page.changes[-1].at > begun:
-                return page.next
-            position = page.next
+        return await end_of_feed(self.raw, self._env.clock.now())
 
     async def close(self) -> None:
         """End all streams; what is done is saved."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import orjson
@@ -12,6 +12,7 @@ import orjson
 from storycore.backup.entries import Entry
 from storycore.backup.items import put_of, record_item, record_key
 from storycore.backup.sources.contract import Contents, Reached, Sink, Step
+from storycore.entities.changes import end_of_feed
 from storycore.entities.leases import OWN_KINDS
 from storycore.errors import AlreadyExists, FeedGap, PartialFailure
 from storycore.layers.spilled_bodies import PLACE_KIND
@@ -22,7 +23,6 @@ from storycore.ports.entities import (
     EntityStore,
     FeedPosition,
     Key,
-    Put,
     Record,
     Segment,
     Write,
@@ -89,7 +89,7 @@ class EntitySource:
             begun = self._env.clock.now()
             await self._scan_into(sink)
             return Reached(begun, "fuzzy", reason=f"{self._store.info.adapter} has no change feed")
-        begin = await self._end_of_feed()
+        begin = await end_of_feed(self._store, self._env.clock.now())
         await self._scan_into(sink)
         try:
             return await self._replay(sink, begin)
@@ -113,12 +113,8 @@ class EntitySource:
 
     async def scan(self) -> AsyncIterator[list[Entry]]:
         """All live records."""
-        after = None
-        while True:
-            page = await self._store.scan(Segment(), after=after, limit=_PAGE)
-            yield [_step(record).entry for record in page.records if record.kind not in _OWN_KINDS]
-            if (after := page.next) is None:
-                return
+        async for steps in self._steps():
+            yield [step.entry for step in steps]
 
     async def held(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The records under these keys."""
@@ -145,10 +141,14 @@ class EntitySource:
             return [isinstance(outcome, Written) for outcome in exc.outcomes]
 
     async def _scan_into(self, sink: Sink) -> None:
+        async for steps in self._steps():
+            await sink.base(steps)
+
+    async def _steps(self) -> AsyncIterator[list[Step]]:
         after = None
         while True:
             page = await self._store.scan(Segment(), after=after, limit=_PAGE)
-            await sink.base([_step(record) for record in page.records if record.kind not in _OWN_KINDS])
+            yield [_step(record) for record in page.records if record.kind not in _OWN_KINDS]
             if (after := page.next) is None:
                 return
 
@@ -186,16 +186,6 @@ class EntitySource:
             await asyncio.sleep(self.lag.total_seconds())
             has_waited = True
 
-    async def _end_of_feed(self) -> str | None:
-        begun, position = self._env.clock.now(), None
-        while True:
-            page = await self._store.changes(position, limit=_FEED_PAGE)
-            if page.is_end or not page.changes:
-                return str(page.next)
-            if page.changes[-1].at > begun:
-                return None if position is None else str(position)
-            position = page.next
-
 
 def _step(record: Record) -> Step:
     return Step(Entry(record_key(record.key), record_item(record)), record.expires_at)
@@ -215,13 +205,4 @@ def _key(data: bytes) -> Key:
 def _write(entry: Entry, *, overwrite: bool) -> Write:
     if entry.item is None:
         return Delete(key=_key(entry.key))
-    put = put_of(entry.item)
-    return Put(
-        key=put.key,
-        kind=put.kind,
-        expires_at=put.expires_at,
-        index_keys=put.index_keys,
-        fields=put.fields,
-        body=put.body,
-        when=ANY if overwrite else ABSENT,
-    )
+    return replace(put_of(entry.item), when=ANY if overwrite else ABSENT)
