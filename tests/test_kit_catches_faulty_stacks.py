@@ -29,6 +29,7 @@ from storycore.caching import (
 from storycore.caching import guard as guards
 from storycore.caching import memory_tier as memory
 from storycore.ports.cache import CacheItem, Changed, Fill
+from storycore.ports.instants import moment
 from storycore.ports.lifecycle import PortName
 from storycore.testing.cache_clients import How
 from storycore.testing.cache_stacks import StackMachine, stack_machine_for
@@ -107,7 +108,7 @@ async def _believes_what_it_saw(
 def _keeps_as_long_as_the_value(
     self: near_tier.NearTier, slot: Any, ticket: Any, entry: Any, since: Any, **_: Any
 ) -> None:
-    self._keep(slot, ticket, entry, envelope.moment(entry.fresh_until))
+    self._keep(slot, ticket, entry, moment(entry.fresh_until))
 
 
 def _lets_late_copies_in(self: Any, ticket: Any, act: Callable[[], None]) -> None:
