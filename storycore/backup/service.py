@@ -19,13 +19,14 @@ from storycore.backup.outcomes import Created, Pruned, Restored
 from storycore.backup.owners import erase
 from storycore.backup.parents import parent_among
 from storycore.backup.recorder import Recorder, Sealed
-from storycore.backup.recordings import Recordings, Tail
+from storycore.backup.recordings import Recordings
 from storycore.backup.restoring import Mode, OnConflict, PortChanges, Selection, plan_restore, restore
 from storycore.backup.retention import Retention, kept
 from storycore.backup.sources import Source
 from storycore.backup.sources.entities import EntitySource
+from storycore.backup.states import States
 from storycore.backup.verifying import Level, Scratch, Verification, made_of, noted, verify_backup
-from storycore.errors import FeedGap, InvalidArgument, NotFound
+from storycore.errors import FeedGap, InvalidArgument
 from storycore.ports.environment import Environment
 from storycore.ports.key_providers import KeyProvider
 
@@ -95,6 +96,7 @@ class Backups:
         self._max_share = max_share
         self._owner_of = owner_of
         self._recordings = Recordings(archive, store)
+        self._states = States(archive, self._recordings, store=store)
         self._recorder: Recorder | None = None
 
     async def create(
@@ -179,7 +181,7 @@ class Backups:
             AccessDenied: it was made with another key.
             Corrupt: it was changed.
         """
-        return await self._archive.manifest(await self._named(id_))
+        return await self._archive.manifest(await self._states.named(id_))
 
     async def verify(self, id_: str = "latest", *, level: Level = "full") -> Verification:
         """Look whether a backup can be restored; the result is kept beside it, and retention goes by it.
@@ -190,7 +192,7 @@ class Backups:
         Raises:
             NotFound: there is no such backup.
         """
-        id_ = await self._named(id_)
+        id_ = await self._states.named(id_)
         found = await verify_backup(
             self._archive,
             id_,
@@ -211,7 +213,7 @@ class Backups:
         selection: Selection | None = None,
     ) -> dict[str, PortChanges]:
         """What ``restore`` would change, by port; writes nothing."""
-        chain, tail = await self._state(id_, at)
+        chain, tail = await self._states.chain(id_, at)
         return await plan_restore(self._archive, chain, self._target(into)[0], selection or Selection(), tail=tail)
 
     async def restore(
@@ -236,7 +238,7 @@ class Backups:
                 is empty.
             create_tables: create what the receiving store needs and does not have.
         """
-        chain, tail = await self._state(id_, at)
+        chain, tail = await self._states.chain(id_, at)
         targets, target = self._target(into)
         if create_tables and target is not None and target._ensure is not None:
             await target._ensure()
@@ -269,7 +271,7 @@ class Backups:
             dry_run: only tell.
             older_than: what unfinished backups left is removed when nothing was written to it for so long.
         """
-        manifests = await self._own()
+        manifests = await self._states.own()
         stays = kept([await made_of(self._archive, each) for each in manifests], self._retention, zone=self._zone)
         removed = [each.id for each in manifests if each.id not in stays]
         for id_ in [] if dry_run else removed:  # children before their parents: newest first
@@ -363,38 +365,9 @@ class Backups:
         """The backup on which the next one builds, or why there is none."""
         return await parent_among(
             self._archive,
-            await self._own(),
+            await self._states.own(),
             {source.name for source in self._sources},
             now=self._env.clock.now(),
             max_chain=self._max_chain,
             max_share=self._max_share,
         )
-
-    async def _own(self) -> Sequence[Manifest]:
-        """This store's backups among those that lie here, newest state first."""
-        return [each for each in (await self._archive.listing()).manifests if each.store == self._store]
-
-    async def _named(self, id_: str) -> str:
-        if id_ != "latest":
-            return id_
-        own = await self._own()
-        if not own:
-            raise NotFound(
-                f"There is no backup of the store {self._store!r} yet; `storycore backup create` makes one, and those "
-                "of other stores are reached by the ids that `storycore backup list` shows."
-            )
-        return own[0].id
-
-    async def _state(self, id_: str, at: datetime | None) -> tuple[Sequence[Manifest], Tail | None]:
-        """The backups of which a state consists, and what was recorded behind them."""
-        if at is None:
-            return await self._archive.chain(await self._named(id_)), None
-        if id_ != "latest":
-            raise InvalidArgument("Name a backup or a moment, not both.")
-        if at.tzinfo is None:
-            raise InvalidArgument(f"The moment {at} has no time zone; write it like 2026-11-22T14:03:07Z.")
-        for manifest in await self._own():
-            if manifest.as_of <= at:
-                chain = await self._archive.chain(manifest.id)
-                return chain, await self._recordings.tail(chain[-1], at)
-        raise NotFound(f"No backup holds a state of {at} or before.")
