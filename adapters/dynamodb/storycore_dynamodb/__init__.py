@@ -1,26 +1,29 @@
-"""Entities of storycore in one DynamoDB table."""
+"""Entities and events of storycore in DynamoDB, each in one table."""
 
 from __future__ import annotations
 
 from storycore.hooks import hookimpl
 from storycore.plugins import Adapter
 from storycore.ports.lifecycle import PortName
-from storycore_dynamodb.config import DynamodbConfig
+from storycore_dynamodb.config import DynamodbConfig, DynamodbEventsConfig
 
 __all__ = ["storycore_adapters"]
 
 
 @hookimpl
 def storycore_adapters() -> list[Adapter]:
-    """One adapter for entities."""
+    """One adapter for entities and for events."""
     return [
         Adapter(
             name="dynamodb",
-            ports={PortName.ENTITIES: "storycore_dynamodb.entities:open_entities"},
-            config=DynamodbConfig,
+            ports={
+                PortName.ENTITIES: "storycore_dynamodb.entities:open_entities",
+                PortName.EVENTS: "storycore_dynamodb.events:open_events",
+            },
+            config={PortName.ENTITIES: DynamodbConfig, PortName.EVENTS: DynamodbEventsConfig},
             url_path="table",
             distribution="storycore-dynamodb",
-            summary="Entities in one DynamoDB table, for any number of machines.",
+            summary="Entities, and events, each in one DynamoDB table, for any number of machines.",
             conformance={"table": "kit-{name}", "time_to_live": False, "stream_lag_ms": 20},
             server="storycore_dynamodb.testing:server",
             infrastructure="storycore_dynamodb.infrastructure:infrastructure",

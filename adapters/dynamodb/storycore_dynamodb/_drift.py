@@ -33,7 +33,7 @@ def _billing(definition: Definition, table: Definition) -> Iterator[str]:
 
 def _indexes(definition: Definition, table: Definition) -> Iterator[str]:
     there = {index["IndexName"]: index for index in table.get("GlobalSecondaryIndexes", ())}
-    declared = {index["IndexName"]: index for index in definition["GlobalSecondaryIndexes"]}
+    declared = {index["IndexName"]: index for index in definition.get("GlobalSecondaryIndexes", ())}
     for name, index in declared.items():
         if name in there:
             yield from _index(name, index, there[name])

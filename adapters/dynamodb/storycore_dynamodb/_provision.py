@@ -16,12 +16,12 @@ from storycore_dynamodb._drift import differences
 from storycore_dynamodb._expressions import Expression
 from storycore_dynamodb._table import (
     LAYOUT,
-    SLOTS,
     TTL_ATTRIBUTE,
     Definition,
     attribute_definitions,
     index_name,
     slot_definition,
+    slots_of,
     stream_definition,
     table_definition,
 )
@@ -83,8 +83,9 @@ class Provisioner:
         self._require_serving(table)
         if isinstance(mark, BaseException):
             raise mark
-        missing = self._missing_slots(table)
-        if missing:
+        if mark is not None:
+            self._require_layout(mark)
+        if missing := self._missing_slots(table):
             raise NotProvisioned(
                 f"The table {self._config.table!r} lacks the index {index_name(missing[0])!r}; "
                 "run `storycore init` or ensure()."
@@ -109,7 +110,8 @@ class Provisioner:
         table = await self._described()
         is_planned = table is None and dry_run
         if table is None:
-            done.append(f"create the table {self._config.table!r} with {len(SLOTS)} indexes")
+            indexes = f" with {self._config.slots} indexes" if self._config.slots else ""
+            done.append(f"create the table {self._config.table!r}{indexes}")
             table = self._definition if dry_run else await self._created()
         elif not dry_run:
             table = await self._ready(table)
@@ -195,7 +197,7 @@ class Provisioner:
                 f"add the index {index_name(slot)!r}, which AWS fills from the items that are there",
                 partial(
                     self._update,
-                    AttributeDefinitions=attribute_definitions(),
+                    AttributeDefinitions=attribute_definitions(self._config.slots),
                     GlobalSecondaryIndexUpdates=[{"Create": slot_definition(slot)}],
                 ),
             )
@@ -240,7 +242,7 @@ class Provisioner:
 
     async def _put_mark(self) -> None:
         e = Expression()
-        item = {**key_values(LAYOUT_KEY), "layout": number(LAYOUT)}
+        item = {**key_values(LAYOUT_KEY), "layout": number(LAYOUT), "holds": {"S": self._config.holds}}
         condition = e.request(ConditionExpression=f"attribute_not_exists({e.name('pk')})")
         try:
             await self._calls.send("PutItem", {"Item": item, **condition}, repeatable=True)
@@ -254,7 +256,7 @@ class Provisioner:
 
     def _missing_slots(self, table: Definition) -> list[int]:
         there = {index["IndexName"] for index in table.get("GlobalSecondaryIndexes", ())}
-        return [slot for slot in SLOTS if index_name(slot) not in there]
+        return [slot for slot in slots_of(self._config) if index_name(slot) not in there]
 
     def _require_keys(self, table: Definition) -> None:
         keys = {each["AttributeName"]: each["KeyType"] for each in table.get("KeySchema", ())}
@@ -281,6 +283,11 @@ class Provisioner:
             raise SchemaMismatch(
                 f"The table {self._config.table!r} has layout {found}, this version of storycore-dynamodb works with "
                 f"layout {LAYOUT}; install the version that made it, or copy the data to a new table."
+            )
+        holds = mark.get("holds", {}).get("S", DynamodbConfig.holds)
+        if holds != self._config.holds:
+            raise SchemaMismatch(
+                f"The table {self._config.table!r} holds {holds}, not {self._config.holds}; name another table."
             )
         return number_of(mark["last"]) if "last" in mark else 0
 

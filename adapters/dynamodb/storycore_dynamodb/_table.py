@@ -15,6 +15,7 @@ __all__ = [
     "attribute_definitions",
     "index_name",
     "slot_definition",
+    "slots_of",
     "stream_definition",
     "table_definition",
 ]
@@ -29,6 +30,11 @@ SLOTS = range(1, INDEX_SLOTS + 1)
 
 TTL_ATTRIBUTE = "ttl"
 """Epoch seconds, rounded up: after them AWS may remove an item that has long been absent for storycore."""
+
+
+def slots_of(config: DynamodbConfig) -> range:
+    """The numbers of the table's indexes."""
+    return range(1, config.slots + 1)
 
 
 def index_name(slot: int) -> str:
@@ -46,17 +52,18 @@ def slot_definition(slot: int) -> Definition:
 
 
 def table_definition(config: DynamodbConfig) -> Definition:
-    """The whole table: on demand, eight indexes, and what the settings ask for.
+    """The whole table: on demand, with its indexes, and what the settings ask for.
 
     Time to live (on ``TTL_ATTRIBUTE``) and continuous backups are not part of CreateTable; ``ensure()`` turns them on.
     """
     definition: Definition = {
         "TableName": config.table,
         "BillingMode": "PAY_PER_REQUEST",
-        "AttributeDefinitions": attribute_definitions(),
+        "AttributeDefinitions": attribute_definitions(config.slots),
         "KeySchema": _key_schema("pk", "sk"),
-        "GlobalSecondaryIndexes": [slot_definition(slot) for slot in SLOTS],
     }
+    if config.slots:
+        definition["GlobalSecondaryIndexes"] = [slot_definition(slot) for slot in slots_of(config)]
     if config.stream:
         definition["StreamSpecification"] = stream_definition()
     if config.deletion_protection:
@@ -68,9 +75,9 @@ def table_definition(config: DynamodbConfig) -> Definition:
     return definition
 
 
-def attribute_definitions() -> list[Definition]:
-    """The key attributes of the table and of all indexes; all are text."""
-    names = ["pk", "sk", *(f"g{slot}{part}" for slot in SLOTS for part in ("pk", "sk"))]
+def attribute_definitions(slots: int) -> list[Definition]:
+    """The key attributes of the table and of so many indexes; all are text."""
+    names = ["pk", "sk", *(f"g{slot}{part}" for slot in range(1, slots + 1) for part in ("pk", "sk"))]
     return [{"AttributeName": name, "AttributeType": "S"} for name in names]
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-__all__ = ["DynamodbConfig"]
+from storycore.ports.entities import INDEX_SLOTS
+
+__all__ = ["DynamodbConfig", "DynamodbEventsConfig"]
 
 
 class DynamodbConfig(BaseModel):
@@ -43,6 +45,11 @@ class DynamodbConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    slots: ClassVar[int] = INDEX_SLOTS
+    """How many indexes the table has."""
+    holds: ClassVar[str] = "entities"
+    """What lies in it; the mark of its layout says so."""
+
     table: str = Field(pattern=r"^[A-Za-z0-9_.-]{3,255}$")
     region: str | None = None
     endpoint_url: str | None = None
@@ -74,3 +81,13 @@ class DynamodbConfig(BaseModel):
         if self.session_token is not None and self.access_key_id is None:
             raise ValueError("session_token belongs to access_key_id and secret_access_key; give all three")
         return self
+
+
+class DynamodbEventsConfig(DynamodbConfig):
+    """The same for a table of events: it has no indexes, nothing in it expires, and nobody follows its stream."""
+
+    slots: ClassVar[int] = 0
+    holds: ClassVar[str] = "events"
+
+    time_to_live: bool = False
+    stream: bool = False

@@ -54,14 +54,16 @@ def infrastructure(config: DynamodbConfig) -> Infrastructure:
 
 def _permissions(config: DynamodbConfig) -> Sequence[Permission]:
     use, provision = Purpose.USE, Purpose.PROVISION
-    permissions = [
-        Permission(purpose=use, resource=_TABLE, actions=_actions(_USE_TABLE)),
-        Permission(purpose=use, resource=_TABLE, actions=_actions(("Query",)), suffixes=("/index/*",)),
-        Permission(purpose=provision, resource=_TABLE, actions=_actions(_PROVISION)),
-    ]
+    permissions = [Permission(purpose=use, resource=_TABLE, actions=_actions(_USE_TABLE))]
+    if config.slots:
+        permissions.append(
+            Permission(purpose=use, resource=_TABLE, actions=_actions(("Query",)), suffixes=("/index/*",))
+        )
     if config.stream:
-        stream = Permission(purpose=use, resource=_TABLE, actions=_actions(_USE_STREAM), suffixes=("/stream/*",))
-        permissions.insert(2, stream)
+        permissions.append(
+            Permission(purpose=use, resource=_TABLE, actions=_actions(_USE_STREAM), suffixes=("/stream/*",))
+        )
+    permissions.append(Permission(purpose=provision, resource=_TABLE, actions=_actions(_PROVISION)))
     return permissions
 
 
@@ -94,7 +96,7 @@ def _terraform(definition: Definition, config: DynamodbConfig) -> Definition:
             {"name": each["AttributeName"], "type": each["AttributeType"]}
             for each in definition["AttributeDefinitions"]
         ],
-        "global_secondary_index": [_index(each) for each in definition["GlobalSecondaryIndexes"]],
+        "global_secondary_index": [_index(each) for each in definition.get("GlobalSecondaryIndexes", ())],
         "point_in_time_recovery": {"enabled": config.point_in_time_recovery},
         "deletion_protection_enabled": config.deletion_protection,
         "tags": dict(config.tags),

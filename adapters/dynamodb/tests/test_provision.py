@@ -10,8 +10,9 @@ from storycore_dynamodb._boto import BotoTransport
 from storycore_dynamodb._scripted import FaultyTransport, refused
 from storycore_dynamodb._table import attribute_definitions, table_definition
 from storycore_dynamodb._transport import Answer, Request
-from storycore_dynamodb.config import DynamodbConfig
-from storycore_dynamodb.entities import DynamodbEntityStore
+from storycore_dynamodb.config import DynamodbConfig, DynamodbEventsConfig
+from storycore_dynamodb.entities import DynamodbEntityStore, open_entities
+from storycore_dynamodb.events import open_events
 
 from storycore.errors import InvalidArgument, NotProvisioned, SchemaMismatch, Unavailable
 from storycore.ports.entities import EntityStore
@@ -57,7 +58,7 @@ async def test_what_a_live_table_lacks_is_added(harness: Harness) -> None:
     definition["GlobalSecondaryIndexes"] = definition["GlobalSecondaryIndexes"][:6]
     keys = {each["AttributeName"] for index in definition["GlobalSecondaryIndexes"] for each in index["KeySchema"]}
     definition["AttributeDefinitions"] = [
-        each for each in attribute_definitions() if each["AttributeName"] in {"pk", "sk", *keys}
+        each for each in attribute_definitions(config.slots) if each["AttributeName"] in {"pk", "sk", *keys}
     ]
     await sent(config, "CreateTable", **definition)
     with pytest.raises(NotProvisioned, match="slot7"):
@@ -113,6 +114,25 @@ async def test_another_layout_is_refused(harness: Harness, layout: object) -> No
     await mark_with(DynamodbConfig.model_validate(harness.settings()), layout)
     for attempt in (harness.make().open(), harness.make().ensure()):
         with pytest.raises(SchemaMismatch):
+            await attempt
+
+
+async def test_entities_and_events_do_not_share_a_table(harness: Harness) -> None:
+    """Whichever comes second is told, and the table stays as it is."""
+    settings = harness.settings()
+    events = open_events(DynamodbEventsConfig.model_validate(settings), harness.env)
+    await events.ensure()
+    assert (
+        "GlobalSecondaryIndexes" not in (await sent(DynamodbConfig.model_validate(settings), "DescribeTable"))["Table"]
+    )
+    for attempt in (harness.make().open(), harness.make().ensure()):
+        with pytest.raises(SchemaMismatch, match="holds events"):
+            await attempt
+    other = settings | {"table": f"{settings['table']}-2"}
+    await open_entities(DynamodbConfig.model_validate(other), harness.env).ensure()
+    second = open_events(DynamodbEventsConfig.model_validate(other), harness.env)
+    for attempt in (second.open(), second.ensure()):
+        with pytest.raises(SchemaMismatch, match="holds entities"):
             await attempt
 
 

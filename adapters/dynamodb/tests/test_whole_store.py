@@ -14,6 +14,7 @@ import storycore
 from storycore.app import Store
 from storycore.entities import Index, Key, entity, part
 from storycore.errors import DeadlineExceeded
+from storycore.ports.lifecycle import PortName
 from storycore.testing.harness import Harness
 
 
@@ -82,3 +83,15 @@ async def test_a_deadline_ends_a_request(whole: Store) -> None:
         with pytest.raises(DeadlineExceeded):
             await notes.get("a", consistent=True)
     assert (await notes.get("a", consistent=True)).id == "a"
+
+
+async def test_a_store_keeps_its_events_beside_its_entities(harness: Harness) -> None:
+    """What is tracked is there for the next process, once."""
+    tables = {port: {"adapter": "dynamodb", **harness.fresh().settings()} for port in ("entities", "events")}
+    async with storycore.open("memory", overrides=tables) as first:
+        await first.init()
+        for _ in range(2):
+            await first.events.track("feature_used", user_id="ada", properties={"feature": "export"}, event_id="once")
+    async with storycore.open("memory", overrides=tables) as second:
+        page = await second.ports[PortName.EVENTS].read()
+        assert [(stored.event.type, stored.event.subject) for stored in page.events] == [("feature_used", "ada")]
