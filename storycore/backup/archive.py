@@ -367,5 +367,9 @@ class Draft:
         return manifest
 
     async def abandon(self) -> None:
-        """Remove what was written; the manifest first, which may have come to be when nobody heard of it."""
-        await self._archive.remove(self.id)
+        """Remove what was written; the manifest first, which may have come to be when nobody heard of it.
+
+        What cannot be removed now is left to ``Archive.sweep``, for the error that ended the backup is the one to tell.
+        """
+        with suppress(StorycoreError):
+            await self._archive.remove(self.id)

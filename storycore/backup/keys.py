@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from unicodedata import normalize
 
 import orjson
 
@@ -35,7 +36,7 @@ class Passphrase:
     other share one, and a long chain is read after one derivation.
 
     Args:
-        phrase: at least 8 characters.
+        phrase: at least 8 characters; however a keyboard composes them (Unicode's form NFC is what counts).
         log_n: the cost as a power of two, 10 to 22; what was wrapped says with which cost, so it can be raised later.
 
     Raises:
@@ -49,6 +50,8 @@ class Passphrase:
     def __post_init__(self) -> None:
         if len(self.phrase) < _SHORTEST:
             raise ConfigError(f"A backup's passphrase has at least {_SHORTEST} characters.", path="backup.key")
+        if any("\ud800" <= character <= "\udfff" for character in self.phrase):
+            raise ConfigError("A backup's passphrase is not UTF-8 where it was taken from.", path="backup.key")
         if not 10 <= self.log_n <= _MOST_LOG_N:
             raise ConfigError(f"scrypt's cost is 10 to {_MOST_LOG_N}, not {self.log_n}.", path="backup.key")
 
@@ -81,7 +84,7 @@ class Passphrase:
     def _derive(self, salt: bytes, log_n: int) -> bytes:
         from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-        return Scrypt(salt, KEY_BYTES, 1 << log_n, _BLOCK, _LANES).derive(self.phrase.encode())
+        return Scrypt(salt, KEY_BYTES, 1 << log_n, _BLOCK, _LANES).derive(normalize("NFC", self.phrase).encode())
 
 
 @dataclass(frozen=True, repr=False)

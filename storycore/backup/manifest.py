@@ -139,10 +139,10 @@ def read_manifest(data: bytes, key: bytes | None = None, *, name: str) -> Manife
 
     Args:
         key: the backup's; ``None`` reads without looking at the seal, which is enough for a listing.
-        name: for errors.
+        name: the id under which it lies.
 
     Raises:
-        Corrupt: these are not a manifest's bytes, or the seal is not this key's.
+        Corrupt: these are not a manifest's bytes, it is another backup's, or the seal is not this key's.
         SchemaMismatch: a newer version of storycore wrote it.
     """
     try:
@@ -158,12 +158,15 @@ def read_manifest(data: bytes, key: bytes | None = None, *, name: str) -> Manife
             "restore it with the version that made it, or a newer one."
         )
     content = orjson.dumps(inner, option=orjson.OPT_SORT_KEYS)
-    if key is not None and not hmac.compare_digest(_seal(content, key), str(seal)):
+    if key is not None and not hmac.compare_digest(_seal(content, key).encode(), str(seal).encode()):
         raise Corrupt(f"The manifest {name} of a backup was changed after it was written.")
     try:
-        return Manifest.model_validate(inner)
+        manifest = Manifest.model_validate(inner)
     except ValidationError as exc:
         raise Corrupt(f"The manifest {name} of a backup is damaged ({exc.error_count()} fields).") from exc
+    if manifest.id != name:
+        raise Corrupt(f"What lies under the name of the backup {name} is the manifest of {manifest.id}.")
+    return manifest
 
 
 def new_backup_id(kind: Kind, at: datetime, unique: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 from storycore.backup.entries import Entry, pack, unpacked
@@ -36,7 +36,7 @@ class Place:
     blobs: BlobStore
     folder: str
     backup: str
-    key: bytes
+    key: bytes = field(repr=False)
 
 
 class ObjectWriter:

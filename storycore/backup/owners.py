@@ -158,7 +158,7 @@ async def _read(place: Place, owner: bytes) -> tuple[bytes, bytes | None, BlobCo
         id_, wrapped, seal = bytes.fromhex(held["id"]), base64.b64decode(held["wrapped"], validate=True), held["seal"]
     except (ValueError, KeyError, TypeError) as exc:
         raise _damaged(owner) from exc
-    if not hmac.compare_digest(_seal(place, owner, id_, wrapped), str(seal)):
+    if not hmac.compare_digest(_seal(place, owner, id_, wrapped).encode(), str(seal).encode()):
         raise _damaged(owner)
     key = _opened(place.key, owner + id_, wrapped, is_packed=False) if wrapped else None
     return id_, key, BlobMatches(version)
