@@ -14,11 +14,12 @@ from storycore.backup.items import put_of, record_item, record_key
 from storycore.backup.sources.contract import Contents, Reached, Sink, Step
 from storycore.entities.changes import end_of_feed
 from storycore.entities.leases import OWN_KINDS
-from storycore.errors import AlreadyExists, FeedGap, PartialFailure
+from storycore.errors import AlreadyExists, FeedGap, InvalidArgument, PartialFailure
 from storycore.layers.spilled_bodies import PLACE_KIND
 from storycore.ports.conditions import ABSENT, ANY
 from storycore.ports.entities import (
     Change,
+    ChangePage,
     Delete,
     EntityStore,
     FeedPosition,
@@ -156,13 +157,19 @@ class EntitySource:
         """The changes behind a position (``None``: the oldest that are kept), and up to when nothing is missing.
 
         Raises:
-            FeedGap: changes behind the position are no longer kept.
+            FeedGap: changes behind the position are no longer kept, or it is of another feed than the store's.
         """
         looked = self._env.clock.now()
-        page = await self._store.changes(None if position is None else FeedPosition(position), limit=_FEED_PAGE)
+        page = await self._page(position)
         told = [Told(change.at, _changed(change)) for change in page.changes if change.kind not in _OWN_KINDS]
         is_end = page.is_end or not page.changes
         return Fed(told, str(page.next), looked - self.lag if is_end else None)
+
+    async def _page(self, position: str | None) -> ChangePage:
+        try:
+            return await self._store.changes(None if position is None else FeedPosition(position), limit=_FEED_PAGE)
+        except InvalidArgument as exc:
+            raise FeedGap(f"The store was made anew since the last backup of it: {exc.message}") from exc
 
     async def _replay(self, sink: Sink, position: str | None) -> Reached:
         """Apply the changes up to this moment; what was written since is left to the next increment.

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from storycore.backup.entries import Entry
 from storycore.backup.items import event_item, read_event
 from storycore.backup.sources.contract import Contents, Reached, Sink, Step
+from storycore.errors import FeedGap
 from storycore.ports.environment import Environment
 from storycore.ports.events import EventSink, Offset, StoredEvent
 from storycore.ports.lifecycle import PortName
@@ -35,11 +36,25 @@ class EventSource:
 
     async def read(self, sink: Sink) -> Reached:
         """All events, to the end of the log."""
-        return await self._read_behind(None, sink, is_base=True)
+        return await self._read_behind(None, None, sink, is_base=True)
 
     async def read_changes(self, sink: Sink, position: str) -> Reached:
-        """The events behind an offset."""
-        return await self._read_behind(Offset(int(position)), sink, is_base=False)
+        """The events behind an offset.
+
+        Raises:
+            FeedGap: the event at that offset is not there any more, or the log is another one.
+        """
+        offset, _, id_ = position.partition(" ")
+        await self._require(Offset(int(offset)), id_)
+        return await self._read_behind(Offset(int(offset)), position, sink, is_base=False)
+
+    async def _require(self, offset: Offset, id_: str) -> None:
+        page = await self._sink.read(Offset(offset - 1), limit=1)
+        if [(stored.offset, stored.event.id) for stored in page.events] != [(offset, id_)]:
+            raise FeedGap(
+                f"The event {id_!r}, with which the last backup ended, is not in its place any more: it was trimmed, "
+                "or the log was made anew."
+            )
 
     def check(self, facts: Mapping[str, str | int]) -> None:
         """Any log takes any event."""
@@ -68,15 +83,22 @@ class EventSource:
         emitted = {each.id: not each.duplicate for each in await self._sink.emit(events)} if events else {}
         return [entry.item is None or overwrite or emitted[entry.key.decode()] for entry in entries]
 
-    async def _read_behind(self, after: Offset | None, sink: Sink, *, is_base: bool) -> Reached:
+    async def _read_behind(self, after: Offset | None, position: str | None, sink: Sink, *, is_base: bool) -> Reached:
+        """Read to the end as it is now: what is emitted meanwhile is left to the next increment.
+
+        Args:
+            position: of ``after``: the last event's offset and id, for offsets of all logs look alike.
+        """
         while True:
             looked = self._env.clock.now()
             page = await self._sink.read(after, limit=_PAGE)
             steps = [Step(_entry(stored)) for stored in page.events]
             await (sink.base(steps) if is_base else sink.change(steps))
+            if page.events:
+                position = f"{page.events[-1].offset} {page.events[-1].event.id}"
             after = page.next
-            if not page.events:
-                return Reached(looked, "point", position=str(after))
+            if len(page.events) < _PAGE:
+                return Reached(looked, "point", position=position)
 
 
 def _entry(stored: StoredEvent) -> Entry:
