@@ -258,6 +258,26 @@ def test_the_key_is_made_shown_and_changed(storycore: Storycore, folder: Path) -
     assert (folder / "new.key").read_text().strip() not in shown
 
 
+def test_one_user_is_erased_from_all_backups(storycore: Storycore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only with --yes; what it concerns is told before and after; without the setting the cure is named."""
+    change(add="ada")
+    change(add="bob")
+    refused = storycore("backup", "erase", "ada", "--yes")
+    assert (refused.status, "owner_keys = true" in refused.err) == (2, True)
+    monkeypatch.setenv("STORYCORE__BACKUP__OWNER_KEYS", "true")
+    made = storycore("backup", "create", "--json").json["backup_id"]
+    assert "--yes" in storycore("backup", "erase", "ada").err
+    planned = storycore("backup", "erase", "ada", "--dry-run", "--json").json["erased"]
+    assert (planned["had_key"], planned["backups"]) == (True, [made])
+    assert "would not be readable" in storycore("backup", "erase", "ada", "--dry-run").out.replace("\n", " ")
+    done = storycore("backup", "erase", "ada", "--yes")
+    assert (done.status, "1 backups and 0 recordings hold of 'ada'" in done.out.replace("\n", " ")) == (0, True)
+    again = storycore("backup", "erase", "ada", "--yes")
+    assert (again.status, "No key of 'ada' is left" in again.out) == (0, True)
+    storycore("restore", "run", "--into", "there")
+    assert users(storycore, "there") == ["bob"]
+
+
 def test_what_is_not_there_is_told_with_its_cure(storycore: Storycore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A layer that was never made, a place that does not exist, a zone and a setting that nobody knows."""
     never = storycore("backup", "create")

@@ -15,8 +15,12 @@ from storycore.errors import Corrupt, NotFound
 __all__ = ["Contents", "content_object", "read_content", "write_content"]
 
 
-async def write_content(place: Place, name: str, chunks: AsyncIterable[bytes]) -> ObjectInfo:
-    """Write an object that holds nothing but these bytes; it is there whole, or not at all when this fails."""
+async def write_content(place: Place, name: str, chunks: AsyncIterable[bytes], *, owner: str = "") -> ObjectInfo:
+    """Write an object that holds nothing but these bytes; it is there whole, or not at all when this fails.
+
+    Args:
+        owner: what ``Keyring.sealing`` says of the key in ``place``, where it is an owner's.
+    """
     upload, held = Upload(place, name), bytearray()
     try:
         async for chunk in chunks:
@@ -25,7 +29,7 @@ async def write_content(place: Place, name: str, chunks: AsyncIterable[bytes]) -
                 await upload.add(bytes(held[:FRAME_BYTES]), 0, last=False)
                 del held[:FRAME_BYTES]
         await upload.add(bytes(held), 1, last=True)
-        return await upload.finished()
+        return (await upload.finished()).model_copy(update={"owner": owner})
     except BaseException:
         await upload.abandon()
         raise
@@ -69,6 +73,7 @@ class Contents:
 
     def __init__(self, archive: Archive, chain: Sequence[Manifest]) -> None:
         self._archive = archive
+        self._keyring = archive.keyring()
         self._places: dict[str, Place] = {}
         self._infos: Mapping[tuple[str, str], ObjectInfo] = {
             (manifest.id, info.name): info
@@ -89,5 +94,8 @@ class Contents:
             raise Corrupt(f"The manifest of {backup} does not name the object {name}.")
         if backup not in self._places:
             self._places[backup] = await self._archive.place(backup)
-        async for content in read_content(self._places[backup], info):
+        place = await self._keyring.opening(self._places[backup], info)
+        if place is None:
+            raise Corrupt(f"The content {name} of {backup} belongs to somebody who is being erased; restore again.")
+        async for content in read_content(place, info):
             yield content

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import orjson
 
-from storycore.backup.archive import Archive, Draft
+from storycore.backup.archive import Archive
 from storycore.backup.contents import write_content
+from storycore.backup.drafts import Draft
 from storycore.backup.entries import Entry, OwnerOf
 from storycore.backup.index import Index, Mark, item_mark
 from storycore.backup.manifest import Kind, Manifest, ObjectInfo, PortContent
@@ -121,7 +122,7 @@ class Intake:
         self._base = draft.writer(port)
         self._changes = draft.writer(f"{port}.changes")
         self._marks = draft.writer(f"{port}.index")
-        self._place = draft.place
+        self._sealing = draft.sealing
         self._enclosed = draft.enclosed
         self._contents: list[ObjectInfo] = []
         self._named = self._count = 0
@@ -138,12 +139,13 @@ class Intake:
         """All of them: there is no parent that has any."""
         return [True] * len(steps)
 
-    async def content(self, chunks: AsyncIterable[bytes]) -> bytes:
+    async def content(self, entry: Entry, chunks: AsyncIterable[bytes]) -> bytes:
         """Write what is too long for an entry into an object of its own."""
         self._named += 1
         name = f"{self._port}.content-{self._named:06d}"
-        self._contents.append(await write_content(self._place, name, chunks))
-        return orjson.dumps([self._place.backup, name])
+        place, owner = await self._sealing(self._port, entry)
+        self._contents.append(await write_content(place, name, chunks, owner=owner))
+        return orjson.dumps([place.backup, name])
 
     async def end(self, reached: Reached) -> PortContent:
         """End the objects; what the manifest says of this port."""

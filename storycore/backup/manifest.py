@@ -46,6 +46,7 @@ class ObjectInfo(_Frozen):
         sha256: of those bytes, lower-case hex.
         frames: how many it has.
         entries: how many puts and deletes are in it; 1 where it is the content of one.
+        owner: of a content that an owner's key seals: which key that is, itself sealed with the backup's; else ``""``.
     """
 
     name: str
@@ -53,6 +54,7 @@ class ObjectInfo(_Frozen):
     sha256: str
     frames: int
     entries: int
+    owner: str = ""
 
 
 class PortContent(_Frozen):
@@ -99,6 +101,7 @@ class Manifest(_Frozen):
         finished_at: when everything but the manifest was written.
         ports: by port name.
         version: of storycore, which made it.
+        owners: which keys of owners seal something in it; ``None``: what belongs to somebody is sealed as all the rest.
     """
 
     format: int = FORMAT
@@ -111,11 +114,14 @@ class Manifest(_Frozen):
     finished_at: AwareDatetime
     ports: Mapping[str, PortContent]
     version: str
+    owners: tuple[ObjectInfo, ...] | None = None
 
     @property
     def size_bytes(self) -> int:
         """Of all objects, as they lie in the blob store."""
-        return sum(each.size_bytes for port in self.ports.values() for each in port.objects)
+        return sum(each.size_bytes for port in self.ports.values() for each in port.objects) + sum(
+            each.size_bytes for each in self.owners or ()
+        )
 
     @property
     def items(self) -> int:

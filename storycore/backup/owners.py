@@ -16,6 +16,7 @@ import secrets
 import struct
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from hashlib import sha256
 from itertools import groupby
 
@@ -23,12 +24,16 @@ import orjson
 
 from storycore.backup.entries import KEY_MARK_BYTES, Entry, OwnerOf, pack, unpacked
 from storycore.backup.frames import KEY_BYTES
+from storycore.backup.manifest import ObjectInfo
 from storycore.backup.objects import Place
 from storycore.errors import AlreadyExists, Corrupt, NotFound, Unavailable, VersionConflict
 from storycore.ports.blobs import BlobCondition, BlobMatches
 from storycore.ports.conditions import ABSENT
 
-__all__ = ["Keyring", "erase"]
+__all__ = ["OWNERS", "Keyring", "erase", "named"]
+
+OWNERS = "owners"
+"""Where their keys lie in an archive."""
 
 _HASH_BYTES = 16
 _ID_BYTES = 8
@@ -36,6 +41,7 @@ _NONCE_BYTES = 12
 _LEVEL = 3
 _COUNT = struct.Struct("<I")
 _TRIES = 5
+_ABOUT_NAME = b"storycore-backup-owner-of-content"
 
 
 class Keyring:
@@ -49,6 +55,7 @@ class Keyring:
         self._ask = place
         self._place: Place | None = None
         self._known: dict[bytes, tuple[bytes, bytes | None]] = {}
+        self._used: set[bytes] = set()
 
     async def enclosed(self, port: str, entries: Sequence[Entry], owner_of: OwnerOf) -> list[Entry]:
         """The same entries, those with an owner in capsules; what is gone leaves no more than its mark."""
@@ -70,6 +77,37 @@ class Keyring:
             found += await self._content(entry) if entry.is_capsule else [entry]
         return found
 
+    @property
+    def used(self) -> Sequence[bytes]:
+        """What stands for each key that has sealed something: of its owner and of itself, ascending."""
+        return sorted(self._used)
+
+    async def sealing(self, place: Place, owner: str) -> tuple[Place, str]:
+        """A backup's place with an owner's key instead of the backup's; and which key that is, for the manifest."""
+        hashed = _hash(owner)
+        id_, key = await self._key(hashed)
+        named = _sealed(_naming(place), _ABOUT_NAME, hashed + id_, is_packed=False)
+        return replace(place, key=key), base64.b64encode(named).decode()
+
+    async def opening(self, place: Place, info: ObjectInfo) -> Place | None:
+        """A backup's place with the key that opens a content; ``None``: that key was destroyed.
+
+        Raises:
+            Corrupt: the manifest does not say whose it is, or that key is missing though nobody destroyed it.
+        """
+        if not info.owner:
+            return place
+        named = _opened(_naming(place), _ABOUT_NAME, base64.b64decode(info.owner), is_packed=False)
+        key = await self._opener(named[:_HASH_BYTES], named[_HASH_BYTES:])
+        return None if key is None else replace(place, key=key)
+
+    async def _opener(self, owner: bytes, id_: bytes) -> bytes | None:
+        """An owner's key, if it is still the one with this id; ``None``: it was destroyed."""
+        if owner not in self._known:
+            self._known[owner] = await self._held(owner)
+        known, key = self._known[owner]
+        return key if known == id_ else None
+
     async def _capsule(self, owner: bytes, entries: Sequence[Entry]) -> Entry:
         id_, key = await self._key(owner)
         head = owner + id_
@@ -84,10 +122,8 @@ class Keyring:
         end = _COUNT.size + _COUNT.unpack_from(item)[0] * KEY_MARK_BYTES
         marks = item[_COUNT.size : end]
         owner, id_ = capsule.key[:_HASH_BYTES], capsule.key[_HASH_BYTES:]
-        if owner not in self._known:
-            self._known[owner] = await self._held(owner)
-        known, key = self._known[owner]
-        if known != id_ or key is None:
+        key = await self._opener(owner, id_)
+        if key is None:
             size = KEY_MARK_BYTES
             gone = [marks[start : start + size] for start in range(0, len(marks), size)]
             return [Entry(mark, None, is_marked=True, is_erased=True) for mark in gone]
@@ -110,7 +146,12 @@ class Keyring:
         return id_, key
 
     async def _key(self, owner: bytes) -> tuple[bytes, bytes]:
-        """An owner's key, which is made where there is none, or none any more."""
+        """An owner's key, which now seals something; it is made where there is none, or none any more."""
+        id_, key = await self._made_key(owner)
+        self._used.add(owner + id_)
+        return id_, key
+
+    async def _made_key(self, owner: bytes) -> tuple[bytes, bytes]:
         for _ in range(_TRIES):
             id_, key = self._known.get(owner, (b"", None))
             if key is not None:
@@ -127,6 +168,16 @@ class Keyring:
             self._known[owner] = id_, key
             return id_, key
         raise Unavailable(f"Others write the key of an owner ({owner.hex()}) all the time; try again.")
+
+
+async def named(place: Place, owner: str) -> bytes | None:
+    """What stands for an owner's key in ``Keyring.used`` and in capsules; ``None``: there is none, or none any more."""
+    hashed = _hash(owner)
+    try:
+        id_, key, _ = await _read(place, hashed)
+    except NotFound:
+        return None
+    return None if key is None else hashed + id_
 
 
 async def erase(place: Place, owner: str) -> bool:
@@ -181,6 +232,11 @@ def _hash(owner: str) -> bytes:
 def _seal(place: Place, owner: bytes, id_: bytes, wrapped: bytes) -> str:
     own = hmac.digest(place.key, b"storycore-backup-owner", "sha256")
     return hmac.new(own, owner + id_ + wrapped, sha256).hexdigest()
+
+
+def _naming(place: Place) -> bytes:
+    """The key that seals whose a content is: made from the backup's, for that alone."""
+    return hmac.digest(place.key, _ABOUT_NAME, "sha256")
 
 
 def _damaged(owner: bytes) -> Corrupt:

@@ -20,6 +20,7 @@ async def parent_among(
     now: datetime,
     max_chain: int,
     max_share: float,
+    seals_owners: bool = False,
 ) -> tuple[Manifest | None, str]:
     """The newest backup, where an increment over it is possible and worth it; else ``None``, and why not.
 
@@ -29,6 +30,7 @@ async def parent_among(
         now: the present.
         max_chain: how many increments may follow a full one.
         max_share: how large they may be together, as a share of the full one.
+        seals_owners: whether what belongs to somebody is sealed with a key of his own.
     """
     if not own:
         return None, "it is the first one"
@@ -44,6 +46,8 @@ async def parent_among(
         )
     if ports != set(last.ports):
         return None, f"the backup {last.id} holds other ports"
+    if seals_owners and (without := next((each.id for each in chain if each.owners is None), "")):
+        return None, f"the backup {without} was made without keys of owners"
     if len(increments) >= max_chain:
         return None, f"{len(increments)} increments follow each other"
     if sum(each.size_bytes for each in increments) > max_share * max(first.size_bytes, 1):

@@ -31,7 +31,7 @@ class Sealed:
 
     Args:
         series: the backup behind which it records.
-        until: every moment from that backup on up to this one can be restored.
+        until: every moment from that backup on up to this one can be restored; earlier than before where the clock was.
         segments: how many it wrote.
         changes: how many changes are in them.
         gap: what is lost between the last recording and this one, and why; ``""``: nothing.
@@ -153,7 +153,7 @@ class Recorder:
         begun, segments, count = self._env.clock.now(), 0, 0
         while True:
             changes, position, reached = await self._gathered(state.position, begun)
-            until = state.until if reached is None else max(state.until, reached)
+            until = state.until if reached is None else reached
             if changes:
                 await self._put(state, await self._enclosed(changes), position, until)
                 segments, count = segments + 1, count + len(changes)
@@ -192,6 +192,7 @@ class Recorder:
             until=until,
             count=len(changes),
             previous=state.digest,
+            seals_owners=self._owner_of is not None,
         )
         state.digest = await state.series.put(head, [(micros(at), entry) for at, entry in changes])
         state.number, state.through = head.number, head.through

@@ -61,6 +61,7 @@ class Head(_Frozen):
         until: whatever was written before is in this segment or in front of it.
         count: how many changes it holds.
         previous: SHA-256 of the segment in front, lower-case hex; empty for the first one.
+        seals_owners: whether what belongs to somebody is sealed with a key of his own.
     """
 
     number: int
@@ -74,6 +75,7 @@ class Head(_Frozen):
     until: AwareDatetime
     count: int
     previous: str
+    seals_owners: bool = False
 
 
 class Tip(_Frozen):

@@ -10,13 +10,14 @@ from typing import Protocol
 
 import orjson
 
-from storycore.backup.archive import OWNERS, Archive, Listing
+from storycore.backup.archive import Archive, Listing
 from storycore.backup.entries import OwnerOf
+from storycore.backup.erasing import Erased, erased
 from storycore.backup.keys import KeyFile, provided
 from storycore.backup.making import make_backup
 from storycore.backup.manifest import Kind, Manifest
 from storycore.backup.outcomes import Created, Pruned, Restored
-from storycore.backup.owners import erase
+from storycore.backup.owners import OWNERS
 from storycore.backup.parents import parent_among
 from storycore.backup.recorder import Recorder, Sealed
 from storycore.backup.recordings import Recordings
@@ -30,7 +31,7 @@ from storycore.errors import FeedGap, InvalidArgument
 from storycore.ports.environment import Environment
 from storycore.ports.key_providers import KeyProvider
 
-__all__ = ["Backups", "Created", "Pruned", "Restorable", "Restored"]
+__all__ = ["Backups", "Created", "Erased", "Pruned", "Restorable", "Restored"]
 
 _UNDER_WAY = timedelta(hours=1)
 """A backup of which nothing has been written for so long is not under way any more."""
@@ -297,16 +298,20 @@ class Backups:
             await self._archive.sealed_keys.rotate(place, new)
         return ids
 
-    async def erase(self, owner: str) -> bool:
+    async def erase(self, owner: str, *, dry_run: bool = False) -> Erased:
         """Destroy an owner's key, after which no backup and no recording gives back what belonged to that owner.
 
-        Delete it in the store first, for what is there comes into later backups with a new key. Contents of blobs above
-        64 KiB are not sealed with owners' keys; they go when retention removes their backups.
+        Delete it in the store first, for what is there comes into later backups with a new key. Can be repeated.
 
-        Returns:
-            whether there was a key; without the setting nobody has one.
+        Args:
+            owner: the user's id.
+            dry_run: only look which backups and recordings hold something of his.
+
+        Raises:
+            ConfigError: the profile gives owners no keys, and this one has none of earlier backups.
+            AccessDenied: the keys of owners were sealed with another key.
         """
-        return await erase(await self._archive.made_place(OWNERS), owner)
+        return await erased(self._archive, owner, seals_owners=self._owner_of is not None, dry_run=dry_run)
 
     def recorder(self) -> Recorder:
         """What records the changes of this store, so that any second behind its first backup can be restored.
@@ -370,4 +375,5 @@ class Backups:
             now=self._env.clock.now(),
             max_chain=self._max_chain,
             max_share=self._max_share,
+            seals_owners=self._owner_of is not None,
         )

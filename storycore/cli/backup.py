@@ -12,6 +12,7 @@ from storycore.cli.options import Common, FilledPath, common_options
 
 if TYPE_CHECKING:
     from storycore.backup.archive import Listing
+    from storycore.backup.erasing import Erased
     from storycore.backup.manifest import Kind, Manifest
     from storycore.backup.outcomes import Created, Pruned
     from storycore.backup.recorder import Sealed
@@ -200,6 +201,26 @@ def rotate(common: Common, key_file: Path | None, passphrase: str | None, dry_ru
     return show(f"{len(done)} backups {would}sealed with the new key; it belongs into the profile's {setting}.")
 
 
+@backup.command()
+@click.argument("user", metavar="USER")
+@common_options
+@click.option("--dry-run", is_flag=True, help="Only say which backups and recordings hold something of the user's.")
+@click.option("--yes", is_flag=True, help="Destroy the key.")
+def erase(common: Common, user: str, dry_run: bool, yes: bool) -> None:
+    """Destroy the key of USER, so that nothing of USER's comes out of any backup or recording. Can be repeated.
+
+    Delete USER in the store first: what is still there comes into later backups again. Needs `backup.owner_keys`.
+    """
+    from storycore.cli.output import print_json
+
+    if not (dry_run or yes):
+        raise click.UsageError("This cannot be undone: --yes does it, --dry-run only says what it concerns.")
+    found = asyncio.run(_erased(common, user, dry_run=dry_run))
+    if common.as_json:
+        return print_json({"dry_run": dry_run, "erased": found})
+    return _tell_erased(found, dry_run=dry_run)
+
+
 def _moment(manifest: Manifest) -> str:
     return f"{manifest.as_of:%Y-%m-%d %H:%M:%S} UTC"
 
@@ -237,6 +258,27 @@ def _tell_made(common: Common, made: Created) -> None:
     if fuzzy:
         lines.append(f"{', '.join(fuzzy)}: as each item was when it was read, for they tell no changes")
     return show(*lines, *(f"[yellow]{escape(notice)}[/]" for notice in made.notices))
+
+
+def _tell_erased(found: Erased, *, dry_run: bool) -> None:
+    from storycore.cli.output import escape, show
+
+    user, would = escape(repr(found.owner)), "would not be" if dry_run else "is not"
+    concerned = f"{len(found.backups)} backups and {len(found.recordings)} recordings"
+    said = (
+        f"What {concerned} hold of {user} {would} readable any more." if found.had_key else f"No key of {user} is left."
+    )
+    kept = f"{len(found.unsealed)} were made without keys of users and stay as they are: {', '.join(found.unsealed)}"
+    show(
+        said,
+        *([f"[yellow]{escape(kept)}; retention removes them.[/]"] if found.unsealed else []),
+        *(f"[yellow]not looked into[/] {escape(id_)}: {escape(why)}" for id_, why in found.unread.items()),
+    )
+
+
+async def _erased(common: Common, user: str, *, dry_run: bool) -> Erased:
+    async with common.open() as store:
+        return await store.backups.erase(user, dry_run=dry_run)
 
 
 async def _create(common: Common, kind: Kind, *, full: bool) -> Created:

@@ -161,7 +161,7 @@ def _entry(info: BlobInfo, more: bytes = b"") -> Entry:
 async def _content(reader: BlobReader, sink: Sink) -> bytes:
     if reader.info.size_bytes <= _IN_ENTRY_BYTES:
         return _HERE + await reader.read()
-    return _ELSEWHERE + await sink.content(aiter(reader))
+    return _ELSEWHERE + await sink.content(_entry(reader.info), aiter(reader))
 
 
 def _read(entry: Entry) -> tuple[str, dict[str, str], int, str]:

@@ -63,8 +63,12 @@ class Sink(Protocol):
         """
         ...
 
-    async def content(self, chunks: AsyncIterable[bytes]) -> bytes:
-        """Keep what is too long for an entry; the entry's ``more``, by which ``Contents`` finds it again."""
+    async def content(self, entry: Entry, chunks: AsyncIterable[bytes]) -> bytes:
+        """Keep what is too long for an entry; the entry's ``more``, by which ``Contents`` finds it again.
+
+        Args:
+            entry: of the item that it belongs to, which says whose it is.
+        """
         ...
 
 
