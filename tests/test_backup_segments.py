@@ -63,12 +63,12 @@ class World:
         self.backups = self.another()
         self._targets = 0
 
-    def another(self, keys: Passphrase = KEYS, retention: Retention | None = None) -> Backups:
+    def another(self, keys: Passphrase = KEYS, retention: Retention | None = None, store: str = "s") -> Backups:
         """Backups of the same store in the same place, as another process has them."""
         source = EntitySource(self.store, self.env)
         archive = Archive(self.blobs, keys, self.env)
         scratch = asynccontextmanager(no_scratch)
-        return Backups(archive, [source], self.env, store="s", scratch=scratch, retention=retention)
+        return Backups(archive, [source], self.env, store=store, scratch=scratch, retention=retention)
 
     async def put(self, name: str, body: bytes = b"{}", ttl: int | None = None) -> None:
         expires = None if ttl is None else self.clock.now() + timedelta(seconds=ttl)
@@ -356,3 +356,69 @@ async def test_pruning_drops_what_no_backup_needs(world: World) -> None:
     assert await world.backups.verify_recording() == []
     await world.put("n", b"on")
     assert (await world.another().record()).gap == ""
+
+
+async def test_a_clock_that_went_ahead_hides_nothing(world: World) -> None:
+    """What was recorded after it came back is restored, and nothing is promised that was not recorded."""
+    await world.backups.create()
+    expected: dict[datetime, State] = {}
+    for number in range(12):
+        world.clock.advance(10 * SECOND)
+        await world.put(f"n{number}")
+        world.clock.advance(10 * SECOND)
+        ahead = timedelta(days=1) if number in (4, 5) else timedelta()
+        world.clock.advance(ahead)
+        await world.backups.record()
+        world.clock.advance(-ahead)
+        expected[world.clock.now() - 2 * SECOND] = await world.state()
+    for moment, state in expected.items():
+        assert await world.at(moment) == state
+    async with opened("memory", world.path / "later", world.clock) as target:
+        done = await world.backups.restore(
+            at=world.clock.now() + timedelta(hours=1), into=[EntitySource(target, world.env)]
+        )
+    assert done.as_of <= world.clock.now()
+
+
+async def test_recording_goes_on_behind_a_damaged_backup(world: World) -> None:
+    """A newest backup that does not open is passed over: the one in front, or a new one, is the base."""
+    await world.put("a")
+    await world.backups.create()
+    world.clock.advance(SECOND)
+    damaged = (await world.backups.create(full=True)).manifest
+    await world.blobs.put(f"backups/{damaged.id}/key.json", b"x", when=ANY)
+    await world.put("b")
+    assert (await world.backups.record()).series != damaged.id
+
+
+async def test_stores_with_keys_of_their_own_share_a_place(world: World) -> None:
+    """Another store's recording, which does not open, is in nobody's way."""
+    other = world.another(Passphrase("another horse", 10), store="t")
+    for ours in (world.backups, other):
+        world.clock.advance(SECOND)
+        await ours.create()
+        await ours.record()
+    world.clock.advance(5 * SECOND)
+    await world.put("a")
+    moment = world.clock.now()
+    world.clock.advance(5 * SECOND)
+    again = world.another()
+    assert (await again.record()).gap == ""
+    assert set(await world.at(moment)) == {"a"}
+    assert (await again.prune()).removed == []
+    assert await again.verify_recording() == []
+    assert await other.verify_recording() == []
+
+
+async def test_pruning_goes_past_a_damaged_recording(world: World) -> None:
+    """It stays where it is and is named by a verification; the backups go."""
+    first = (await world.backups.create()).manifest
+    for name in "abc":
+        await world.put(name)
+        world.clock.advance(timedelta(minutes=5))
+        await world.backups.record()
+    await world.blobs.put(f"backups/segments/{first.id}/000000000001", b"x" * 50, when=ANY)
+    await world.backups.create(full=True)
+    last = world.another(retention=Retention(last=1, daily=0, weekly=0, monthly=0))
+    assert (await last.prune()).removed == [first.id]
+    assert "Segment 1" in (await last.verify_recording())[0]

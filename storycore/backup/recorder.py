@@ -153,7 +153,7 @@ class Recorder:
         begun, segments, count = self._env.clock.now(), 0, 0
         while True:
             changes, position, reached = await self._gathered(state.position, begun)
-            until = state.until if reached is None else reached
+            until = state.until if reached is None else max(state.since, reached)
             if changes:
                 await self._put(state, await self._enclosed(changes), position, until)
                 segments, count = segments + 1, count + len(changes)
@@ -192,7 +192,6 @@ class Recorder:
             until=until,
             count=len(changes),
             previous=state.digest,
-            seals_owners=self._owner_of is not None,
         )
         state.digest = await state.series.put(head, [(micros(at), entry) for at, entry in changes])
         state.number, state.through = head.number, head.through

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from storycore.backup.archive import Archive
 from storycore.backup.entries import Entry
 from storycore.backup.manifest import Manifest
+from storycore.backup.objects import Place
 from storycore.backup.owners import Keyring
 from storycore.backup.segments import Head, Series, Tip
-from storycore.errors import Corrupt, StorycoreError
+from storycore.errors import AccessDenied, AlreadyExists, Corrupt, NotFound, StorycoreError, VersionConflict
 from storycore.ports.instants import micros
 from storycore.ports.lifecycle import PortName
 
@@ -81,8 +83,8 @@ class Recordings:
             return None
         numbers = reach.numbers
         first = await _first(reach, lambda head: head.through, base.as_of - _OVERLAP)
-        last = await _first(reach, lambda head: head.until, as_of)
-        wanted = range(numbers[first], numbers[min(last, len(numbers) - 1)] + 1) if first < len(numbers) else range(0)
+        last = await _last(reach, as_of)
+        wanted = range(numbers[first], numbers[last] + 1) if first < len(numbers) else range(0)
         return Tail(as_of, reach.series, require_whole(reach, wanted), self._archive.keyring())
 
     async def newest(self) -> Reach | None:
@@ -108,16 +110,27 @@ class Recordings:
         return None
 
     async def _reach(self, id_: str) -> Reach | None:
-        reach = await reach_of(Series(await self._archive.place(_place(id_))))
+        """How far a series reaches; ``None``: it has not begun, or is another store's."""
+        place = await self._opened(id_)
+        reach = None if place is None else await reach_of(Series(place))
         return reach if reach is not None and reach.store == self._store else None
+
+    async def _opened(self, id_: str) -> Place | None:
+        """Where a series lies; ``None``: another store's, which has a key of its own."""
+        try:
+            return await self._archive.place(_place(id_))
+        except AccessDenied:
+            if await self._archive.store_of(id_) == self._store:
+                raise
+            return None
 
     async def verify(self) -> list[str]:
         """Read everything; one sentence for each thing that is lost."""
         problems: list[str] = []
         for id_ in await self._ids():
             try:
-                series = Series(await self._archive.place(_place(id_)))
-                problems += await _problems(series)
+                place = await self._opened(id_)
+                problems += [] if place is None else await _problems(Series(place))
             except StorycoreError as exc:
                 problems.append(exc.message)
         return problems
@@ -125,12 +138,16 @@ class Recordings:
     async def prune(self, oldest: datetime, *, dry_run: bool = False) -> int:
         """Remove what no backup from ``oldest`` on needs; how many segments. Can be repeated.
 
+        What is damaged is left alone; ``verify`` names it.
+
         Args:
             oldest: the moment of the oldest backup that stays.
         """
         removed = 0
         for number, id_ in enumerate(await self._ids()):
-            reach = await self._reach(id_)
+            reach = None
+            with suppress(Corrupt):
+                reach = await self._reach(id_)
             if reach is None:
                 continue
             if number and reach.until < oldest:
@@ -138,11 +155,7 @@ class Recordings:
                 if not dry_run:
                     await self._archive.discard(_place(id_))
             elif reach.numbers:
-                first = await _first(reach, lambda head: head.through, oldest - _OVERLAP)
-                first = min(first, len(reach.numbers) - 1)  # the last one stays, for the next to follow
-                removed += first
-                if not dry_run:
-                    await reach.series.cut(reach.numbers[first])
+                removed += await _shortened(reach, oldest - _OVERLAP, dry_run=dry_run)
         return removed
 
     async def places(self) -> list[str]:
@@ -154,7 +167,8 @@ class Recordings:
         for manifest in (await self._archive.listing()).manifests:
             content = manifest.ports.get(PortName.ENTITIES)
             if manifest.store == self._store and content is not None and content.position is not None:
-                return await self._archive.manifest(manifest.id)
+                with suppress(NotFound, Corrupt):
+                    return await self._archive.manifest(manifest.id)
         return None
 
     async def series(self, id_: str) -> Series:
@@ -208,7 +222,7 @@ async def reach_of(series: Series) -> Reach | None:
         series,
         last.store,
         first.since,
-        last.until if tip is None else max(last.until, tip.until),
+        last.until if tip is None or tip.number < last.number else tip.until,
         tip.position if tip is not None and is_fresh else last.last,
         numbers,
         last.through,
@@ -223,6 +237,27 @@ async def _first(reach: Reach, moment: Callable[[Head], datetime], at: datetime)
         middle = (low + high) // 2
         low, high = (middle + 1, high) if moment(await reach.series.head(reach.numbers[middle])) < at else (low, middle)
     return low
+
+
+async def _shortened(reach: Reach, oldest: datetime, *, dry_run: bool) -> int:
+    """Remove the segments that hold nothing as late as this; how many. The last one stays, for the next to follow."""
+    with suppress(Corrupt, VersionConflict, AlreadyExists):  # it is damaged, or somebody else does the same
+        first = min(await _first(reach, lambda head: head.through, oldest), len(reach.numbers) - 1)
+        if not dry_run:
+            await reach.series.cut(reach.numbers[first])
+        return first
+    return 0
+
+
+async def _last(reach: Reach, at: datetime) -> int:
+    """Where among the segments the last lies that may have something that was written until then.
+
+    Where a clock went ahead and came back, segments behind such a one have changes of earlier moments again.
+    """
+    last = min(await _first(reach, lambda head: head.until, at), max(len(reach.numbers) - 1, 0))
+    while last + 1 < len(reach.numbers) and (await reach.series.head(reach.numbers[last + 1])).first_at <= at:
+        last += 1
+    return last
 
 
 def require_whole(reach: Reach, wanted: range) -> range:
