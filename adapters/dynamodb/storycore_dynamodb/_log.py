@@ -120,13 +120,16 @@ class LogWriter:
         raise Unavailable("Too many others write to the log of events at once; emit the events again.")
 
     async def _known(self, ids: Sequence[str]) -> dict[str, Offset]:
-        """The offsets of the ids that are kept, as of one state of the log, which is the head from now on."""
+        """The offsets of the ids that are kept; the head as it was before they were read is the one to go on from.
+
+        A marker up to the last offset that was seen before is there for good; one behind it may yet be taken away.
+        """
         while True:
-            head = await self._free_head()
+            self._head = head = await self._free_head()
             found = await self._store.get([marker_key(id_) for id_ in ids], consistent=True)
-            if (await self._reader.head()).version == head.version:
-                self._head = head
-                return {id_: marker_offset(each) for id_, each in zip(ids, found, strict=True) if each is not None}
+            offsets = {id_: marker_offset(each) for id_, each in zip(ids, found, strict=True) if each is not None}
+            if all(offset <= head.last for offset in offsets.values()):
+                return offsets
 
     async def _keep(self, head: Head, stored: Sequence[StoredEvent]) -> None:
         """Write new events behind the head.
