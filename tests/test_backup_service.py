@@ -176,7 +176,7 @@ async def test_rotation_is_of_all_backups_and_can_be_repeated(world: World) -> N
     await world.write("b")
     await world.backups.create()
     new = Passphrase("battery staple", 10)
-    assert len(await world.backups.rotate(new)) == 2
+    assert len((await world.backups.rotate(new)).backups) == 2
     rotated = world.with_keys(new)
     assert (await rotated.verify(level="restore")).is_whole
     with pytest.raises(AccessDenied):

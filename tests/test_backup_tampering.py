@@ -13,7 +13,7 @@ from storycore.backup.archive import Archive
 from storycore.backup.entries import Entry
 from storycore.backup.keys import Passphrase
 from storycore.backup.manifest import Manifest, PortContent
-from storycore.errors import ConfigError, Corrupt, StorageFull, StorycoreError, Unavailable
+from storycore.errors import AccessDenied, ConfigError, Corrupt, StorageFull, StorycoreError, Unavailable
 from storycore.layers.checks import checked
 from storycore.layers.checks.forward import Forward
 from storycore.memory.blobs import open_blobs
@@ -129,3 +129,27 @@ async def test_an_error_is_not_hidden_by_cleaning_up(blobs: BlobStore, env: Envi
         finally:
             await draft.abandon()
     assert await Archive(blobs, KEYS, env).unfinished(since=env.clock.now()) == [draft.id]
+
+
+async def test_a_rotation_reaches_every_key_that_opens(blobs: BlobStore, env: Environment) -> None:
+    """Of backups of a newer version and of those that are being made, too; a lost key is told and stops nothing."""
+    archive, new = Archive(blobs, KEYS, env), Passphrase("battery staple", 10)
+    newer, lost, whole = [(await make(archive)).id for _ in range(3)]
+    draft = await archive.begin("daily", store="s")
+    await put_manifest(blobs, newer, await manifest_of(blobs, newer) | {"format": 99})
+    await blobs.put(f"backups/{lost}/key.json", b"x", when=ANY)
+    done, left = await archive.sealed_keys.rotate_all(archive.ids, new)
+    assert (sorted(done), list(left)) == (sorted([newer, whole, draft.id]), [lost])
+    for id_ in done:
+        assert len(await Archive(blobs, new, env).key(id_)) == 32
+    with pytest.raises(AccessDenied):
+        await archive.key(whole)
+
+
+async def test_a_rotation_that_opens_nothing_says_so(blobs: BlobStore, env: Environment) -> None:
+    """With a wrong old key nothing is sealed, and nobody takes it for done."""
+    made = await make(Archive(blobs, KEYS, env))
+    wrong = Archive(blobs, Passphrase("wrong horse", 10), env)
+    with pytest.raises(AccessDenied):
+        await wrong.sealed_keys.rotate_all(wrong.ids, Passphrase("battery staple", 10))
+    assert (await Archive(blobs, KEYS, env).manifest(made.id)).id == made.id

@@ -261,13 +261,13 @@ class Archive:
     async def _without_manifest(self) -> dict[str, datetime]:
         """The ids under which something lies, but no manifest; and when anything there was written last."""
         latest: dict[str, datetime] = {}
-        for id_ in await self._ids() - await self._committed():
+        for id_ in await self.ids() - await self._committed():
             for info in await self._all(f"{self._prefix}{id_}/"):
                 latest[id_] = max(info.modified_at, latest.get(id_, info.modified_at))
         return latest
 
-    async def _ids(self) -> set[str]:
-        """What backups lie here, finished or not."""
+    async def ids(self) -> set[str]:
+        """What backups lie here, finished or not, whatever their manifests say."""
         found, after = set[str](), None
         while True:
             page = await self._blobs.entries(self._prefix, delimiter="/", after=after, limit=_PAGE)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from storycore.backup.manifest import Manifest
 
-__all__ = ["Created", "Pruned", "Restored"]
+__all__ = ["Created", "Pruned", "Restored", "Rotated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,19 @@ class Restored:
     as_of: datetime
     written: Mapping[str, int]
     erased: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """Whose keys were sealed anew.
+
+    Args:
+        backups: ids, finished or not.
+        left: places whose keys neither the old provider nor the new one opens, with the reasons; they stay as they are.
+    """
+
+    backups: Sequence[str]
+    left: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

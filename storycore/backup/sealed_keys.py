@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TypeAlias
 
 import orjson
 
-from storycore.errors import AccessDenied, Corrupt, NotFound
+from storycore.errors import AccessDenied, Corrupt, NotFound, StorycoreError
 from storycore.ports.blobs import BlobMatches, BlobStore
 from storycore.ports.conditions import ABSENT
 from storycore.ports.key_providers import KeyProvider
@@ -58,13 +59,16 @@ class SealedKeys:
         """
         return await self._key(id_, self._keys)
 
-    async def _key(self, id_: str, provider: KeyProvider) -> bytes:
+    async def _sealings(self, id_: str) -> list[_Sealing]:
         try:
-            sealings = _read(await self._content(self.name(id_)))
+            return _read(await self._content(self.name(id_)))
         except NotFound as exc:
             raise Corrupt(f"The sealed key of backup {id_} is missing; without it nobody can read the backup.") from exc
         except (ValueError, KeyError, TypeError) as exc:
             raise Corrupt(f"The sealed key of backup {id_} is damaged; without it nobody can read the backup.") from exc
+
+    async def _key(self, id_: str, provider: KeyProvider) -> bytes:
+        sealings = await self._sealings(id_)
         for number, (by, wrapped) in enumerate(sealings, 1):
             try:
                 return await provider.unwrap(wrapped, context=_context(id_, by))
@@ -78,6 +82,7 @@ class SealedKeys:
 
         Raises:
             AccessDenied: neither provider opens the key.
+            Corrupt: it is damaged.
             VersionConflict: somebody else rotates it at the same time.
         """
         await self._seal_again(id_, new, is_last=False)
@@ -87,15 +92,57 @@ class SealedKeys:
 
         Raises:
             AccessDenied: neither provider opens the key.
+            Corrupt: it is damaged.
             VersionConflict: somebody else rotates it at the same time.
         """
         await self._seal_again(id_, new, is_last=True)
+
+    async def rotate_all(
+        self, places: Callable[[], Awaitable[Iterable[str]]], new: KeyProvider
+    ) -> tuple[Sequence[str], Mapping[str, str]]:
+        """Seal all keys with another provider's; which ones, and which neither provider opens, with the reason.
+
+        Interrupted, all open with the old key or all with the new one. Can be repeated.
+
+        Args:
+            places: asked again until there is nothing new: backups are begun meanwhile.
+
+        Raises:
+            AccessDenied, Corrupt: neither provider opens any of them.
+            VersionConflict: somebody else rotates them at the same time.
+        """
+        done, left, seen = list[str](), dict[str, StorycoreError](), set[str]()
+        while fresh := sorted(set(await places()) - seen):
+            held = [id_ for id_ in fresh if await self.has(id_)]
+            left |= {id_: why for id_ in held if (why := await self._closed(id_, new)) is not None}
+            if left and not done and len(left) == len(held):
+                raise left[held[0]]
+            done += (open_ := [id_ for id_ in held if id_ not in left])
+            for seal in (self.offer, self.rotate):
+                for id_ in open_:
+                    with suppress(NotFound):  # pruned meanwhile
+                        await seal(id_, new)
+            seen |= set(fresh)
+        return done, {id_: why.message for id_, why in left.items()}
+
+    async def _closed(self, id_: str, new: KeyProvider) -> StorycoreError | None:
+        """Why neither provider opens a key; ``None`` where one does."""
+        try:
+            await self.key(id_)
+        except Corrupt as exc:
+            return exc
+        except AccessDenied as exc:
+            try:
+                await self._key(id_, new)
+            except AccessDenied:
+                return exc
+        return None
 
     async def _seal_again(self, id_: str, new: KeyProvider, *, is_last: bool) -> None:
         info = await self._blobs.head(self.name(id_))
         if info is None:
             raise NotFound(f"There is no backup {id_!r}; `storycore backup list` names them.")
-        held = _read(await self._content(info.key))
+        held = await self._sealings(id_)
         try:
             key = await self.key(id_)
         except AccessDenied:

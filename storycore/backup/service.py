@@ -16,7 +16,7 @@ from storycore.backup.erasing import Erased, erased
 from storycore.backup.keys import KeyFile, provided
 from storycore.backup.making import make_backup
 from storycore.backup.manifest import Kind, Manifest
-from storycore.backup.outcomes import Created, Pruned, Restored
+from storycore.backup.outcomes import Created, Pruned, Restored, Rotated
 from storycore.backup.owners import OWNERS
 from storycore.backup.parents import parent_among
 from storycore.backup.recorder import Recorder, Sealed
@@ -282,21 +282,20 @@ class Backups:
         segments = await self._recordings.prune(min(own), dry_run=dry_run) if own else 0
         return Pruned(stays, removed, swept, segments)
 
-    async def rotate(self, new: KeyProvider) -> Sequence[str]:
-        """Seal the keys of all backups with another provider's; the ids.
+    async def rotate(self, new: KeyProvider) -> Rotated:
+        """Seal the keys of all backups with another provider's, also of those that are being made.
 
         Interrupted, all of them open with the old key or all with the new one: first both do, then the new one alone.
         Repeat it then, with the old key.
+
+        Raises:
+            AccessDenied: neither of the two opens any of them.
         """
-        ids = [manifest.id for manifest in (await self._archive.listing()).manifests]
-        places = [*ids, *await self._recordings.places()]
-        if await self._archive.sealed_keys.has(OWNERS):
-            places.append(OWNERS)
-        for place in places:
-            await self._archive.sealed_keys.offer(place, new)
-        for place in places:
-            await self._archive.sealed_keys.rotate(place, new)
-        return ids
+        done, left = await self._archive.sealed_keys.rotate_all(self._places_of_keys, new)
+        return Rotated(sorted(await self._archive.ids() & set(done)), left)
+
+    async def _places_of_keys(self) -> Sequence[str]:
+        return [*await self._archive.ids(), *await self._recordings.places(), OWNERS]
 
     async def erase(self, owner: str, *, dry_run: bool = False) -> Erased:
         """Destroy an owner's key, after which no backup and no recording gives back what belonged to that owner.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from storycore.backup.archive import Listing
     from storycore.backup.erasing import Erased
     from storycore.backup.manifest import Kind, Manifest
-    from storycore.backup.outcomes import Created, Pruned
+    from storycore.backup.outcomes import Created, Pruned, Rotated
     from storycore.backup.recorder import Sealed
     from storycore.backup.verifying import Level, Verification
     from storycore.ports.key_providers import KeyProvider
@@ -188,17 +188,20 @@ def rotate(common: Common, key_file: Path | None, passphrase: str | None, dry_ru
 
     Afterwards set `backup.key_file` or `backup.passphrase` in the profile to the new one.
     """
-    from storycore.cli.output import print_json, show
+    from storycore.cli.output import escape, print_json, show
 
     if (key_file is None) == (passphrase is None):
         raise click.UsageError("Name the new key: --key-file PATH or --passphrase REFERENCE.")
     new = None if dry_run else _new_key(key_file, passphrase)
     done = asyncio.run(_rotated(common, new))
     if common.as_json:
-        return print_json({"dry_run": dry_run, "rotated": done})
+        return print_json({"dry_run": dry_run, "rotated": list(done.backups), "left": dict(done.left)})
     would = "would be " if dry_run else ""
     setting = "backup.passphrase" if key_file is None else "backup.key_file"
-    return show(f"{len(done)} backups {would}sealed with the new key; it belongs into the profile's {setting}.")
+    return show(
+        f"{len(done.backups)} backups {would}sealed with the new key; it belongs into the profile's {setting}.",
+        *(f"[yellow]left as it is[/] {escape(id_)}: {escape(why)}" for id_, why in done.left.items()),
+    )
 
 
 @backup.command()
@@ -324,8 +327,10 @@ async def _key(common: Common, *, anew: bool) -> tuple[str, str]:
         return store.backups.key_identity, await store.backups.provide_key(anew=anew)
 
 
-async def _rotated(common: Common, new: KeyProvider | None) -> list[str]:
+async def _rotated(common: Common, new: KeyProvider | None) -> Rotated:
+    from storycore.backup.outcomes import Rotated
+
     async with common.open() as store:
         if new is None:
-            return [each.id for each in (await store.backups.list()).manifests]
-        return list(await store.backups.rotate(new))
+            return Rotated([each.id for each in (await store.backups.list()).manifests])
+        return await store.backups.rotate(new)
