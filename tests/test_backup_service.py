@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import orjson
 import pytest
 
 from storycore.backup.archive import Archive
@@ -188,3 +189,72 @@ async def test_no_backup_is_not_found(world: World) -> None:
     """The error says how to make one."""
     with pytest.raises(NotFound, match="backup create"):
         await world.backups.show("latest")
+
+
+KEEP_ONE = Retention(last=1, daily=0, weekly=0, monthly=0)
+
+
+async def test_a_proof_stays_until_something_is_found(world: World) -> None:
+    """A shallower look that finds nothing, and one with a wrong key, take it from nobody; damage does."""
+    await world.write("a")
+    proved = (await world.backups.create()).manifest
+    assert (await world.backups.verify(level="full")).is_whole
+    assert (await world.backups.verify(level="manifest")).is_whole
+    assert not (await world.with_keys(Passphrase("wrong horse", 10)).verify()).is_whole
+    world.clock.advance(timedelta(days=1))
+    await world.backups.create(full=True)
+    backups = world.with_keys(KEYS, retention=KEEP_ONE)
+    assert (await backups.prune(dry_run=True)).removed == []
+    await world.blobs.put(f"backups/{proved.id}/entities-0001", b"x" * 40, when=ANY)
+    await world.backups.verify(proved.id, level="manifest")
+    assert (await backups.prune(dry_run=True)).removed == [proved.id]
+
+
+async def test_a_proof_counts_by_its_seal(world: World) -> None:
+    """A note of another backup's proof, or one that anybody wrote, proves nothing."""
+    await world.write("a")
+    made = []
+    for _ in range(3):
+        made.append((await world.backups.create(full=True)).manifest.id)
+        world.clock.advance(timedelta(days=1))
+    await world.backups.verify(made[1], level="restore")
+    async with await world.blobs.get(f"backups/{made[1]}/verified.json") as reader:
+        await world.blobs.put(f"backups/{made[0]}/verified.json", await reader.read(), when=ANY)
+    for forged in (b"", b"[]", b'{"found": {"level": "full", "problems": []}}'):
+        await world.blobs.put(f"backups/{made[2]}/verified.json", forged, when=ANY)
+        done = await world.with_keys(KEYS, retention=KEEP_ONE).prune(dry_run=True)
+        assert (sorted(done.kept), done.kept[made[1]]) == (sorted(made[1:]), ("newest verified",))
+
+
+async def test_planted_manifests_push_out_nothing(world: World) -> None:
+    """Whoever can write but has no key cannot make retention remove the true backups; the planted are named."""
+    await world.write("a")
+    true = (await world.backups.create()).manifest.id
+    async with await world.blobs.get(f"backups/manifests/{true}.json") as reader:
+        manifest = orjson.loads(await reader.read())
+    planted = [f"daily_2099{month:02d}01_020000_abcdef" for month in range(1, 13)]
+    for month, id_ in enumerate(planted, 1):
+        manifest["manifest"] |= {"id": id_, "as_of": f"2099-{month:02d}-01T02:00:00Z"}
+        await world.blobs.put(f"backups/manifests/{id_}.json", orjson.dumps(manifest), when=ANY)
+    done = await world.with_keys(KEYS, retention=KEEP_ONE).prune()
+    assert (list(done.kept), done.removed, sorted(done.unread)) == ([true], [], planted)
+    with pytest.raises(AccessDenied):
+        await world.with_keys(Passphrase("wrong horse", 10)).prune()
+
+
+async def test_a_damaged_backup_hides_no_moment(world: World) -> None:
+    """What was recorded behind the one in front of it leads to the same state."""
+    await world.write("a")
+    await world.backups.create()
+    await world.backups.record()
+    await world.write("b")
+    damaged = (await world.backups.create(full=True)).manifest
+    await world.write("c")
+    moment = world.clock.now()
+    world.clock.advance(timedelta(seconds=5))
+    await world.backups.record()
+    await world.blobs.delete([f"backups/{damaged.id}/key.json"])
+    async with ports(world.env) as target:
+        done = await world.backups.restore(at=moment, into=target)
+        page = await target[0]._store.scan(Segment())  # type: ignore[attr-defined]  # the port itself
+        assert (done.as_of, sorted(record.key.sk for record in page.records)) == (moment, ["a", "b", "c"])

@@ -245,6 +245,10 @@ class Archive:
         except NotFound:
             return None
 
+    async def forget(self, id_: str) -> None:
+        """Remove what the last verification found."""
+        await self._blobs.delete([self._note_name(id_)])
+
     async def commit(self, manifest: Manifest, key: bytes) -> None:
         """Write a manifest, after which the backup exists.
 

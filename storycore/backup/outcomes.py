@@ -70,9 +70,11 @@ class Pruned:
         removed: ids that went, newest first.
         swept: ids of backups that were never finished, of which remains were removed.
         segments: how many recorded segments went, which no backup needs any more.
+        unread: ids of backups that do not open, with the reasons; they were not counted and not touched.
     """
 
     kept: Mapping[str, Sequence[str]]
     removed: Sequence[str]
     swept: Sequence[str] = field(default=())
     segments: int = 0
+    unread: Mapping[str, str] = field(default_factory=dict)

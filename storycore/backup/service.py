@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Protocol
-
-import orjson
 
 from storycore.backup.archive import Archive, Listing
 from storycore.backup.entries import OwnerOf
@@ -19,6 +16,7 @@ from storycore.backup.manifest import Kind, Manifest
 from storycore.backup.outcomes import Created, Pruned, Restored, Rotated
 from storycore.backup.owners import OWNERS
 from storycore.backup.parents import parent_among
+from storycore.backup.proofs import in_words, keep, made_of
 from storycore.backup.recorder import Recorder, Sealed
 from storycore.backup.recordings import Recordings
 from storycore.backup.restoring import Mode, OnConflict, PortChanges, Selection, plan_restore, restore
@@ -26,7 +24,7 @@ from storycore.backup.retention import Retention, kept
 from storycore.backup.sources import Source
 from storycore.backup.sources.entities import EntitySource
 from storycore.backup.states import States
-from storycore.backup.verifying import Level, Scratch, Verification, made_of, noted, verify_backup
+from storycore.backup.verifying import Level, Scratch, Verification, verify_backup
 from storycore.errors import FeedGap, InvalidArgument
 from storycore.ports.environment import Environment
 from storycore.ports.key_providers import KeyProvider
@@ -142,8 +140,8 @@ class Backups:
 
     async def verified(self, ids: Sequence[str]) -> dict[str, str]:
         """What the last verification of each backup found, in words; only of those that have one."""
-        notes = {id_: await self._archive.noted(id_) for id_ in ids}
-        return {id_: noted(note) for id_, note in notes.items() if note is not None}
+        found = {id_: await in_words(self._archive, id_) for id_ in ids}
+        return {id_: words for id_, words in found.items() if words}
 
     async def provide_key(self, *, anew: bool = False) -> str:
         """Make the key file where there is none; what to do with it, or ``""`` where nothing was made.
@@ -187,6 +185,8 @@ class Backups:
     async def verify(self, id_: str = "latest", *, level: Level = "full") -> Verification:
         """Look whether a backup can be restored; the result is kept beside it, and retention goes by it.
 
+        A look that found nothing leaves the result of one that looked closer; so does one that cannot open the backup.
+
         Args:
             level: ``manifest``, ``sample``, ``full`` or ``restore``; the last restores into an empty store.
 
@@ -202,7 +202,7 @@ class Backups:
             random=self._env.random,
             scratch=self._scratch,
         )
-        await self._archive.note(id_, orjson.dumps(asdict(found)))
+        await keep(self._archive, found)
         return found
 
     async def plan_restore(
@@ -265,14 +265,17 @@ class Backups:
     async def prune(self, *, dry_run: bool = False, older_than: timedelta = timedelta(days=1)) -> Pruned:
         """Remove those of this store's backups that retention does not keep, and what unfinished backups left.
 
-        What a kept backup builds on stays with it, and so does the newest verified chain. Damaged manifests are never
-        touched. Interrupted, it can be repeated.
+        What a kept backup builds on stays with it, and so does the newest verified chain. A backup counts, and goes,
+        only where its manifest bears its seal; others are never touched. Interrupted, it can be repeated.
 
         Args:
             dry_run: only tell.
             older_than: what unfinished backups left is removed when nothing was written to it for so long.
+
+        Raises:
+            AccessDenied, Corrupt: none of them opens.
         """
-        manifests = await self._states.own()
+        manifests, unread = await self._states.sealed()
         stays = kept([await made_of(self._archive, each) for each in manifests], self._retention, zone=self._zone)
         removed = [each.id for each in manifests if each.id not in stays]
         for id_ in [] if dry_run else removed:  # children before their parents: newest first
@@ -280,7 +283,7 @@ class Backups:
         swept = await self._archive.sweep(older_than=older_than, dry_run=dry_run)
         own = [each.as_of for each in manifests if each.id in stays]
         segments = await self._recordings.prune(min(own), dry_run=dry_run) if own else 0
-        return Pruned(stays, removed, swept, segments)
+        return Pruned(stays, removed, swept, segments, unread)
 
     async def rotate(self, new: KeyProvider) -> Rotated:
         """Seal the keys of all backups with another provider's, also of those that are being made.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from storycore.backup.archive import Archive
 from storycore.backup.manifest import Manifest
 from storycore.backup.recordings import Recordings, Tail
-from storycore.errors import InvalidArgument, NotFound
+from storycore.errors import AccessDenied, Corrupt, InvalidArgument, NotFound, StorycoreError
 
 __all__ = ["States"]
 
@@ -31,6 +31,24 @@ class States:
         """The store's backups among those that lie there, newest state first; not checked against their seals."""
         return [each for each in (await self._archive.listing()).manifests if each.store == self._store]
 
+    async def sealed(self) -> tuple[Sequence[Manifest], Mapping[str, str]]:
+        """Those of them whose manifests bear their seals; and the ids of the others, with the reasons.
+
+        Raises:
+            AccessDenied, Corrupt: there are some, and none opens: the key is wrong.
+        """
+        found, unread = list[Manifest](), dict[str, StorycoreError]()
+        for listed in await self.own():
+            try:
+                found.append(await self._archive.manifest(listed.id))
+            except NotFound:
+                continue  # removed since it was listed
+            except (AccessDenied, Corrupt) as exc:
+                unread[listed.id] = exc
+        if unread and not found:
+            raise min(unread.values(), key=lambda exc: not isinstance(exc, AccessDenied))
+        return found, {id_: exc.message for id_, exc in unread.items()}
+
     async def named(self, id_: str) -> str:
         """An id, where ``latest`` stands for the newest of the store's backups.
 
@@ -50,9 +68,12 @@ class States:
     async def chain(self, id_: str, at: datetime | None) -> tuple[Sequence[Manifest], Tail | None]:
         """The backups of which a state consists, and what was recorded behind them.
 
+        A moment's backup is the newest before it whose manifests are whole.
+
         Raises:
             InvalidArgument: a backup and a moment are named, or the moment has no time zone.
             NotFound: there is no such backup, or none that is old enough.
+            Corrupt: of those that are old enough all are damaged.
         """
         if at is None:
             return await self._archive.chain(await self.named(id_)), None
@@ -60,8 +81,13 @@ class States:
             raise InvalidArgument("Name a backup or a moment, not both.")
         if at.tzinfo is None:
             raise InvalidArgument(f"The moment {at} has no time zone; write it like 2026-11-22T14:03:07Z.")
+        damage: Corrupt | None = None
         for manifest in await self.own():
             if manifest.as_of <= at:
-                chain = await self._archive.chain(manifest.id)
+                try:
+                    chain = await self._archive.chain(manifest.id)
+                except Corrupt as exc:  # what was recorded behind the one in front leads to the same moment
+                    damage = damage or exc
+                    continue
                 return chain, await self._recordings.tail(chain[-1], at)
-        raise NotFound(f"No backup holds a state of {at} or before.")
+        raise damage or NotFound(f"No backup holds a state of {at} or before.")

@@ -11,27 +11,21 @@ from pathlib import Path
 from random import Random
 from typing import Literal, TypeAlias
 
-import orjson
-
 from storycore.backup.archive import Archive
 from storycore.backup.contents import read_content
 from storycore.backup.index import Index, Mark, item_mark
 from storycore.backup.making import load_marks
 from storycore.backup.manifest import Manifest, ObjectInfo, PortContent
 from storycore.backup.restoring import Selection, restore
-from storycore.backup.retention import Made
 from storycore.backup.sources import Source
 from storycore.backup.sources.blobs import content_name
 from storycore.errors import NotFound, StorycoreError
 
-__all__ = ["Level", "Scratch", "Verification", "made_of", "noted", "verify_backup"]
+__all__ = ["Level", "Scratch", "Verification", "verify_backup"]
 
 Level: TypeAlias = Literal["manifest", "sample", "full", "restore"]
 """``manifest``: seals, and every object is there with its size; ``sample``: one object of each part is read too;
 ``full``: all are; ``restore``: it is restored into an empty store, and what that holds is compared."""
-
-_PROOFS: tuple[Level, ...] = ("full", "restore")
-"""The levels after which a backup counts as verified."""
 
 Scratch: TypeAlias = Callable[[Path, Manifest], AbstractAsyncContextManager[Sequence[Source]]]
 """Opens empty ports for the items of a backup in a folder, whose clock stands at the backup's moment."""
@@ -93,30 +87,6 @@ async def verify_backup(
         assert scratch is not None, "a restore needs a place"
         await looking.restore(chain, scratch)
     return Verification(id_, level, at, looking.objects, looking.entries, tuple(looking.problems), looking.erased)
-
-
-def noted(note: bytes) -> str:
-    """What a note that was kept of a verification says, in a few words."""
-    try:
-        found = orjson.loads(note)
-        return f"{found['level']}, {len(found['problems'])} problems" if found["problems"] else str(found["level"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return "unreadable"
-
-
-async def made_of(archive: Archive, manifest: Manifest) -> Made:
-    """What retention looks at."""
-    note = await archive.noted(manifest.id)
-    return Made(manifest.id, manifest.as_of, manifest.parent, is_verified=note is not None and _is_proof(note))
-
-
-def _is_proof(note: bytes) -> bool:
-    """Whether it says that everything was read and nothing was found; a damaged note proves nothing."""
-    try:
-        found = orjson.loads(note)
-        return found["level"] in _PROOFS and not found["problems"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return False
 
 
 class _Looking:

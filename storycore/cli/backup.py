@@ -159,6 +159,7 @@ def prune(common: Common, dry_run: bool, yes: bool) -> None:
         *(f"kept {escape(id_)}: {escape(', '.join(why))}" for id_, why in found.kept.items()),
         *(f"{would}removed {escape(id_)}" for id_ in found.removed),
         *(f"{would}swept {escape(id_)}, which was never finished" for id_ in found.swept),
+        *(f"[yellow]left alone[/] {escape(id_)}: {escape(why)}" for id_, why in found.unread.items()),
         f"{len(found.kept)} kept, {len(found.removed)} {would}removed.",
     )
 

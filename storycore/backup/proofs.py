@@ -1,0 +1,79 @@
+"""Proofs: what a verification found is kept beside the backup, under a seal, and retention goes by it."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import asdict
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from storycore.backup.archive import Archive
+from storycore.backup.manifest import Manifest
+from storycore.backup.retention import Made
+from storycore.backup.verifying import Level, Verification
+from storycore.errors import AccessDenied, Corrupt
+
+__all__ = ["in_words", "keep", "made_of"]
+
+_PROOFS: tuple[Level, ...] = ("full", "restore")
+"""The levels after which a backup counts as verified."""
+
+
+async def keep(archive: Archive, found: Verification) -> None:
+    """Keep what was found; a look that found nothing does not take the place of one that looked closer.
+
+    Whoever does not open the backup has proved nothing about it, and leaves what was found before.
+    """
+    try:
+        key = await archive.key(found.backup)
+    except AccessDenied:
+        return
+    except Corrupt:
+        await archive.forget(found.backup)
+        return
+    if found.is_whole and found.level not in _PROOFS and _is_proof(await archive.noted(found.backup), key):
+        return
+    said = orjson.loads(orjson.dumps(asdict(found)))
+    await archive.note(found.backup, orjson.dumps({"found": said, "seal": _seal(said, key)}))
+
+
+async def in_words(archive: Archive, id_: str) -> str:
+    """What was found at last, its seal unseen; ``""`` where nobody looked."""
+    note = await archive.noted(id_)
+    if note is None:
+        return ""
+    found = _read(note)
+    level, problems = found.get("level", "unreadable"), found.get("problems")
+    return f"{level}, {len(problems)} problems" if isinstance(problems, list) and problems else str(level)
+
+
+async def made_of(archive: Archive, manifest: Manifest) -> Made:
+    """What retention looks at; the manifest's seal has been seen."""
+    is_verified = _is_proof(await archive.noted(manifest.id), await archive.key(manifest.id))
+    return Made(manifest.id, manifest.as_of, manifest.parent, is_verified=is_verified)
+
+
+def _is_proof(note: bytes | None, key: bytes) -> bool:
+    """Whether it says that everything was read and nothing was found; a note without its seal proves nothing."""
+    if note is None or not (found := _read(note)):
+        return False
+    seal = str(orjson.loads(note).get("seal"))
+    is_sealed = hmac.compare_digest(_seal(found, key).encode(), seal.encode())
+    return is_sealed and found.get("level") in _PROOFS and not found.get("problems")
+
+
+def _read(note: bytes) -> Mapping[str, Any]:  # Any: JSON
+    """What the note says; nothing where it is damaged."""
+    try:
+        found = orjson.loads(note)["found"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _seal(found: Mapping[str, Any], key: bytes) -> str:  # Any: JSON
+    own = hmac.digest(key, b"storycore-backup-verified", "sha256")
+    return hmac.new(own, orjson.dumps(found, option=orjson.OPT_SORT_KEYS), sha256).hexdigest()
