@@ -12,6 +12,7 @@ from storycore.errors import SchemaConflict
 from storycore.memory.vectors import MemoryVectorIndex
 from storycore.ports.field_types import FieldType, fixed_types
 from storycore.ports.filters import Filter
+from storycore.ports.metadata_size import check_size
 from storycore.ports.vectors import Deleted, Metadata, Updated, Upserted, VectorItem, WriteToken
 from storycore.testing.vector_trials import demand_index_caught
 
@@ -272,6 +273,65 @@ class DeclaredTypesAreForgotten(MemoryVectorIndex):
         super()._remove(namespace, ids, all=all)
 
     _emptied: frozenset[str] = frozenset()
+
+
+class _Rehearsing(MemoryVectorIndex):
+    """Rehearses an update by filter in a way of its own."""
+
+    def rehearsed(self, chosen: Sequence[VectorItem], change: Metadata, namespace: str) -> None:
+        raise NotImplementedError
+
+    async def update_where(
+        self, where: Filter, *, dry_run: bool = False, namespace: str = "default", **change: Any
+    ) -> Updated:
+        if not dry_run:
+            return await super().update_where(where, namespace=namespace, **change)
+        chosen = self._chosen(namespace, where)
+        self.rehearsed(chosen, change.get("set") or {}, namespace)
+        return Updated(len(chosen), self._token(wrote=False))
+
+
+@caught_by("test_a_rehearsed_update_is_refused_where_the_update_would_be")
+class RehearsalsOnlyCount(_Rehearsing):
+    """A rehearsed update counts, and says nothing of the conflict that the update would raise."""
+
+    def rehearsed(self, chosen: Sequence[VectorItem], change: Metadata, namespace: str) -> None:
+        pass
+
+
+@caught_by("test_a_rehearsed_update_is_refused_where_the_update_would_be")
+class RehearsalsNeedAMatch(_Rehearsing):
+    """A rehearsed update that would change nothing is not compared."""
+
+    def rehearsed(self, chosen: Sequence[VectorItem], change: Metadata, namespace: str) -> None:
+        if chosen:
+            self._types_with(namespace, [change])
+
+
+@caught_by("test_a_rehearsed_update_is_refused_where_the_update_would_be")
+class RehearsalsFixTypes(_Rehearsing):
+    """A rehearsed update fixes the types of its fields."""
+
+    def rehearsed(self, chosen: Sequence[VectorItem], change: Metadata, namespace: str) -> None:
+        self._types[namespace] = self._types_with(namespace, [change])
+
+
+@caught_by("test_a_rehearsed_update_tells_which_item_would_grow_too_large")
+class RehearsalsDoNotMeasure(_Rehearsing):
+    """A rehearsed update says nothing of an item that would grow too large."""
+
+    def rehearsed(self, chosen: Sequence[VectorItem], change: Metadata, namespace: str) -> None:
+        self._types_with(namespace, [change])
+
+
+@caught_by("test_a_rehearsed_update_tells_which_item_would_grow_too_large")
+class RehearsalsAddUpSizes(_Rehearsing):
+    """A rehearsed update measures what is stored and what is added, and forgets what is removed or replaced."""
+
+    def rehearsed(self, chosen: Sequence[VectorItem], change: Metadata, namespace: str) -> None:
+        self._types_with(namespace, [change])
+        for item in chosen:
+            check_size({**item.metadata, **{f"+{key}": value for key, value in change.items()}}, of=f"item {item.id!r}")
 
 
 @pytest.mark.parametrize("cls", CAUGHT_BY, ids=lambda cls: cls.__name__)

@@ -145,14 +145,13 @@ class MemoryVectorIndex(Lifecycle):
         """Merge ``set`` into the metadata of what matches, remove the keys of ``unset``."""
         self._require_open()
         chosen = self._chosen(namespace, where)
-        if dry_run:
-            return Updated(len(chosen), self._token(wrote=False))
         types = self._types_with(namespace, [set or {}])
         changed = {item.id: VectorItem(item.id, item.values, _merged(item, set or {}, unset)) for item in chosen}
-        if changed:
+        writes = bool(changed) and not dry_run
+        if writes:
             self._types[namespace] = types
             self._spaces[namespace].update({id_: _copy(item) for id_, item in changed.items()})
-        return Updated(len(changed), self._token(wrote=bool(changed)))
+        return Updated(len(changed), self._token(wrote=writes))
 
     async def delete(
         self,

@@ -121,7 +121,8 @@ class VectorIndex(Port, Protocol):
         """Merge ``set`` into the metadata of all matching items and remove the keys of ``unset``.
 
         With ``dry_run`` nothing is written, the token stands for the last write, and ``count`` is always a number: how
-        many items match now.
+        many items match now. A rehearsal is refused where the call itself would be: with ``SchemaConflict`` on every
+        adapter, with ``TooLarge`` where ``vectors.atomic`` is native.
 
         Raises:
             SchemaConflict: a field has another type in this namespace, whether or not anything matches; nothing is

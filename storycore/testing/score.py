@@ -15,7 +15,7 @@ __all__ = ["FAULTY_STORES"]
 FAULTY_STORES: Mapping[PortName, int] = {
     PortName.ENTITIES: 99,
     PortName.CACHE: 28,
-    PortName.VECTORS: 95,
+    PortName.VECTORS: 100,
     PortName.BLOBS: 58,
     PortName.EVENTS: 31,
     PortName.EMBEDDER: 28,

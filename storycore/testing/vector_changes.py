@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from storycore.errors import InvalidArgument, NotFound, TooLarge
+from storycore.errors import InvalidArgument, NotFound, SchemaConflict, TooLarge
 from storycore.filters import F
 from storycore.ports.vectors import Metadata, VectorIndex, VectorItem
 from storycore.testing.harness import Harness
@@ -257,6 +257,44 @@ class VectorChanges:
         unknown = await store.update_where(F.n >= 0, set={"n": -1}, namespace="unknown", dry_run=True)
         assert (unknown.count, await found(store, F.n == -1)) == (0, [])
         assert before == (await store.scan(limit=1000)).items
+
+    @pytest.mark.asyncio
+    async def test_a_rehearsed_update_is_refused_where_the_update_would_be(
+        self, harness: Harness, store: VectorIndex
+    ) -> None:
+        """A type that conflicts is told by ``dry_run`` too, whether or not anything matches; no type is fixed."""
+        harness.require(store, "vectors.field_types")
+        await store.upsert([item("a", 1, x=1)])
+        for where in (F.x == 1, F.x == 99):
+            for dry_run in (True, False):
+                with pytest.raises(SchemaConflict, match="'x'"):
+                    await store.update_where(where, set={"x": "t"}, dry_run=dry_run)
+            assert (await store.update_where(where, set={"fresh": 1}, dry_run=True)).count == (where == (F.x == 1))
+        await store.upsert([item("b", 1, fresh="t")])
+        assert await found(store, F.fresh == "t") == ["b"]
+
+    @pytest.mark.asyncio
+    async def test_a_rehearsed_update_tells_which_item_would_grow_too_large(
+        self, harness: Harness, store: VectorIndex
+    ) -> None:
+        """``dry_run`` is ``TooLarge`` exactly where the update would be, after what it would remove is gone."""
+        harness.require(store, "vectors.atomic")
+        await store.upsert([item("small", 1, n=1), item("large", 1, n=2, a="y" * 30_000)])
+        changes: tuple[tuple[Metadata, list[str], bool], ...] = (
+            ({"b": "x" * 11_000}, [], True),
+            ({"b": "x" * 11_000}, ["n"], True),
+            ({"b": "x" * 11_000}, ["a"], False),
+            ({"a": "x" * 40_000}, [], False),
+            ({"b": "x" * 10_000}, [], False),
+        )
+        for added, removed, is_refused in changes:
+            if not is_refused:
+                assert (await store.update_where(F.n >= 1, set=added, unset=removed, dry_run=True)).count == 2
+                continue
+            for dry_run in (True, False):
+                with pytest.raises(TooLarge, match="large"):
+                    await store.update_where(F.n >= 1, set=added, unset=removed, dry_run=dry_run)
+            assert (await store.update_where(F.n == 1, set=added, unset=removed, dry_run=True)).count == 1
 
     @pytest.mark.asyncio
     async def test_a_rehearsal_has_the_token_of_the_last_write(self, harness: Harness, store: VectorIndex) -> None:

@@ -127,6 +127,21 @@ class Engine:
         view = self._library.view(self._library.follow(truth), namespace)
         return view.slots(list(view.matching(where).rows))
 
+    def rehearse(
+        self,
+        sql: sqlite3.Connection,
+        namespace: str,
+        where: Filter,
+        work: Callable[[Sequence[int]], tuple[int, State]],
+    ) -> tuple[int, State]:
+        """Do ``work``, which writes nothing, with the slots of all matching items."""
+
+        def inside(truth: Truth, generation: Generation) -> tuple[int, State]:
+            view = self._library.view(generation, namespace)
+            return work(view.slots(list(view.matching(where).rows)))
+
+        return self._library.current(sql, inside)
+
     def count(self, sql: sqlite3.Connection, namespace: str, where: Filter | None) -> tuple[int, State]:
         """How many items match, and how far the file is."""
         return self._library.current(

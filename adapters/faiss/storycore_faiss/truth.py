@@ -134,6 +134,11 @@ class Truth:
             found = self._sql.execute("SELECT id, vector, metadata FROM item WHERE slot = ?", (slot,)).fetchone()
             yield VectorItem(found[0], vector_of(found[1], self._dimension), metadata_of(found[2]))
 
+    def items_above(self, metadata_bytes: int, slots: Iterable[int]) -> Iterator[VectorItem]:
+        """The items in live slots whose metadata takes more than so many bytes."""
+        large = "SELECT 1 FROM item WHERE slot = ? AND length(metadata) > ?"
+        return self.items_in(slot for slot in slots if self._sql.execute(large, (slot, metadata_bytes)).fetchone())
+
     def types(self, namespace: str) -> dict[str, FieldType]:
         """The types that writes have fixed."""
         return dict(self._sql.execute("SELECT name, type FROM field WHERE namespace = ?", (namespace,)))

@@ -184,10 +184,9 @@ class FaissVectorIndex(Lifecycle):
         dry_run: bool = False,
     ) -> Updated:
         """Merge ``set`` into the metadata of what matches, remove the keys of ``unset``, in one transaction."""
-        engine = self._running().engine
         if dry_run:
-            count, state = await self._search(lambda engine, sql: engine.count(sql, namespace, where))
-            return Updated(count, _token(state))
+            return await self._rehearsed(where, set or {}, unset, namespace)
+        engine = self._running().engine
         count, state = await self._write(
             lambda writes: writes.change_slots(
                 namespace, engine.chosen(writes.truth, namespace, where), set_=set or {}, unset=unset
@@ -275,6 +274,16 @@ class FaissVectorIndex(Lifecycle):
         words = await self._write_raw(mended)
         done = await self._write_raw(self._running().engine.optimize)
         return Optimized(f"{done.detail}, made the words anew", done.dropped) if words else done
+
+    async def _rehearsed(self, where: Filter, set_: Metadata, unset: Sequence[str], namespace: str) -> Updated:
+        def inside(engine: Engine, sql: sqlite3.Connection) -> tuple[int, State]:
+            writes = Writes(sql, self._spec)
+            return engine.rehearse(
+                sql, namespace, where, lambda slots: writes.rehearse_slots(namespace, slots, set_=set_, unset=unset)
+            )
+
+        count, state = await self._search(inside)
+        return Updated(count, _token(state))
 
     async def _damage(self) -> str:
         def inside(sql: sqlite3.Connection) -> str:

@@ -10,7 +10,7 @@ import orjson
 
 from storycore.errors import NotFound, SchemaMismatch
 from storycore.ports.field_types import FieldType, fixed_types
-from storycore.ports.metadata_size import check_size
+from storycore.ports.metadata_size import MAX_METADATA, check_size
 from storycore.ports.vectors import IndexSpec, Metadata, Vector, VectorItem
 from storycore.ports.words import text_of
 from storycore_faiss.texts import Texts
@@ -80,6 +80,17 @@ class Writes:
             self._replace(namespace, state, slot, items)
             slot += len(items)
         return len(slots), state
+
+    def rehearse_slots(
+        self, namespace: str, slots: Sequence[int], *, set_: Metadata, unset: Sequence[str]
+    ) -> tuple[int, State]:
+        """Raise what ``change_slots`` would raise, and write nothing; gives how many items there are."""
+        self._added_types(namespace, [set_])
+        if set_:
+            room = MAX_METADATA - len(orjson.dumps(set_))
+            for item in self.truth.items_above(room, slots):
+                _merged(item, set_, unset)
+        return len(slots), self.state()
 
     def remove_ids(self, namespace: str, ids: Iterable[str]) -> tuple[int, State]:
         """End the items of these ids; gives how many there were."""

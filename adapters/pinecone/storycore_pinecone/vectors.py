@@ -207,6 +207,7 @@ class PineconeVectorIndex(Lifecycle):
         live = self._ready(namespace)
         form = await self._form(where, namespace)
         if dry_run:
+            await live.registry.added(namespace, [set or {}])
             return Updated(await live.changing.count(where, form, namespace), live.changing.positions.last(namespace))
         token = await live.changing.update_where(where, form, namespace, added=set or {}, removed=unset)
         return Updated(None, token)
