@@ -121,6 +121,19 @@ async def test_a_log_is_followed(blobs: BlobStore, tmp_path: Path, adapter: str)
         assert (await sink.read()).events[-1].event.id == "d"
 
 
+async def test_a_plan_removes_nothing_from_a_log(blobs: BlobStore, tmp_path: Path) -> None:
+    """For a restore takes nothing away from it in any mode, and the plan says what will be."""
+    async with log("memory", tmp_path) as sink:
+        ours = backups(blobs, EventSource(sink, ENV))
+        await emit(sink, "a")
+        await ours.create()
+        await emit(sink, "b")
+        plan = (await ours.plan_restore())["events"]
+        assert (plan.unchanged, plan.removed) == ({"t": 1}, {})
+        await ours.restore(mode="replace")
+        assert [stored.event.id for stored in (await sink.read()).events] == ["a", "b"]
+
+
 class Busy(Forward[EventSink]):
     """A log into which an event comes with every read."""
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from storycore.backup.frames import FrameOpener, FrameSealer, contents
 from storycore.backup.keys import KeyFile, Passphrase, new_key_file
-from storycore.errors import AccessDenied, ConfigError, Corrupt
+from storycore.errors import AccessDenied, ConfigError, Corrupt, TooLarge
 from storycore.ports.key_providers import KeyProvider
 
 KEY = bytes(range(32))
@@ -159,3 +159,12 @@ async def test_what_one_passphrase_seals_has_one_salt() -> None:
     assert first[:17] == second[:17] == third[:17] != other[:17]
     assert len({each[17:] for each in (first, second, third, other)}) == 4
     assert await alone.unwrap(third, context={"backup": "c"}) == KEY
+
+
+def test_what_nobody_could_open_is_not_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An item beyond all bounds ends the backup, and not its restore."""
+    monkeypatch.setattr("storycore.backup.frames._LARGEST_CONTENT", 1000)
+    sealer = FrameSealer(KEY, backup="b1", name="part-1")
+    with pytest.raises(TooLarge, match="1001"):
+        sealer.seal(b"x" * 1001, last=True)
+    assert len(sealer.seal(b"x" * 1000, last=True)) < 1000

@@ -15,7 +15,7 @@ import struct
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
-from storycore.errors import Corrupt
+from storycore.errors import Corrupt, TooLarge
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -36,6 +36,8 @@ _NONCE = struct.Struct(">IQ")
 _TAG_BYTES = 16
 _LARGEST = 64 * FRAME_BYTES
 """No frame is longer, sealed or open: one item may pass ``FRAME_BYTES``, and damage must not fill the memory."""
+_LARGEST_CONTENT = 63 * FRAME_BYTES
+"""What goes into a frame at most: bytes that do not get smaller by compressing grow a little."""
 
 
 class FrameSealer:
@@ -55,9 +57,20 @@ class FrameSealer:
         self._is_sealed = False
 
     def seal(self, content: bytes, *, last: bool) -> bytes:
-        """The next frame; nothing comes behind the last one. Takes long enough to belong into a thread."""
+        """The next frame; nothing comes behind the last one. Takes long enough to belong into a thread.
+
+        Raises:
+            TooLarge: no opener would take it.
+        """
         if self._is_sealed:
             raise ValueError("the last frame has been sealed")
+        if len(content) > _LARGEST_CONTENT:
+            raise TooLarge(
+                f"A backup takes items of {_LARGEST_CONTENT} bytes at most, and one of the store has {len(content)}; "
+                "keep so large a content in a blob.",
+                limit=_LARGEST_CONTENT,
+                actual=len(content),
+            )
         packed: bytes = self._zstd.compress(content, _LEVEL)
         sealed = self._cipher.encrypt(_NONCE.pack(0, self._number), packed, _about(self._place, self._number, last))
         self._number += 1

@@ -98,7 +98,7 @@ async def plan_restore(
                 for entry, held in zip(entries, there, strict=True):
                     name = "added" if held is None else "unchanged" if held == entry.item else "replaced"
                     counts[name][target.kind(entry)] += 1
-            if is_there:
+            if is_there and target.forgets:
                 async for entries in target.scan():
                     gone = [e for e in entries if selection.has(target, e) and not wanted.has(e.mark)]
                     counts["removed"].update(map(target.kind, gone))
@@ -155,7 +155,7 @@ async def restore(
                     await asyncio.to_thread(wanted.note, [_mark(entry) for entry in entries], changed=False)
                 if progress is not None:
                     progress(target.name, written[target.name])
-            if mode == "replace":
+            if mode == "replace" and target.forgets:
                 await _remove_others(target, contents, wanted, selection)
             if erased is not None:
                 erased[target.name] = replay.erased

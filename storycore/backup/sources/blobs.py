@@ -39,6 +39,7 @@ class BlobSource:
     """
 
     name = str(PortName.BLOBS)
+    forgets = True
 
     def __init__(self, blobs: BlobStore, env: Environment, *, without: Sequence[str] = ()) -> None:
         self._blobs = blobs

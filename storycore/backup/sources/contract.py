@@ -92,6 +92,11 @@ class Source(Protocol):
         """The port's name."""
         ...
 
+    @property
+    def forgets(self) -> bool:
+        """Whether an item can be taken out of it again."""
+        ...
+
     async def read(self, sink: Sink) -> Reached:
         """Give all items to the sink, and what changed while they were read."""
         ...

@@ -78,6 +78,7 @@ class EntitySource:
     """
 
     name = str(PortName.ENTITIES)
+    forgets = True
 
     def __init__(self, store: EntityStore, env: Environment) -> None:
         self._store = store

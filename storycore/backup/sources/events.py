@@ -28,6 +28,7 @@ class EventSource:
     """
 
     name = str(PortName.EVENTS)
+    forgets = False
 
     def __init__(self, sink: EventSink, env: Environment) -> None:
         self._sink = sink

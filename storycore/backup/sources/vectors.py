@@ -29,6 +29,7 @@ class VectorSource:
     """
 
     name = str(PortName.VECTORS)
+    forgets = True
 
     def __init__(self, index: VectorIndex, env: Environment) -> None:
         self._index = index
