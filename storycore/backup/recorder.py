@@ -146,8 +146,9 @@ class Recorder:
         except FeedGap as exc:
             if renew is None:
                 raise
+            is_first = await self._recordings.base() is None and not await self._recordings.places()
             await renew()
-            return replace(await self.seal_once(), gap=exc.message)
+            return replace(await self.seal_once(), gap="" if is_first else exc.message)
 
     async def _sealed(self, state: _State, gap: str) -> Sealed:
         begun, segments, count = self._env.clock.now(), 0, 0
@@ -192,6 +193,7 @@ class Recorder:
             until=until,
             count=len(changes),
             previous=state.digest,
+            seals_owners=self._owner_of is not None,
         )
         state.digest = await state.series.put(head, [(micros(at), entry) for at, entry in changes])
         state.number, state.through = head.number, head.through

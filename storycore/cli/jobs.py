@@ -97,6 +97,25 @@ def history(common: Common, name: str | None, limit: int) -> None:
     return show(made)
 
 
+@jobs.command()
+@click.argument("name")
+@common_options
+@click.option("--yes", is_flag=True, help="Forget it.")
+def reset(common: Common, name: str, yes: bool) -> None:
+    """Forget what is remembered of the job NAME, so that it begins anew; for one whose record is damaged.
+
+    It owes nothing then; whoever runs it now loses its turn. The history stays.
+    """
+    from storycore.cli.output import escape, print_json, show
+
+    if not yes:
+        raise click.UsageError("Due times that were missed are then not caught up: --yes does it all the same.")
+    asyncio.run(_reset(common, name))
+    if common.as_json:
+        return print_json({"reset": name})
+    return show(f"The job {escape(name)} begins anew.")
+
+
 async def _serve(common: Common, heard: Callable[[RunRecord], None]) -> None:
     serving = asyncio.current_task()
     assert serving is not None
@@ -113,6 +132,11 @@ async def _serve(common: Common, heard: Callable[[RunRecord], None]) -> None:
 async def _run_once(common: Common, name: str) -> RunRecord:
     async with common.open() as store:
         return await store.jobs.run(name)
+
+
+async def _reset(common: Common, name: str) -> None:
+    async with common.open() as store:
+        await store.jobs.reset(name)
 
 
 async def _listed(common: Common) -> tuple[Sequence[Status], Sequence[str]]:

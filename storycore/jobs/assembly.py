@@ -9,19 +9,24 @@ from typing import TYPE_CHECKING, Protocol
 
 from pydantic import JsonValue
 
-from storycore.errors import Corrupt
+from storycore.errors import ConfigError, Corrupt, FeedGap
 from storycore.jobs.declaration import Job, Work
 from storycore.jobs.defaults import Upkeep, default_jobs
 from storycore.jobs.jobs import Jobs
 from storycore.jobs.state import Outcome, RunRecord
 from storycore.ports.entities import EntityStore
 from storycore.ports.environment import Environment
+from storycore.ports.lifecycle import PortName
 from storycore.profiles import Profile
 
 if TYPE_CHECKING:
     from storycore.backup.service import Backups
 
 __all__ = ["assembled"]
+
+_FEED = "entities.changes"
+_HOUR = 60
+_DAY = 24
 
 
 class Track(Protocol):
@@ -55,8 +60,13 @@ def assembled(
             await track(f"job_{record.outcome}", properties=_properties(record))
 
     def given() -> Iterator[Job]:
-        works = {**upkeep.works(), **(_backup_works(backups) if _has_backups(profile) else {})}
-        yield from default_jobs(works)
+        if not _has_backups(profile):
+            yield from default_jobs(upkeep.works())
+        elif _is_recorded(profile, store):
+            works = {**upkeep.works(), **_backup_works(backups), "backup.record": _recording(backups)}
+            yield from default_jobs(works, {"backup.record": _every(profile.backup.record_every)})
+        else:
+            yield from default_jobs({**upkeep.works(), **_backup_works(backups)})
         for jobs in plugged():
             yield from jobs
 
@@ -89,6 +99,41 @@ def _has_backups(profile: Profile) -> bool:
     """Whether the profile says anything of backups, or their key was made where it is by default."""
     is_said = any(path.startswith("backup.") for path in profile.origins)
     return is_said or (Path(profile.dir) / "backup.key").exists()
+
+
+def _is_recorded(profile: Profile, store: EntityStore) -> bool:
+    """Whether the change feed is sealed by a job.
+
+    Raises:
+        ConfigError: so rarely that the feed may have forgotten changes by then.
+    """
+    settings, capabilities = profile.backup, store.capabilities
+    if not settings.record_every or PortName.ENTITIES not in settings.ports or not capabilities.has(_FEED):
+        return False
+    kept = capabilities.limits.get("entities.changes_kept_seconds")
+    if kept is not None and 2 * 60 * settings.record_every > kept:
+        raise ConfigError(
+            f"backup.record_every: the change feed is kept for {kept // 60} minutes, so it must be sealed every "
+            f"{kept // 120} minutes at least, not every {settings.record_every}.",
+            path="backup.record_every",
+        )
+    return True
+
+
+def _every(minutes: int) -> str:
+    """The cron expression of something that is done every so many minutes."""
+    hours = minutes // _HOUR
+    return f"*/{minutes} * * * *" if minutes < _HOUR else f"0 */{hours} * * *" if hours < _DAY else "0 0 * * *"
+
+
+def _recording(backups: Callable[[], Backups]) -> Work:
+    async def record() -> dict[str, object]:
+        sealed = await backups().record()
+        if sealed.gap:
+            raise FeedGap(f"Moments before the backup {sealed.series} cannot all be restored: {sealed.gap}")
+        return {"until": sealed.until.isoformat(timespec="seconds"), "changes": sealed.changes}
+
+    return record
 
 
 def _backup_works(backups: Callable[[], Backups]) -> dict[str, Work]:

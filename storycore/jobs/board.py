@@ -47,10 +47,14 @@ class Board:
             decode=state_of,
         )
 
-    async def read(self, jobs: Sequence[str]) -> list[Held[JobState] | None]:
-        """What is remembered of some jobs, and whose turn it is, in their order."""
+    async def read(self, jobs: Sequence[str]) -> list[Held[JobState] | Corrupt | None]:
+        """What is remembered of some jobs, and whose turn it is, in their order; an error where it cannot be read."""
         records = await self._store.get([state_key(self._namespace, job) for job in jobs], consistent=True)
-        return [None if record is None else held_of(record, state_of) for record in records]
+        return [None if record is None else _held(job, record) for job, record in zip(jobs, records, strict=True)]
+
+    async def write(self, record: RunRecord) -> None:
+        """Add a line to the history."""
+        await self._store.write([self.put(record)])
 
     def put(self, record: RunRecord) -> Put:
         """The write of a line of history; it may be repeated."""
@@ -72,8 +76,21 @@ class Board:
         return found
 
 
+def _held(job: str, record: Record) -> Held[JobState] | Corrupt:
+    try:
+        return held_of(record, state_of)
+    except Corrupt:
+        return Corrupt(
+            f"What is remembered of the job {job!r} cannot be read, so it is not run; `storycore jobs reset {job} "
+            "--yes` lets it begin anew."
+        )
+
+
 def _read(record: Record) -> RunRecord:
     try:
         return run_of(record)
     except ValueError as exc:
-        raise Corrupt(f"The line of history at {record.key.pk!r}, {record.key.sk!r} cannot be read.") from exc
+        raise Corrupt(
+            f"The line of history at {record.key.pk!r}, {record.key.sk!r} cannot be read; it goes after "
+            "jobs.history_days."
+        ) from exc

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from storycore.jobs.declaration import Job, Planned
-from storycore.jobs.state import Counts, JobState, Outcome, Running, RunRecord
+from storycore.jobs.retries import again_after, resumed, superseded
+from storycore.jobs.state import JobState, Outcome, Running, RunRecord
 
 __all__ = ["Decision", "begun_by_hand", "decided", "ended"]
 
 _TICK = timedelta(seconds=1)
 _CLOCK_TOLERANCE = timedelta(hours=1)
-_NONE: Counts = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,46 +37,60 @@ def decided(planned: Planned, state: JobState, now: datetime) -> Decision | None
     """
     lost = _lost(planned.job, state, now)
     if state.settled is None or state.settled > now + _CLOCK_TOLERANCE:
-        return Decision(_with(replace(state, settled=now, running=None), lost), lost)
+        return Decision(_with(replace(state, settled=now, running=None, again=None), lost), lost)
     given_up = _given_up(planned.job, state.running)
+    again = state.again if given_up is not None else resumed(state, now)
     found = planned.schedule.due(state.settled, now)
     owed = [due for due in found if given_up is None or due > given_up]
+    if not owed and again is not None and again.at <= now:
+        retry = Running(due=again.due, begun=now, attempt=again.attempt + 1, failed=again.failed)
+        return Decision(_with(replace(state, running=retry, again=None), lost), lost)
     if not owed and not lost:
         return None
     chosen = _chosen(planned.job, owed, now)
     left_out = [due for due in owed if chosen is None or due < chosen]
-    records = [*lost, *_grouped(planned.job, Outcome.MISSED, left_out, now)]
+    over = superseded(planned.job, again, now) if owed else []
+    records = [*lost, *over, *_grouped(planned.job, Outcome.MISSED, left_out, now)]
     settled = max(state.settled, given_up or state.settled, now if chosen is None else chosen - _TICK)
     running = None if chosen is None else Running(due=chosen, begun=now, attempt=_attempt(state.running, chosen))
-    return Decision(_with(replace(state, settled=settled, running=running), records), records)
+    kept = None if owed else again
+    return Decision(_with(replace(state, settled=settled, running=running, again=kept), records), records)
 
 
 def begun_by_hand(planned: Planned, state: JobState, now: datetime) -> Decision:
     """A run by hand begins; it settles no due time."""
     records = _lost(planned.job, state, now)
-    return Decision(_with(replace(state, running=Running(due=None, begun=now)), records), records)
+    again = state.again if _given_up(planned.job, state.running) is not None else resumed(state, now)
+    running = Running(due=None, begun=now)
+    return Decision(_with(replace(state, running=running, again=again), records), records)
 
 
 def ended(planned: Planned, state: JobState, outcome: Outcome, detail: str, now: datetime) -> Decision:
-    """The run under way has ended; unless it was cancelled its due time is settled, and what it overran may be."""
+    """The run under way has ended; unless it was cancelled its due time is settled, and what it overran may be.
+
+    Where the work failed, and may be tried again before the next due time, that is written down instead.
+    """
     running = state.running
     assert running is not None
+    again = again_after(planned, running, now) if outcome in (Outcome.FAILED, Outcome.TIMED_OUT) else None
     record = RunRecord(
         job=planned.job.name,
-        outcome=outcome,
+        outcome=outcome if again is None else Outcome.RETRIED,
         at=now,
         due=running.due,
         begun=running.begun,
         attempt=running.attempt,
         detail=detail,
     )
-    state = replace(state, running=None)
     if outcome is Outcome.CANCELLED:
+        state = replace(state, again=resumed(state, now), running=None)
         return Decision(_with(state, [record]), [record])
-    state = replace(state, last=record, last_good=now if outcome is Outcome.DONE else state.last_good)
+    again = state.again if running.due is None else again
+    last_good = now if outcome is Outcome.DONE else state.last_good
+    state = replace(state, running=None, again=again, last=record, last_good=last_good)
     if running.due is None or state.settled is None:
         return Decision(_with(state, [record]), [record])
-    overrun = planned.schedule.due(running.due, now) if planned.job.skips else []
+    overrun = planned.schedule.due(max(running.due, state.settled), now) if planned.job.skips else []
     records = [record, *_grouped(planned.job, Outcome.SKIPPED, overrun, now)]
     settled = max(state.settled, overrun[-1] if overrun else running.due)
     return Decision(_with(replace(state, settled=settled), records), records)
@@ -111,7 +125,7 @@ def _lost(job: Job, state: JobState, now: datetime) -> list[RunRecord]:
 
 def _given_up(job: Job, running: Running | None) -> datetime | None:
     """The due time over which too many runners died, if that is so."""
-    return running.due if running is not None and running.attempt >= job.attempts else None
+    return running.due if running is not None and running.attempt - running.failed >= job.attempts else None
 
 
 def _attempt(before: Running | None, due: datetime) -> int:

@@ -21,6 +21,8 @@ Work: TypeAlias = Callable[..., Awaitable[object]]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _ON_TIME = timedelta(minutes=1)
+_MOST_RETRIES = 20
+"""So that the last pause, twice as long each time, is still a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,8 @@ class Job:
             ``catch_up="all"`` none is left out.
         deadline: a run is cancelled after this time, and a job whose last due time passed longer ago is overdue.
         attempts: a due time is given up after so many runners died over it.
+        retries: so often a due time is run again after the work failed, unless the next one comes before.
+        retry_after: how long after the first failure; each further pause is twice as long.
     """
 
     name: str
@@ -71,6 +75,8 @@ class Job:
     overlap: Overlap = "skip"
     deadline: timedelta = timedelta(hours=1)
     attempts: int = 3
+    retries: int = 0
+    retry_after: timedelta = timedelta(minutes=5)
 
     @property
     def latest_start(self) -> timedelta | None:
@@ -119,12 +125,16 @@ def planned(job: Job, *, zone: str, cron: str | None = None) -> Planned:
 
 
 def _check_numbers(job: Job, path: str) -> None:
-    for name, value in (("max_late", job.max_late), ("deadline", job.deadline)):
+    spans = ("max_late", job.max_late), ("deadline", job.deadline), ("retry_after", job.retry_after)
+    for name, value in spans:
         is_absent = name == "max_late" and value is None
         if not is_absent and not (isinstance(value, timedelta) and value > timedelta()):
             raise ConfigError(f"{path}.{name}: expected a timedelta above zero, not {value!r}.", path=f"{path}.{name}")
     if isinstance(job.attempts, bool) or not isinstance(job.attempts, int) or job.attempts < 1:
         raise ConfigError(f"{path}.attempts: expected a number from 1 on, not {job.attempts!r}.", path=path)
+    if isinstance(job.retries, bool) or not isinstance(job.retries, int) or not 0 <= job.retries <= _MOST_RETRIES:
+        expected = f"a number from 0 to {_MOST_RETRIES}"
+        raise ConfigError(f"{path}.retries: expected {expected}, not {job.retries!r}.", path=path)
 
 
 def takes_run(work: Work) -> bool:

@@ -21,22 +21,34 @@ DEFAULTS: Mapping[str, tuple[str, str, timedelta]] = {
     "backup.daily": ("0 2 * * *", "Back up what has changed.", _LONG),
     "backup.weekly": ("0 3 * * SUN", "Back up everything, for the weeks.", _LONG),
     "backup.monthly": ("0 4 1 * *", "Back up everything, for the months.", _LONG),
+    "backup.record": ("*/5 * * * *", "Seal what has changed, so that any second can be restored.", _LONG),
     "vectors.optimize": ("30 3 * * *", "Compact the index.", _LONG),
     "spilled.sweep": ("50 3 * * *", "Remove spilled bodies that no record needs.", _LONG),
     "backup.verify": ("0 5 * * *", "Read the newest backup in full.", _LONG),
     "backup.prune": ("0 6 * * *", "Remove backups that retention does not keep.", _LONG),
 }
 """Name to cron expression, summary and deadline."""
+_RETRIES = 3
+"""After 5, 15 and 35 minutes: done before the next due time of whatever runs hourly."""
 
 
-def default_jobs(works: Mapping[str, Work]) -> list[Job]:
+def default_jobs(works: Mapping[str, Work], crons: Mapping[str, str] | None = None) -> list[Job]:
     """The default jobs for which there is something to do.
 
     Args:
         works: what they do, by names of ``DEFAULTS``.
+        crons: when, where it is not as in ``DEFAULTS``.
     """
+    when = crons or {}
     return [
-        Job(name=name, cron=cron, work=works[name], summary=summary, deadline=deadline)
+        Job(
+            name=name,
+            cron=when.get(name, cron),
+            work=works[name],
+            summary=summary,
+            deadline=deadline,
+            retries=_RETRIES,
+        )
         for name, (cron, summary, deadline) in DEFAULTS.items()
         if name in works
     ]

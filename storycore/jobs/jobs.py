@@ -7,14 +7,14 @@ from datetime import timedelta
 from typing import TypeVar
 from weakref import WeakSet
 
-from storycore.errors import ConditionFailed, ConfigError, InvalidArgument, StorycoreError
+from storycore.errors import ConditionFailed, ConfigError, Corrupt, InvalidArgument, StorycoreError
 from storycore.jobs.board import Board
 from storycore.jobs.decisions import begun_by_hand
 from storycore.jobs.declaration import CatchUp, Job, Overlap, Planned, Work, planned
 from storycore.jobs.runner import Runner
 from storycore.jobs.schedule import can_schedule
 from storycore.jobs.standing import Standing, Status, status_of
-from storycore.jobs.state import RunRecord
+from storycore.jobs.state import JobState, RunRecord
 from storycore.jobs.turns import Tell, Turn
 from storycore.ports.entities import EntityStore
 from storycore.ports.environment import Environment
@@ -82,6 +82,8 @@ class Jobs:
         overlap: Overlap = "skip",
         deadline: timedelta = timedelta(hours=1),
         attempts: int = 3,
+        retries: int = 0,
+        retry_after: timedelta = timedelta(minutes=5),
     ) -> Callable[[W], W]:
         """Declare an async function a job: ``@store.jobs.job("report", cron="0 6 * * MON")``; arguments as for ``Job``.
 
@@ -102,6 +104,8 @@ class Jobs:
                     overlap=overlap,
                     deadline=deadline,
                     attempts=attempts,
+                    retries=retries,
+                    retry_after=retry_after,
                 )
             )
             return work
@@ -167,14 +171,30 @@ class Jobs:
         Raises:
             InvalidArgument: there is no such job.
             ConditionFailed: it is running, or another process took it over because this one stood still.
+            Corrupt: what is remembered of it is damaged; ``reset`` helps.
         """
-        turn = Turn(self._known(name), self._board, self._env, self._tell)
-        record = await turn.take(begun_by_hand)
+        known = self._known(name)
+        [held] = await self._board.read([name])
+        if isinstance(held, Corrupt):
+            raise held
+        record = await Turn(known, self._board, self._env, self._tell).take(begun_by_hand)
         if record is None:
             raise ConditionFailed(
                 f"The job {name!r} is run by another process; `storycore jobs list` shows since when. Try again later."
             )
         return record
+
+    async def reset(self, name: str) -> None:
+        """Forget what is remembered of a job: it begins anew and owes nothing. Whoever runs it now loses its turn.
+
+        The history stays.
+
+        Raises:
+            InvalidArgument: there is no such job.
+        """
+        await self._board.lease(self._known(name).job.name).reset(JobState())
+        for runner in self._runners:
+            runner.wake()
 
     async def list(self) -> Sequence[Status]:
         """How every job does, by name."""

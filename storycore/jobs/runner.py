@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from storycore.entities.leases import Held
-from storycore.errors import InvalidArgument, Retry, StorycoreError
+from storycore.errors import Corrupt, InvalidArgument, Retry, StorycoreError
 from storycore.jobs.board import Board
 from storycore.jobs.decisions import decided
 from storycore.jobs.declaration import Planned
-from storycore.jobs.state import JobState
+from storycore.jobs.state import JobState, Outcome, RunRecord
 from storycore.jobs.turns import Tell, Turn
 from storycore.layers.deadline import timeless
 from storycore.ports.environment import Environment
@@ -58,6 +58,7 @@ class Runner:
         self._poll = poll
         self._turns: dict[str, asyncio.Task[object]] = {}
         self._next: dict[str, tuple[datetime, datetime | None]] = {}
+        self._unreadable: set[str] = set()
         self._woken = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
@@ -128,12 +129,27 @@ class Runner:
         now = self._env.clock.now()
         pause = self._poll
         for planned, found in zip(jobs.values(), held, strict=True):
+            if isinstance(found, Corrupt):
+                await self._note(planned.job.name, found)
+                continue
+            self._unreadable.discard(planned.job.name)
             at = self._when(planned, found, now)
             if at is not None and at <= now:
                 self._begin(planned)
             elif at is not None:
                 pause = min(pause, at - now)
         return pause.total_seconds()
+
+    async def _note(self, name: str, damage: Corrupt) -> None:
+        """Write down, once, that a job cannot be run; the others go on."""
+        if name in self._unreadable:
+            return
+        detail = f"{damage.code}: {damage.message}"
+        record = RunRecord(job=name, outcome=Outcome.FAILED, at=self._env.clock.now(), detail=detail)
+        await self._board.write(record)
+        self._unreadable.add(name)
+        with suppress(StorycoreError):  # it stands in the history, whether the event is kept or not
+            await self._tell(record)
 
     def _when(self, planned: Planned, found: Held[JobState] | None, now: datetime) -> datetime | None:
         """When there may be something to do about a job."""
@@ -147,7 +163,8 @@ class Runner:
         known = self._next.get(name)
         if known is None or known[0] != state.settled:
             known = self._next[name] = (state.settled, planned.schedule.next(state.settled))
-        return known[1]
+        retry = [] if state.again is None else [state.again.at]
+        return min([*retry, *([] if known[1] is None else [known[1]])], default=None)
 
     def _begin(self, planned: Planned) -> None:
         name = planned.job.name
@@ -157,10 +174,10 @@ class Runner:
         task.add_done_callback(lambda done: self._ended(name, done))
 
     def _ended(self, name: str, task: asyncio.Task[object]) -> None:
-        """Look around at once, unless the store fails; that gets a pause."""
+        """Look around at once, unless the store fails; that gets a pause, and so does a damaged record."""
         self._turns.pop(name, None)
         error = None if task.cancelled() else task.exception()
-        if isinstance(error, StorycoreError) and error.retry is not Retry.NEVER:
+        if isinstance(error, StorycoreError) and (error.retry is not Retry.NEVER or isinstance(error, Corrupt)):
             return
         self._failure = error
         self._woken.set()

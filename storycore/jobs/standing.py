@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from storycore.entities.leases import Held
+from storycore.errors import Corrupt
 from storycore.jobs.declaration import Planned
 from storycore.jobs.state import Counts, JobState, RunRecord
 
@@ -26,11 +27,15 @@ class Standing(StrEnum):
     """A due time passed, and no run has ended well within the job's deadline."""
     FAILING = "failing"
     """The last run did not do what it was to do."""
+    RETRYING = "retrying"
+    """The same, and it is run again before its next due time."""
+    UNREADABLE = "unreadable"
+    """What is remembered of it is damaged, so it is not run."""
 
     @property
     def is_well(self) -> bool:
         """Whether nobody needs to look after the job."""
-        return self not in (Standing.OVERDUE, Standing.FAILING)
+        return self not in (Standing.OVERDUE, Standing.FAILING, Standing.UNREADABLE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +69,13 @@ class Status:
     counts: Counts
 
 
-def status_of(planned: Planned, held: Held[JobState] | None, now: datetime, *, is_on: bool) -> Status:
+def status_of(planned: Planned, held: Held[JobState] | Corrupt | None, now: datetime, *, is_on: bool) -> Status:
     """How a job does at a moment."""
+    if isinstance(held, Corrupt):
+        return _unreadable(planned, held)
     job, state = planned.job, JobState() if held is None else held.state
     following = planned.schedule.next(now if state.settled is None else state.settled)
+    upcoming = following if state.again is None else state.again.at
     is_running = state.running is not None and held is not None and held.until > now
     standing = _standing(state, following, now, job.deadline, is_running=is_running) if is_on else Standing.OFF
     return Status(
@@ -77,11 +85,27 @@ def status_of(planned: Planned, held: Held[JobState] | None, now: datetime, *, i
         zone=planned.schedule.zone,
         standing=standing,
         detail=_detail(job.name, standing, state, following, now),
-        next=following if is_on else None,
+        next=upcoming if is_on else None,
         running_since=state.running.begun if state.running is not None and is_running else None,
         last=state.last,
         last_good=state.last_good,
         counts=state.counts,
+    )
+
+
+def _unreadable(planned: Planned, damage: Corrupt) -> Status:
+    return Status(
+        name=planned.job.name,
+        summary=planned.job.summary,
+        cron=planned.schedule.cron,
+        zone=planned.schedule.zone,
+        standing=Standing.UNREADABLE,
+        detail=damage.message,
+        next=None,
+        running_since=None,
+        last=None,
+        last_good=None,
+        counts={},
     )
 
 
@@ -92,6 +116,8 @@ def _standing(
         return Standing.OVERDUE
     if is_running:
         return Standing.RUNNING
+    if state.again is not None:
+        return Standing.RETRYING
     if state.last is not None and state.last.outcome.is_bad:
         return Standing.FAILING
     return Standing.NEW if state.settled is None and state.last is None else Standing.OK

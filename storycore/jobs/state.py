@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from storycore.ports.entities import Key, Put, Record
 
 __all__ = [
+    "Again",
     "Counts",
     "JobState",
     "Outcome",
@@ -33,6 +34,8 @@ class Outcome(StrEnum):
     """The work returned."""
     FAILED = "failed"
     """The work raised."""
+    RETRIED = "retried"
+    """The work raised, or was cancelled at its deadline; the due time is run again before the next one."""
     TIMED_OUT = "timed_out"
     """The work was cancelled at its deadline."""
     CANCELLED = "cancelled"
@@ -60,11 +63,30 @@ class Running:
         due: the time it was to run at; ``None``: by hand.
         begun: when it began.
         attempt: of this due time.
+        failed: in how many of those before the work failed; in the others its runner died, or was closed.
     """
 
     due: datetime | None
     begun: datetime
     attempt: int = 1
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """A due time that is run again.
+
+    Args:
+        due: the time it was to run at.
+        at: when it is run again.
+        attempt: how often it has been run.
+        failed: in how many of those the work failed.
+    """
+
+    due: datetime
+    at: datetime
+    attempt: int
+    failed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +122,10 @@ class JobState:
     """What is remembered of a job.
 
     Args:
-        settled: every due time up to here has its outcome; ``None``: nobody has served the job yet.
+        settled: every due time up to here has its outcome, or is the one that is run again; ``None``: nobody has
+            served the job yet.
         running: the run under way, or one whose runner died.
+        again: the due time that is run again.
         last: the last run that ended by itself.
         last_good: when the work last returned.
         counts: how many due times and runs by hand ended how.
@@ -109,6 +133,7 @@ class JobState:
 
     settled: datetime | None = None
     running: Running | None = None
+    again: Again | None = None
     last: RunRecord | None = None
     last_good: datetime | None = None
     counts: Counts = field(default_factory=dict)

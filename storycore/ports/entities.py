@@ -340,7 +340,8 @@ class EntityStore(Port, Protocol):
     async def changes(self, after: FeedPosition | None = None, *, limit: int = 100) -> ChangePage:
         """The change feed behind ``after`` (``None``: the oldest kept), in an order that keeps each key's order.
 
-        Feature ``entities.changes``. At least once; resumable from any position.
+        Feature ``entities.changes``. At least once; resumable from any position, as long as the feed is kept (limit
+        ``entities.changes_kept_seconds``; without it as long as the store is).
 
         Raises:
             FeedGap: changes behind ``after`` have been trimmed.

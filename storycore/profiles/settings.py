@@ -108,6 +108,8 @@ class BackupSettings(BaseModel):
         key_file: that file, made with the first backup; ``""``: ``backup.key`` in the profile's folder.
         key_provider: a plugin's provider of keys instead of both, by its name.
         key_options: what that provider needs to know.
+        record_every: minutes between two sealings of the change feed by the job ``backup.record``, so that any second
+            can be restored: a divisor of an hour, or whole hours that divide a day. 0: never.
         owner_keys: seal what belongs to a user with a key of his own, so that ``erase`` reaches into old backups.
         ports: what is backed up.
         time_zone: of the days, weeks and months that retention goes by, for example ``"Europe/Berlin"``.
@@ -128,6 +130,7 @@ class BackupSettings(BaseModel):
     key_file: str = ""
     key_provider: str = ""
     key_options: Mapping[str, object] = Field(default_factory=dict, repr=False)
+    record_every: int = 5
     owner_keys: bool = False
     ports: tuple[Literal["blobs", "entities", "vectors", "events"], ...] = ("blobs", "entities", "vectors", "events")
     time_zone: str = "UTC"
@@ -138,6 +141,15 @@ class BackupSettings(BaseModel):
     keep_monthly: int = Field(default=12, ge=0)
     keep_yearly: int = Field(default=0, ge=0)
     keep_verified: int = Field(default=1, ge=1)
+
+    @field_validator("record_every")
+    @classmethod
+    def _even(cls, minutes: int) -> int:
+        """An interval that comes at the same minutes of every hour, or hours of every day."""
+        hours, rest = divmod(minutes, 60)
+        if minutes and (minutes < 0 or (rest and (hours or 60 % minutes)) or (hours and (hours > 24 or 24 % hours))):
+            raise ValueError("minutes that divide an hour, whole hours in minutes that divide a day, or 0 are expected")
+        return minutes
 
     @field_validator("ports", mode="before")
     @classmethod

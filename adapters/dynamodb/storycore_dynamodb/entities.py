@@ -47,6 +47,9 @@ from storycore_dynamodb.config import DynamodbConfig
 
 __all__ = ["DynamodbEntityStore", "open_entities"]
 
+_FEED_SECONDS = 24 * 3600
+"""How long a stream keeps changes (Amazon DynamoDB: data retention limit for DynamoDB Streams)."""
+
 
 def open_entities(config: DynamodbConfig, env: Environment) -> DynamodbEntityStore:
     """The entity store of the adapter ``dynamodb``."""
@@ -91,7 +94,8 @@ class DynamodbEntityStore(Lifecycle):
         guarantees = Guarantees(
             Durability.REPLICATED, read_after_write=not self._config.eventual_reads, multi_process=True
         )
-        limits = {"entities.changes_lag_ms": self._config.stream_lag_ms} if self._config.stream else {}
+        feed = {"entities.changes_lag_ms": self._config.stream_lag_ms, "entities.changes_kept_seconds": _FEED_SECONDS}
+        limits = feed if self._config.stream else {}
         return Capabilities(features=features, limits=limits, guarantees=guarantees)
 
     async def open(self) -> None:

@@ -36,7 +36,8 @@ class SqliteEntityStore(SqliteStore, RecordOperations):
     @property
     def capabilities(self) -> Capabilities:
         """A change feed and query plans; durability as configured."""
-        return Capabilities(features=FEATURES, guarantees=self._guarantees)
+        limits = {"entities.changes_kept_seconds": int(self._feed_retention.total_seconds())}
+        return Capabilities(features=FEATURES, limits=limits, guarantees=self._guarantees)
 
     async def get(self, keys: Sequence[Key], *, consistent: bool = True) -> list[Record | None]:
         """The live records under ``keys``; always consistent."""
