@@ -171,6 +171,36 @@ def test_blobs_are_read_in_a_with_block() -> None:
             assert b"".join(reader) == b"12345"
 
 
+def test_backups_and_jobs_work_without_await(tmp_path: Path) -> None:
+    """From the first backup to the moment that is restored, and from the declaration of a job to its history."""
+    with storycore.open_sync("memory", dir=tmp_path, overrides={"backup": {"owner_keys": True}}) as store:
+        store.init(enable_backups=True)
+        store.users.save(user())
+        seen: list[tuple[str, int]] = []
+        made = store.backups.create(progress=lambda port, done: seen.append((port, done)))
+        assert seen == [("entities", 3)]
+        assert store.backups.show().id == store.backups.record().series == made.backup_id
+        assert store.backups.verify(level="restore").is_whole
+        store.users.delete("ada")
+        assert store.backups.plan_restore()["entities"].added
+        store.backups.restore(mode="merge", on_conflict="skip")
+        assert store.users.get("ada").username == "ada"
+        assert (store.backups.erase("ada").backups, store.backups.verify_recording()) == ((made.backup_id,), [])
+        assert list(store.backups.prune(dry_run=True).kept) == [made.backup_id]
+
+        @store.jobs.job("report", cron="0 6 * * MON")
+        async def report() -> str:
+            return "42 pages"
+
+        with store.jobs.runner():
+            assert store.jobs.run("report").detail == "42 pages"
+        assert [each.outcome for each in store.jobs.history("report")] == ["done"]
+        store.jobs.reset("report")
+        assert {each.standing for each in store.jobs.list() if each.name == "report"} == {"new"}
+        with pytest.raises(InvalidArgument, match="loop each"), storycore.open_sync("memory") as other:
+            store.backups.restore(into=other)
+
+
 async def test_it_refuses_to_block_a_running_loop() -> None:
     with pytest.raises(InvalidArgument, match=r"storycore\.open"):
         storycore.open_sync("memory")

@@ -11,6 +11,12 @@ from pydantic import BaseModel
 
 import storycore
 from storycore import F, Index, InitReport, Key, Profile, Repository, Store, StorycoreError, entity, part
+from storycore.backup.archive import Listing
+from storycore.backup.keys import KeyFile
+from storycore.backup.manifest import Manifest
+from storycore.backup.outcomes import Created, Pruned, Restored, Rotated
+from storycore.backup.recorder import Sealed
+from storycore.backup.restoring import PortChanges, Selection
 from storycore.entities import (
     ChangeStream,
     Collection,
@@ -26,6 +32,7 @@ from storycore.entities import (
 from storycore.errors import Effect, NotFound, Retry, TransactionConflict, VersionConflict
 from storycore.hooks import hookimpl
 from storycore.ingestion import Plan, Report
+from storycore.jobs import Job, Outcome, Run, Runner, RunRecord
 from storycore.memory.blobs import open_blobs
 from storycore.memory.cache import open_cache
 from storycore.memory.config import (
@@ -214,6 +221,48 @@ async def caching(store: Store) -> None:
         return len(text)
 
     assert_type(await length("river"), int)
+
+
+async def backing_up(store: Store, elsewhere: Store) -> None:
+    """A backup is made, looked at, proved, restored elsewhere, and let go; each step is a plain value."""
+    seen: list[tuple[str, int]] = []
+    created = await store.backups.create("daily", full=True, progress=lambda port, done: seen.append((port, done)))
+    assert_type(created, Created)
+    assert_type(created.backup_id, str)
+    assert_type(await store.backups.list(), Listing)
+    assert_type(await store.backups.show(), Manifest)
+    assert_type((await store.backups.verify(level="restore")).is_whole, bool)
+    only = Selection(kinds=frozenset({"story"}), user="ada", where=lambda port, entry: entry.item is not None)
+    assert_type(
+        await store.backups.plan_restore(at=datetime.now().astimezone(), selection=only), dict[str, PortChanges]
+    )
+    restored = await store.backups.restore(into=elsewhere, mode="merge", on_conflict="skip", selection=only)
+    assert_type(restored, Restored)
+    assert_type(restored.written, Mapping[str, int])
+    assert_type(await store.backups.prune(dry_run=True, older_than=timedelta(days=2)), Pruned)
+    assert_type(await store.backups.record(), Sealed)
+    assert_type(await store.backups.verify_recording(), Sequence[str])
+    assert_type((await store.backups.erase("ada", dry_run=True)).backups, tuple[str, ...])
+    assert_type(await store.backups.rotate(KeyFile(Path("new.key"))), Rotated)
+
+
+async def by_the_clock(store: Store) -> None:
+    """A decorated function stays what it is; runs, standings and histories are plain values."""
+
+    @store.jobs.job("report", cron="0 6 * * MON", tz="Europe/Berlin", retries=3, retry_after=timedelta(minutes=5))
+    async def report(run: Run) -> str:
+        return f"{run.job} {run.attempt} {run.fence}"
+
+    assert_type(await report(Run(job="report", due=None, attempt=1, fence=1)), str)
+    store.jobs.add(Job(name="other", cron="* * * * *", work=report, catch_up="all", overlap="wait", attempts=2))
+    heard: list[str] = []
+    async with store.jobs.runner(poll=timedelta(seconds=5), heard=lambda record: heard.append(record.detail)) as runner:
+        assert_type(runner, Runner)
+        assert_type((await store.jobs.run("report")).outcome, Outcome)
+    assert_type([(each.name, each.next) for each in await store.jobs.list()], list[tuple[str, datetime | None]])
+    assert_type(await store.jobs.history("report", limit=10), Sequence[RunRecord])
+    assert_type(await store.jobs.reset("report"), None)
+    assert_type(store.jobs.names(), Sequence[str])
 
 
 def conditions(filter_: Filter, error: StorycoreError) -> Filter:

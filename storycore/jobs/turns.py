@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -90,7 +91,10 @@ class Turn:
         assert running is not None
         job = self._planned.job
         run = Run(job=job.name, due=running.due, attempt=running.attempt, fence=fence or 0)
-        return await (job.work(run) if takes_run(job.work) else job.work())
+        given = job.work(run) if takes_run(job.work) else job.work()
+        if not inspect.isawaitable(given):
+            raise TypeError(f"The work of a job is an async function, and that of {job.name!r} is none.")
+        return await given
 
     async def _watch(self, work: asyncio.Task[object], lost: asyncio.Task[None]) -> bool:
         """Until the work is done, its deadline has passed, or the turn is lost; it is cancelled then.
