@@ -66,6 +66,8 @@ class VectorIndex(Port, Protocol):
     - A query sees every write whose token it names; local adapters see every write that returned before.
     - One upsert, update or delete call is all or nothing where the capability ``vectors.atomic`` is native. Elsewhere
       an upsert of which a part could not be written is a ``PartialFailure`` that names the failed positions.
+    - Writers take turns, however many items a call changes. One that has waited too long for another process is
+      ``Unavailable``, and has written nothing.
     - The first write that has a metadata field fixes its type in its namespace; a write with another type is a
       ``SchemaConflict`` and writes nothing. ``delete(all=True)`` forgets the types, other deletes keep them. Where
       the capability ``vectors.field_types`` is simulated, two processes that write a new field with different types

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -144,6 +145,21 @@ class VectorDurability:
         await store.close()
 
     @pytest.mark.asyncio
+    async def test_a_large_call_refuses_no_other_writer(self, harness: Harness) -> None:
+        """While one changes all items again and again by filter, and removes some, another writes: all of it is done."""
+        store = await _shared(harness)
+        await store.upsert([item(f"i{n:03d}", n + 1, 1, n=n, text="river mill") for n in range(300)])
+        async with harness.make() as other:
+            large = asyncio.create_task(_sweep(store, rounds=3))
+            for n in range(12):
+                await other.upsert([item(f"other{n:02d}", 1, other=n)])
+            await large
+            assert await found(other, F.other >= 0) == [f"other{n:02d}" for n in range(12)]
+            assert await found(other, F.round == 2) == [f"i{n:03d}" for n in range(200)]
+            assert await found(other, F.n >= 200) == []
+        await store.close()
+
+    @pytest.mark.asyncio
     async def test_processes_write_side_by_side(self, harness: Harness) -> None:
         """Two processes and this one write at the same time; nothing is lost, and whole calls stay whole."""
         store = await _shared(harness)
@@ -181,6 +197,13 @@ async def _claimed(store: VectorIndex, needs: Mapping[str, bool], features: Sequ
         await store.close()
         pytest.skip(f"not claimed: {missing[0]}")
     return store
+
+
+async def _sweep(store: VectorIndex, *, rounds: int) -> None:
+    """Change all numbered items by filter, and at last remove those from 200 on."""
+    for number in range(rounds):
+        await store.update_where(F.n >= 0, set={"round": number})
+    await store.delete(where=F.n >= 200)
 
 
 async def _ask(other: Child) -> list[str]:

@@ -54,7 +54,7 @@ SCHEMA = (
 """``item`` holds what is live; a slot is never used twice, and an update takes a new one. ``gone`` names the slots that
 ended, by the write that ended them, so that another process can follow from any ``lsn`` not below ``floor``."""
 
-_WAIT_SECONDS = 5.0
+_PROVISIONING_SECONDS = 5.0
 
 
 class _Choice(threading.local):
@@ -102,11 +102,13 @@ def translating(path: Path) -> Iterator[None]:
         raise kind(f"The vector index {path} {what} ({exc.strerror}).") from exc
 
 
-def connect(path: Path, *, create: bool, durability: str) -> sqlite3.Connection:
-    """A connection in autocommit, which any one thread at a time may use."""
+def connect(
+    path: Path, *, create: bool, durability: str, wait_seconds: float = _PROVISIONING_SECONDS
+) -> sqlite3.Connection:
+    """A connection in autocommit, which any one thread at a time may use, and which waits so long for a lock."""
     uri = f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
     connection = sqlite3.connect(
-        uri, uri=True, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=64
+        uri, uri=True, timeout=wait_seconds, isolation_level=None, check_same_thread=False, cached_statements=64
     )
     try:
         connection.execute(f"PRAGMA synchronous={'FULL' if durability == 'full' else 'NORMAL'}")

@@ -19,6 +19,8 @@ class FaissConfig(VectorConfig):
         path: the file that holds everything; its ``-wal`` and ``-shm`` companions lie next to it while it is open.
         durability: ``"full"`` survives the loss of power after every acknowledged write; ``"normal"`` survives the
             end of the process, and may lose the last writes when the machine stops.
+        busy_timeout_seconds: how long a write waits for one of another process before ``Unavailable``. A call is one
+            transaction: one that changes 100 000 items with their words holds the others up for some 20 seconds.
         search_threads: how many searches run at the same time.
         vectors: ``"memory"``, or ``"disk"``: they stay in the file, and memory holds their codes alone.
         storage: numbers in memory are whole (``"float32"``) or their upper halves (``"bfloat16"``); scores are the
@@ -33,6 +35,7 @@ class FaissConfig(VectorConfig):
             faster still; making it takes minutes of a processor, aside, and a third of the memory of the vectors.
             ``None``: never.
     """
+    busy_timeout_seconds: float = Field(default=60.0, ge=0, le=600)
 
     path: Path
     durability: Literal["full", "normal"] = "full"

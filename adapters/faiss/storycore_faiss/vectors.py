@@ -330,9 +330,11 @@ class FaissVectorIndex(Lifecycle):
         return job
 
     def _connected(self) -> sqlite3.Connection:
-        with translating(self._config.path):
-            require_file(self._config.path)
-            return connect(self._config.path, create=False, durability=self._config.durability)
+        config = self._config
+        with translating(config.path):
+            require_file(config.path)
+            wait = config.busy_timeout_seconds
+            return connect(config.path, create=False, durability=config.durability, wait_seconds=wait)
 
     def _loaded(self, sql: sqlite3.Connection, lanes: Lanes) -> tuple[IndexSpec, Engine, sqlite3.Connection]:
         make = _engine_type()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import stat
@@ -19,6 +20,7 @@ from storycore_faiss.provision import provision
 from storycore.errors import (
     AccessDenied,
     Corrupt,
+    Effect,
     NotProvisioned,
     SchemaMismatch,
     StorageFull,
@@ -223,6 +225,21 @@ async def test_a_file_locked_by_another_is_unavailable(harness: Harness, file: P
         blocker.close()
         await index.upsert([item("b")])
         assert await found(index) == ["a", "b"]
+
+
+async def test_a_writer_waits_as_long_as_it_is_told_to(harness: Harness, file: Path) -> None:
+    """Another process that writes for a while holds a write up and refuses it not, unless it is to wait no longer."""
+    async with await harness.started() as patient, harness.make(busy_timeout_seconds=0) as hasty:
+        blocker = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+        blocker.execute("BEGIN IMMEDIATE")
+        writing = asyncio.create_task(patient.upsert([item("a")]))
+        with pytest.raises(Unavailable, match="locked") as caught:
+            await hasty.upsert([item("b")])
+        assert caught.value.effect is Effect.NONE
+        assert not writing.done()
+        blocker.close()
+        await writing
+        assert await found(hasty) == ["a"]
 
 
 async def test_a_read_only_connection_is_access_denied(harness: Harness) -> None:
