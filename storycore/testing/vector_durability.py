@@ -146,7 +146,7 @@ class VectorDurability:
 
     @pytest.mark.asyncio
     async def test_a_large_call_refuses_no_other_writer(self, harness: Harness) -> None:
-        """While one changes all items again and again by filter, and removes some, another writes: all of it is done."""
+        """While one changes all items by filter again and again, another writes: all of it is done."""
         store = await _shared(harness)
         await store.upsert([item(f"i{n:03d}", n + 1, 1, n=n, text="river mill") for n in range(300)])
         async with harness.make() as other:
