@@ -21,7 +21,8 @@ from storycore.backup.manifest import Kind, Manifest, PortContent, new_backup_id
 from storycore.backup.objects import ObjectReader, ObjectWriter, Place
 from storycore.backup.owners import Keyring
 from storycore.backup.sealed_keys import SealedKeys
-from storycore.errors import AlreadyExists, Corrupt, Effect, NotFound, StorycoreError
+from storycore.errors import AlreadyExists, Corrupt, Effect, NotFound, SchemaMismatch, StorycoreError, Unavailable
+from storycore.layers.spilled_bodies import in_parallel
 from storycore.ports.blobs import BlobInfo, BlobStore
 from storycore.ports.conditions import ABSENT, ANY
 from storycore.ports.environment import Environment
@@ -45,10 +46,12 @@ class Listing:
     Args:
         manifests: newest state first.
         damaged: ids whose manifest cannot be read, with the reason.
+        newer: those of them that a newer version of storycore made.
     """
 
     manifests: Sequence[Manifest]
     damaged: Mapping[str, str] = field(default_factory=dict)
+    newer: Sequence[str] = ()
 
 
 class Archive:
@@ -116,16 +119,23 @@ class Archive:
 
     async def listing(self) -> Listing:
         """All backups. Needs no key: what is listed was not checked against its seal."""
-        found, damaged = list[Manifest](), dict[str, str]()
-        for info in await self._all(self._prefix + "manifests/"):
-            id_ = info.key.rsplit("/", 1)[-1].removesuffix(".json")
-            try:
-                found.append(read_manifest(await self._content(info.key), name=id_))
-            except NotFound:
-                continue  # removed since it was listed
-            except StorycoreError as exc:
-                damaged[id_] = exc.message
-        return Listing(sorted(found, key=lambda each: (each.as_of, each.id), reverse=True), damaged)
+        ids = sorted(await self.committed())
+        read = dict(zip(ids, await in_parallel(self._listed, ids), strict=True))
+        found = [each for each in read.values() if isinstance(each, Manifest)]
+        return Listing(
+            sorted(found, key=lambda each: (each.as_of, each.id), reverse=True),
+            {id_: each.message for id_, each in read.items() if isinstance(each, StorycoreError)},
+            tuple(id_ for id_, each in read.items() if isinstance(each, SchemaMismatch)),
+        )
+
+    async def _listed(self, id_: str) -> Manifest | StorycoreError | None:
+        """A manifest, or why it cannot be read; ``None``: it was removed since it was listed."""
+        try:
+            return read_manifest(await self._content(self._manifest_name(id_)), name=id_)
+        except NotFound:
+            return None
+        except (Corrupt, SchemaMismatch) as exc:
+            return exc
 
     async def manifest(self, id_: str) -> Manifest:
         """A backup's manifest, checked against its seal.
@@ -197,6 +207,11 @@ class Archive:
         """Remove everything at a place."""
         await self._remove_folder(id_)
 
+    async def sizes_of(self, id_: str) -> Mapping[str, int]:
+        """How many bytes each object of a backup has."""
+        folder = f"{self._prefix}{id_}/"
+        return {info.key.removeprefix(folder): info.size_bytes for info in await self._all(folder)}
+
     async def size_of(self, id_: str, name: str) -> int | None:
         """How many bytes an object of a backup has; ``None`` where it is not there."""
         info = await self._blobs.head(f"{self._prefix}{id_}/{name}")
@@ -254,7 +269,13 @@ class Archive:
 
         Raises:
             AlreadyExists: there is one.
+            Unavailable: what the backup had written was removed meanwhile.
         """
+        if not await self.sealed_keys.has(manifest.id):
+            raise Unavailable(
+                f"What the backup {manifest.id} had written was removed before its end, by hand or by a prune whose "
+                "clock is ahead; make it again."
+            )
         name, data = self._manifest_name(manifest.id), sign_manifest(manifest, key)
         try:
             await self._blobs.put(name, data, when=ABSENT, content_type=_MANIFEST_TYPE)
@@ -265,7 +286,7 @@ class Archive:
     async def _without_manifest(self) -> dict[str, datetime]:
         """The ids under which something lies, but no manifest; and when anything there was written last."""
         latest: dict[str, datetime] = {}
-        for id_ in await self.ids() - await self._committed():
+        for id_ in await self.ids() - await self.committed():
             for info in await self._all(f"{self._prefix}{id_}/"):
                 latest[id_] = max(info.modified_at, latest.get(id_, info.modified_at))
         return latest
@@ -279,7 +300,8 @@ class Archive:
             if (after := page.next) is None:
                 return {each for each in found if _ID.fullmatch(each)}
 
-    async def _committed(self) -> set[str]:
+    async def committed(self) -> set[str]:
+        """The ids of all that have a manifest, whatever it says."""
         names = await self._all(self._prefix + "manifests/")
         return {info.key.rsplit("/", 1)[-1].removesuffix(".json") for info in names}
 

@@ -55,9 +55,10 @@ async def make_backup(
         for source in sources:
             contents[source.name], reached = await _port(archive, draft, source, parent, progress)
             moments[source.name] = reached.as_of
+        made = await draft.commit(contents, as_of=_moment(moments))
         if parent is not None and not await archive.has(parent.id):
             raise FeedGap(f"The backup {parent.id} was removed while one was made that builds on it.")
-        return await draft.commit(contents, as_of=_moment(moments))
+        return made
     except BaseException:
         await asyncio.shield(draft.abandon())
         raise

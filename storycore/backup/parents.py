@@ -7,7 +7,7 @@ from datetime import datetime
 
 from storycore.backup.archive import Archive
 from storycore.backup.manifest import Manifest
-from storycore.errors import StorycoreError
+from storycore.errors import AccessDenied, Corrupt, NotFound, SchemaMismatch
 
 __all__ = ["parent_among"]
 
@@ -36,7 +36,7 @@ async def parent_among(
         return None, "it is the first one"
     try:
         chain = await archive.chain(own[0].id)
-    except StorycoreError as exc:
+    except (AccessDenied, Corrupt, NotFound, SchemaMismatch) as exc:
         return None, exc.message
     first, increments, last = chain[0], chain[1:], chain[-1]
     if now < last.as_of:
@@ -58,7 +58,8 @@ async def parent_among(
 
 async def _damage(archive: Archive, chain: Sequence[Manifest]) -> str:
     for manifest in chain:
+        sizes = await archive.sizes_of(manifest.id)
         for info in (info for port in manifest.ports.values() for info in port.objects):
-            if await archive.size_of(manifest.id, info.name) != info.size_bytes:
+            if sizes.get(info.name) != info.size_bytes:
                 return f"the object {info.name} of the backup {manifest.id} is damaged"
     return ""

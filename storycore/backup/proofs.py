@@ -50,10 +50,10 @@ async def in_words(archive: Archive, id_: str) -> str:
     return f"{level}, {len(problems)} problems" if isinstance(problems, list) and problems else str(level)
 
 
-async def made_of(archive: Archive, manifest: Manifest) -> Made:
+async def made_of(archive: Archive, manifest: Manifest, *, is_pinned: bool = False) -> Made:
     """What retention looks at; the manifest's seal has been seen."""
     is_verified = _is_proof(await archive.noted(manifest.id), await archive.key(manifest.id))
-    return Made(manifest.id, manifest.as_of, manifest.parent, is_verified=is_verified)
+    return Made(manifest.id, manifest.as_of, manifest.parent, is_verified=is_verified, is_pinned=is_pinned)
 
 
 def _is_proof(note: bytes | None, key: bytes) -> bool:

@@ -16,11 +16,12 @@ from storycore.backup.manifest import Kind, Manifest
 from storycore.backup.outcomes import Created, Pruned, Restored, Rotated
 from storycore.backup.owners import OWNERS
 from storycore.backup.parents import parent_among
-from storycore.backup.proofs import in_words, keep, made_of
+from storycore.backup.proofs import in_words, keep
+from storycore.backup.pruning import prune
 from storycore.backup.recorder import Recorder, Sealed
 from storycore.backup.recordings import Recordings
 from storycore.backup.restoring import Mode, OnConflict, PortChanges, Selection, plan_restore, restore
-from storycore.backup.retention import Retention, kept
+from storycore.backup.retention import Retention
 from storycore.backup.sources import Source
 from storycore.backup.sources.entities import EntitySource
 from storycore.backup.states import States
@@ -274,16 +275,18 @@ class Backups:
 
         Raises:
             AccessDenied, Corrupt: none of them opens.
+            SchemaMismatch: a newer version of storycore has made backups here, and may build on any.
+            Unavailable: others make backups all the time.
         """
-        manifests, unread = await self._states.sealed()
-        stays = kept([await made_of(self._archive, each) for each in manifests], self._retention, zone=self._zone)
-        removed = [each.id for each in manifests if each.id not in stays]
-        for id_ in [] if dry_run else removed:  # children before their parents: newest first
-            await self._archive.remove(id_)
-        swept = await self._archive.sweep(older_than=older_than, dry_run=dry_run)
-        own = [each.as_of for each in manifests if each.id in stays]
-        segments = await self._recordings.prune(min(own), dry_run=dry_run) if own else 0
-        return Pruned(stays, removed, swept, segments, unread)
+        return await prune(
+            self._archive,
+            self._states,
+            self._recordings,
+            self._retention,
+            zone=self._zone,
+            older_than=older_than,
+            dry_run=dry_run,
+        )
 
     async def rotate(self, new: KeyProvider) -> Rotated:
         """Seal the keys of all backups with another provider's, also of those that are being made.

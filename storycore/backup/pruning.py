@@ -1,0 +1,71 @@
+"""Pruning: what retention does not keep is removed, and nothing on which another backup builds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta, tzinfo
+
+from storycore.backup.archive import Archive
+from storycore.backup.manifest import Manifest
+from storycore.backup.outcomes import Pruned
+from storycore.backup.proofs import made_of
+from storycore.backup.recordings import Recordings
+from storycore.backup.retention import Kept, Retention, kept
+from storycore.backup.states import States
+from storycore.errors import SchemaMismatch, Unavailable
+
+__all__ = ["prune"]
+
+_TRIES = 5
+
+
+async def prune(
+    archive: Archive,
+    states: States,
+    recordings: Recordings,
+    rules: Retention,
+    *,
+    zone: tzinfo,
+    older_than: timedelta,
+    dry_run: bool = False,
+) -> Pruned:
+    """See ``Backups.prune``."""
+    gone: list[str] = []
+    for _ in range(_TRIES):
+        known = await archive.committed()
+        manifests, unread = await states.sealed()
+        stays = await _stays(archive, manifests, set(unread), rules, zone)
+        removed = [each.id for each in manifests if each.id not in stays]  # children before their parents: newest first
+        if dry_run or await _removed(archive, removed, known, gone):
+            break
+    else:
+        raise Unavailable("Backups come to be all the time while others are pruned; prune again later.")
+    swept = await archive.sweep(older_than=older_than, dry_run=dry_run)
+    left = [each.as_of for each in manifests if each.id in stays]
+    segments = await recordings.prune(min(left), dry_run=dry_run) if left else 0
+    return Pruned(stays, removed if dry_run else gone, swept, segments, unread)
+
+
+async def _stays(
+    archive: Archive, manifests: Sequence[Manifest], unread: set[str], rules: Retention, zone: tzinfo
+) -> Kept:
+    """What retention keeps, and what those build on that do not open now."""
+    listing = await archive.listing()
+    if listing.newer:
+        raise SchemaMismatch(
+            f"A newer version of storycore made {', '.join(listing.newer)}, and this one does not know on what they "
+            "build; prune with the newer version."
+        )
+    wanted = {each.parent for each in listing.manifests if each.id in unread}
+    made = [await made_of(archive, each, is_pinned=each.id in wanted) for each in manifests]
+    return kept(made, rules, zone=zone)
+
+
+async def _removed(archive: Archive, ids: Sequence[str], known: set[str], gone: list[str]) -> bool:
+    """Remove backups; ``False``: others have come to be meanwhile, which may build on what is still to be removed."""
+    for id_ in ids:
+        if await archive.committed() - known:
+            return False
+        await archive.remove(id_)
+        gone.append(id_)
+    return True

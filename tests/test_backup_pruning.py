@@ -1,0 +1,176 @@
+"""Pruning removes nothing on which a backup builds: not one that comes to be meanwhile, nor one that does not open."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from storycore.backup.archive import Archive
+from storycore.backup.keys import Passphrase
+from storycore.backup.manifest import Manifest
+from storycore.backup.retention import Retention
+from storycore.backup.service import Backups
+from storycore.backup.sources import Source
+from storycore.backup.sources.entities import EntitySource
+from storycore.errors import SchemaMismatch, Unavailable
+from storycore.layers.checks import checked
+from storycore.layers.checks.forward import Forward
+from storycore.memory.blobs import open_blobs
+from storycore.memory.config import MemoryBlobConfig, MemoryConfig
+from storycore.memory.entities import open_entities
+from storycore.ports.blobs import BlobStore
+from storycore.ports.conditions import ANY
+from storycore.ports.entities import EntityStore, Key, Put
+from storycore.ports.environment import Environment
+from storycore.ports.lifecycle import PortName
+from storycore.testing.clock import ManualClock
+
+KEYS = Passphrase("correct horse", 10)
+ONLY_VERIFIED = Retention(last=0, daily=0, weekly=0, monthly=0)
+
+
+@asynccontextmanager
+async def no_scratch(path: Path, manifest: Manifest) -> AsyncIterator[Sequence[Source]]:
+    raise AssertionError("nothing here restores into a scratch store")
+    yield ()
+
+
+class Meddled(Forward[BlobStore]):
+    """A blob store in which something happens before the next call of a verb whose first argument has a word in it."""
+
+    def __init__(self, inner: BlobStore) -> None:
+        super().__init__(inner)
+        self.verb = self.word = ""
+        self.happens: Callable[[], Awaitable[object]] | None = None
+
+    def __getattr__(self, name: str) -> Any:  # a verb of the port
+        found = getattr(self.inner, name)
+        return self._meddled(found) if name == self.verb else found
+
+    def _meddled(self, verb: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
+        async def call(*args: Any, **named: Any) -> object:
+            happens = self.happens
+            if happens is not None and self.word in str(args[0]):
+                self.happens = None
+                await happens()
+            return await verb(*args, **named)
+
+        return call
+
+
+class World:
+    """A store and its backups."""
+
+    def __init__(self, store: EntityStore, blobs: BlobStore, clock: ManualClock) -> None:
+        self.store, self.blobs, self.clock = store, Meddled(blobs), clock
+        self.env = Environment(clock=clock)
+        self.backups = self.another()
+
+    def another(self, clock: ManualClock | None = None) -> Backups:
+        """The backups as another process has them, perhaps with a clock of its own."""
+        env = self.env if clock is None else Environment(clock=clock)
+        sources = [EntitySource(self.store, self.env)]
+        archive = Archive(self.blobs, KEYS, env)
+        return Backups(archive, sources, env, store="s", scratch=no_scratch, retention=ONLY_VERIFIED, max_share=1e9)
+
+    async def made(self, *, full: bool = False) -> Manifest:
+        """A backup, a day later and with something new."""
+        self.clock.advance(timedelta(days=1))
+        await self.store.write([Put(key=Key("p", f"{self.clock.now()}"), kind="note", body=b"{}")])
+        return (await self.backups.create(full=full)).manifest
+
+    async def is_whole(self) -> bool:
+        """Whether all backups can be read to the end."""
+        ids = [each.id for each in (await self.backups.list()).manifests]
+        return all([(await self.backups.verify(id_)).is_whole for id_ in ids])
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    """Where nothing has been backed up yet."""
+    clock = ManualClock(datetime(2026, 11, 1, 2, tzinfo=UTC))
+    env = Environment(clock=clock)
+    blobs: BlobStore = checked(PortName.BLOBS, open_blobs(MemoryBlobConfig(), env))
+    async with blobs, checked(PortName.ENTITIES, open_entities(MemoryConfig(), env)) as store:
+        yield World(store, blobs, clock)
+
+
+async def test_an_increment_that_comes_to_be_meanwhile_keeps_its_parent(world: World) -> None:
+    """Another process commits one after this one has looked at what there is."""
+    await world.made()
+    last = await world.made()
+    world.blobs.verb, world.blobs.word = "get", f"{last.id}/verified.json"  # after all manifests were read
+    world.blobs.happens = world.made
+    await world.backups.prune()
+    assert world.blobs.happens is None
+    assert await world.is_whole()
+
+
+async def test_an_increment_whose_parent_goes_is_none(world: World) -> None:
+    """Between its last look at the parent and its manifest, another process removes the parent: it begins anew."""
+    first = await world.made()
+    world.blobs.verb, world.blobs.word = "put", "manifests/"
+    world.blobs.happens = world.another().prune
+    second = await world.made()
+    assert second.is_full
+    assert [each.id for each in (await world.backups.list()).manifests] == [second.id]
+    assert first.id != second.id and await world.is_whole()
+
+
+async def test_a_backup_that_does_not_open_keeps_its_parents(world: World) -> None:
+    """For its key may come back, and then it needs them."""
+    full, increment, last = await world.made(), await world.made(), await world.made(full=True)
+    key = f"backups/{increment.id}/key.json"
+    async with await world.blobs.get(key) as reader:
+        data = await reader.read()
+    await world.blobs.delete([key])
+    await world.backups.verify(last.id)
+    done = await world.backups.prune()
+    assert (done.removed, list(done.unread)) == ([], [increment.id])
+    await world.blobs.put(key, data, when=ANY)
+    assert await world.is_whole()
+    assert (await world.backups.show(full.id)).id == full.id
+
+
+async def test_an_older_version_does_not_prune_what_a_newer_builds_on(world: World) -> None:
+    """It does not know what that is; it says who does."""
+    full, increment = await world.made(), await world.made()
+    name = f"backups/manifests/{increment.id}.json"
+    async with await world.blobs.get(name) as reader:
+        manifest = orjson.loads(await reader.read())
+    await world.blobs.put(name, orjson.dumps(manifest | {"format": 99}), when=ANY)
+    with pytest.raises(SchemaMismatch, match="newer version"):
+        await world.backups.prune()
+    assert [each.id for each in (await world.backups.list()).manifests] == [full.id]
+
+
+async def test_what_cannot_be_reached_is_not_taken_for_damaged(world: World) -> None:
+    """A blob store that fails for a moment leads to no full backup, and retention does not count without its answer."""
+    await world.made()
+    await world.made()
+
+    async def fails() -> None:
+        raise Unavailable("The blob store does not answer.")
+
+    for doing in (world.backups.prune, world.made, world.backups.list):
+        world.blobs.verb, world.blobs.word, world.blobs.happens = "get", "manifests/", fails
+        with pytest.raises(Unavailable):
+            await doing()
+    assert not (await world.made()).is_full
+
+
+async def test_a_backup_whose_remains_were_swept_does_not_come_to_be(world: World) -> None:
+    """A machine whose clock is days ahead takes it for one that was never finished; the loss is told, and not kept."""
+    ahead = ManualClock(world.clock.now() + timedelta(days=9))
+    world.blobs.verb, world.blobs.word = "head", "key.json"  # the last look before the manifest
+    world.blobs.happens = world.another(ahead).prune
+    with pytest.raises(Unavailable, match="make it again"):
+        await world.made()
+    assert (await world.backups.list()).manifests == []
+    assert (await world.made()).is_full
