@@ -18,6 +18,7 @@ from storycore.backup.retention import Retention
 from storycore.backup.service import Backups
 from storycore.backup.sources import Source
 from storycore.backup.sources.entities import EntitySource
+from storycore.backup.verifying import Level
 from storycore.errors import SchemaMismatch, Unavailable
 from storycore.layers.checks import checked
 from storycore.layers.checks.forward import Forward
@@ -174,3 +175,22 @@ async def test_a_backup_whose_remains_were_swept_does_not_come_to_be(world: Worl
         await world.made()
     assert (await world.backups.list()).manifests == []
     assert (await world.made()).is_full
+
+
+@pytest.mark.parametrize("level", ["manifest", "sample", "full", "restore"])
+async def test_a_verification_that_cannot_read_finds_nothing_out(world: World, level: Level) -> None:
+    """It is an error of the moment, and takes no proof away."""
+    proved = await world.made()
+    assert (await world.backups.verify()).is_whole
+
+    async def fails() -> None:
+        raise Unavailable("The blob store does not answer.")
+
+    for verb, word in (("get", "manifests/"), ("head", "entities"), ("get", "entities")):
+        world.blobs.verb, world.blobs.word, world.blobs.happens = verb, f"{word}", fails
+        if level != "manifest" or word != "entities" or verb != "get":
+            with pytest.raises(Unavailable):
+                await world.backups.verify(proved.id, level=level)
+    world.blobs.happens = None
+    await world.made(full=True)
+    assert (await world.backups.prune(dry_run=True)).kept[proved.id] == ("newest verified",)

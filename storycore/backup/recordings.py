@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from storycore.backup.archive import Archive
 from storycore.backup.entries import Entry
+from storycore.backup.findings import PASSING
 from storycore.backup.manifest import Manifest
 from storycore.backup.objects import Place
 from storycore.backup.owners import Keyring
@@ -131,6 +132,8 @@ class Recordings:
             try:
                 place = await self._opened(id_)
                 problems += [] if place is None else await _problems(Series(place))
+            except PASSING:
+                raise
             except StorycoreError as exc:
                 problems.append(exc.message)
         return problems
@@ -305,6 +308,8 @@ async def _problems(series: Series) -> list[str]:
     for number in range(first, end + 1):
         try:
             segment = await series.read(number)
+        except PASSING:
+            raise
         except StorycoreError as exc:
             problems.append(exc.message)
             previous = ""

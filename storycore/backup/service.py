@@ -193,6 +193,7 @@ class Backups:
 
         Raises:
             NotFound: there is no such backup.
+            Unavailable, Throttled, DeadlineExceeded, StorageFull: nothing was found out; repeat it.
         """
         id_ = await self._states.named(id_)
         found = await verify_backup(

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 from storycore.backup.archive import Archive
 from storycore.backup.contents import read_content
+from storycore.backup.findings import PASSING
 from storycore.backup.index import Index, Mark, item_mark
 from storycore.backup.making import load_marks
 from storycore.backup.manifest import Manifest, ObjectInfo, PortContent
@@ -73,11 +74,16 @@ async def verify_backup(
     Args:
         at: the present.
         scratch: where to restore to; needed for ``restore`` alone.
+
+    Raises:
+        NotFound: there is no such backup.
+        Unavailable, Throttled, DeadlineExceeded: the archive cannot be read now; nothing was found out.
+        StorageFull: the temporary folder has no room for the restore; nothing was found out.
     """
     looking = _Looking(archive, random)
     try:
         chain = await archive.chain(id_)
-    except NotFound:
+    except (NotFound, *PASSING):
         raise
     except StorycoreError as exc:
         return Verification(id_, level, at, problems=(exc.message,))
@@ -119,6 +125,8 @@ class _Looking:
             async with scratch(Path(folder) / "store", last) as targets:
                 try:
                     await restore(self._archive, chain, targets, Selection(), erased=erased)
+                except PASSING:
+                    raise
                 except StorycoreError as exc:
                     self.problems.append(f"The restore of {last.id} failed: {exc.message}")
                     return
@@ -150,6 +158,8 @@ class _Looking:
         for info in self._chosen(there, level):
             try:
                 await self._read_content(id_, info)
+            except PASSING:
+                raise
             except StorycoreError as exc:
                 damaged[info.name] = exc.message
         owners = await self._owners(id_, content) if damaged else {}
@@ -180,6 +190,8 @@ class _Looking:
             async for entries in reader.frames(info):
                 self.entries += len(entries)
                 self.erased += sum(entry.is_erased for entry in entries)
+        except PASSING:
+            raise
         except StorycoreError as exc:
             self.problems.append(exc.message)
 
