@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
@@ -43,6 +44,7 @@ def resolve(
             the setting and the nearest valid name, never a secret.
     """
     given = stated_options(settings, adapter, port)
+    _demand_no_nul(given, port)
     options = revealed(given, path=str(port), environ=os.environ if environ is None else environ, plugins=plugins)
     try:
         return adapter.config_for(port).model_validate(options)
@@ -123,6 +125,17 @@ def _demand_field(name: str, model: type[BaseModel], port: PortName, adapter: Ad
         )
 
 
+def _demand_no_nul(options: Mapping[str, object], port: PortName) -> None:
+    """No system takes a NUL in a path, an address or a name; told here, it is no ``ValueError`` of the first use."""
+    for name, value in options.items():
+        if isinstance(value, (str, Path)) and "\0" in str(value):
+            raise ConfigError(
+                f"{port}.{name}: the value has a NUL character, which no path, address or name can have; "
+                "take it out (in a URL it is written %00).",
+                path=f"{port}.{name}",
+            )
+
+
 def _problem(error: ErrorDetails, port: PortName) -> tuple[str, str]:
     path = ".".join([str(port), *(str(part) for part in error["loc"])])
     if is_secret_name(path):
@@ -131,4 +144,4 @@ def _problem(error: ErrorDetails, port: PortName) -> tuple[str, str]:
         return path, "a value is needed"
     given = error["input"]
     shown = f", not {given!r}" if isinstance(given, (str, int, float, bool)) else ""
-    return path, f"{error['msg']}{shown}"
+    return path, f"{error['msg'].removeprefix('Value error, ')}{shown}"

@@ -66,6 +66,11 @@ class Store:
         """The raw diskcache, while open."""
         return self._cache
 
+    def missing(self) -> list[str]:
+        """What ``make()`` would do."""
+        with translated(self.place.path):
+            return self.place.missing()
+
     def make(self) -> None:
         """Create what is missing, and leave it closed."""
         with translated(self.place.path):

@@ -60,7 +60,7 @@ class DiskCache(Lifecycle):
 
     async def ensure(self, *, dry_run: bool = False) -> Provision:
         """Create the directory, readable by its owner alone, with an empty cache."""
-        actions = await self._lane.alone(lambda store: store.place.missing())
+        actions = await self._lane.alone(lambda store: store.missing())
         if actions and not dry_run:
             await self._lane.alone(Store.make)
         return Provision(actions)

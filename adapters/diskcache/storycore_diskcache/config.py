@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import BaseModel, ConfigDict, Field
+
+from storycore.ports.places import FolderPath
 
 __all__ = ["DiskcacheConfig"]
 
@@ -20,6 +20,6 @@ class DiskcacheConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: Path
+    path: FolderPath
     size_limit_bytes: int = Field(default=256 * 1024 * 1024, ge=1024 * 1024)
     busy_timeout_seconds: int = Field(default=5, ge=1, le=60)

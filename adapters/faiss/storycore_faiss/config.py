@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
+from storycore.ports.places import FilePath
 from storycore.ports.vectors import VectorConfig
 
 __all__ = ["FaissConfig"]
@@ -37,7 +37,7 @@ class FaissConfig(VectorConfig):
     """
     busy_timeout_seconds: float = Field(default=60.0, ge=0, le=600)
 
-    path: Path
+    path: FilePath
     durability: Literal["full", "normal"] = "full"
     search_threads: int = Field(default=2, ge=1, le=64)
     vectors: Literal["memory", "disk"] = "memory"

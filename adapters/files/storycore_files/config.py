@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import BaseModel, ConfigDict, Field
+
+from storycore.ports.places import FolderPath
 
 __all__ = ["FilesConfig"]
 
@@ -19,5 +19,5 @@ class FilesConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: Path
+    path: FolderPath
     threads: int = Field(default=8, ge=1, le=64)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
-from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
+
+from storycore.ports.places import FilePath
 
 __all__ = ["DurabilityMode", "SqliteConfig"]
 
@@ -35,16 +36,9 @@ class SqliteConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: Path
+    path: FilePath
     durability: DurabilityMode = DurabilityMode.FULL
     busy_timeout_ms: int = Field(default=5000, ge=0, le=600_000)
     feed_retention: timedelta = Field(default=timedelta(hours=24), ge=timedelta(minutes=10))
     inline_reads: bool = True
     readers: int = Field(default=2, ge=1, le=16)
-
-    @field_validator("path")
-    @classmethod
-    def _is_a_file(cls, path: Path) -> Path:
-        if str(path) in ("", ".", ":memory:"):
-            raise ValueError("give the path of a file; for a store without a file use the adapter 'memory'")
-        return path.expanduser()
