@@ -56,6 +56,11 @@ class Draft:
         """Where its objects lie, with its key."""
         return self._place
 
+    @property
+    def seals_owners(self) -> bool:
+        """Whether what belongs to somebody is sealed with a key of his own."""
+        return self._owner_of is not None
+
     async def enclosed(self, port: str, entries: Sequence[Entry]) -> Sequence[Entry]:
         """The same entries, those that belong to somebody in capsules."""
         return entries if self._owner_of is None else await self._keyring.enclosed(port, entries, self._owner_of)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from storycore.errors import Corrupt
 
@@ -23,8 +22,7 @@ OwnerOf: TypeAlias = Callable[[str, "Entry"], str | None]
 """Told a port's name and an entry, says to whom it belongs; ``None``: to nobody."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One step of a replay.
 
     Args:
@@ -56,14 +54,13 @@ def key_mark(key: bytes) -> bytes:
 
 def pack(entry: Entry) -> bytes:
     """The entry's bytes; entries follow each other without anything between."""
-    item = entry.item or b""
-    if entry.more:
-        held = _MORE.pack(len(item)) + item + entry.more
-        return _HEAD.pack(_PUT_MORE, len(entry.key), len(held)) + entry.key + held
-    gone = _GONE_MARK if entry.is_marked else _GONE
-    there = _CAPSULE if entry.is_capsule else _PUT
-    what = gone if entry.item is None else there
-    return _HEAD.pack(what, len(entry.key), len(item)) + entry.key + item
+    key, item, is_marked, more, is_capsule, _ = entry
+    if item is None:
+        return _HEAD.pack(_GONE_MARK if is_marked else _GONE, len(key), 0) + key
+    if more:
+        held = _MORE.pack(len(item)) + item + more
+        return _HEAD.pack(_PUT_MORE, len(key), len(held)) + key + held
+    return _HEAD.pack(_CAPSULE if is_capsule else _PUT, len(key), len(item)) + key + item
 
 
 def unpacked(content: bytes) -> Iterator[Entry]:

@@ -6,27 +6,33 @@ an item. A mark is 16 bytes of SHA-256 over key and item, under the mark of the 
 
 from __future__ import annotations
 
-import sqlite3
+import struct
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from storycore.backup.entries import Entry
-from storycore.errors import Corrupt, StorageFull
+from storycore.backup.entries import KEY_MARK_BYTES, Entry, unpacked
+from storycore.backup.runs import KEY_BYTES, ROW_BYTES, TAIL_BYTES, Runs, merged
+from storycore.errors import Corrupt
 from storycore.ports.instants import micros
 
-__all__ = ["Index", "Mark", "item_mark"]
+__all__ = ["GONE", "Index", "Mark", "item_mark", "read_rows", "tail_of"]
 
-_KEY_BYTES = 12
 _MARK_BYTES = 16
-_TIME_BYTES = 8
+_TIME = struct.Struct("<q")
 _NEVER = 2**63 - 1
-_ROWS = 4096
+_ENDLESS = _TIME.pack(_NEVER)
+GONE = bytes(_MARK_BYTES) + _TIME.pack(-(2**63))
+"""What is noted under the key of an item that is gone: a time that lies before every moment."""
+
+_ENTRY = struct.Struct("<BII")
+_PUT_ENDLESS = _ENTRY.pack(1, KEY_BYTES, _MARK_BYTES)
+_PUT_ENDING = _ENTRY.pack(1, KEY_BYTES, TAIL_BYTES)
+_DELETE = _ENTRY.pack(2, KEY_BYTES, 0)
 
 
 class Mark(NamedTuple):
@@ -48,110 +54,113 @@ def item_mark(key: bytes, item: bytes) -> bytes:
     return sha256(len(key).to_bytes(8, "little") + key + item).digest()[:_MARK_BYTES]
 
 
+def tail_of(mark: bytes, expires_at: datetime | None) -> bytes:
+    """What is noted of an item under its key: its mark, and when it ends by itself."""
+    return mark + (_ENDLESS if expires_at is None else _TIME.pack(micros(expires_at)))
+
+
 class Index:
-    """Marks in a temporary SQLite file. Every method blocks: call them from a thread.
+    """Marks in sorted runs in temporary files. Every method blocks: call them from a thread.
 
     ``close`` waits for a call that still runs in a thread when whoever awaited it was cancelled.
 
     Args:
-        path: a file that does not exist yet; whoever made the folder removes it.
+        path: no file has this name, nor one that begins with it; whoever made the folder removes them.
     """
 
     def __init__(self, path: Path) -> None:
-        self._lock = threading.RLock()  # SQLite crashes where a connection is closed during a call
-        self._sql = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._sql.execute("PRAGMA journal_mode=OFF")
-        self._sql.execute("PRAGMA synchronous=OFF")
-        self._sql.execute("PRAGMA cache_size=-16000")
-        self._sql.execute(
-            "CREATE TABLE item(key BLOB PRIMARY KEY, mark BLOB NOT NULL, expires INTEGER NOT NULL) WITHOUT ROWID"
-        )
-        self._sql.execute("CREATE TABLE changed(key BLOB PRIMARY KEY) WITHOUT ROWID")
-        self._sql.execute("CREATE TABLE seen(key BLOB PRIMARY KEY) WITHOUT ROWID")
+        self._lock = threading.RLock()
+        self._held = Runs(path.with_name(path.name + ".held"))
+        self._changed = Runs(path.with_name(path.name + ".changed"))
+        self._seen = Runs(path.with_name(path.name + ".seen"))
 
-    def note(self, marks: Sequence[Mark], *, changed: bool) -> None:
+    def note(self, marks: Iterable[Mark], *, changed: bool) -> None:
         """Take in marks, the later over the earlier.
 
         Args:
-            changed: whether ``entries(changed_only=True)`` tells of them.
+            changed: whether ``packed(changed_only=True)`` tells of them; those come behind all others.
         """
-        latest = {mark.key: mark for mark in marks}.values()
-        there = [mark for mark in latest if mark.mark is not None]
-        gone = [(mark.key,) for mark in latest if mark.mark is None]
-        with self._writing():
-            self._sql.executemany("DELETE FROM item WHERE key = ?", gone)
-            self._sql.executemany("INSERT OR REPLACE INTO item VALUES (?, ?, ?)", there)
-            if changed:
-                self._sql.executemany("INSERT OR IGNORE INTO changed VALUES (?)", [(mark.key,) for mark in latest])
+        self.note_tails(((mark.key, _tail(mark)) for mark in marks), changed=changed)
+
+    def note_tails(self, tails: Iterable[tuple[bytes, bytes]], *, changed: bool) -> None:
+        """The same of key marks, and of what ``tail_of`` or ``GONE`` says of each."""
+        with self._lock:
+            (self._changed if changed else self._held).put(tails)
 
     def differing(self, marks: Sequence[Mark]) -> list[bool]:
         """For each mark whether the index has another one for its key, or none."""
         with self._lock:
-            held = (self._sql.execute("SELECT mark FROM item WHERE key = ?", (mark.key,)).fetchone() for mark in marks)
-            return [found is None or found[0] != mark.mark for found, mark in zip(held, marks, strict=True)]
+            return [self._mark(mark.key) != mark.mark for mark in marks]
 
     def saw(self, marks: Sequence[Mark]) -> None:
         """Remember that these items were met, for ``vanished``."""
-        with self._writing():
-            self._sql.executemany("INSERT OR IGNORE INTO seen VALUES (?)", [(mark.key,) for mark in marks])
-
-    def vanished(self) -> list[bytes]:
-        """A few key marks of items that were not met; note them as gone, and ask again until there are none."""
         with self._lock:
-            rows = self._sql.execute("SELECT key FROM item WHERE key NOT IN (SELECT key FROM seen) LIMIT ?", (_ROWS,))
-            return [key for (key,) in rows]
+            self._seen.put((mark.key, GONE) for mark in marks)
+
+    def vanished(self) -> Iterator[list[bytes]]:
+        """The key marks of items that were not met, in lists; what is noted meanwhile changes nothing."""
+        with self._lock:
+            there = merged([*self._held.runs(), *self._changed.runs()])
+            seen = merged(self._seen.runs())
+        behind: list[bytes] = []
+        for rows in self._each(there):
+            last = rows[-1][:KEY_BYTES]
+            while (not behind or behind[-1] < last) and (more := self._next(seen)):
+                behind += [row[:KEY_BYTES] for row in more]
+            met = set(behind)
+            if lost := [key for row in rows if _is_there(row) and (key := row[:KEY_BYTES]) not in met]:
+                yield lost
+            behind = [key for key in behind if key > last]
 
     def has(self, key: bytes) -> bool:
         """Whether an item is there under this key mark."""
         with self._lock:
-            return self._sql.execute("SELECT 1 FROM item WHERE key = ?", (key,)).fetchone() is not None
+            return self._mark(key) is not None
 
     def state(self, as_of: datetime) -> tuple[int, str]:
         """How many items are live at a moment, and the digest of them all."""
-        digest, count = sha256(), 0
+        digest, count, now = sha256(), 0, micros(as_of)
         with self._lock:
-            rows = self._sql.execute("SELECT key, mark FROM item WHERE expires > ? ORDER BY key", (micros(as_of),))
-            while found := rows.fetchmany(_ROWS):
-                count += len(found)
-                digest.update(b"".join(key + mark for key, mark in found))
+            self._held.settle()
+            for rows in merged([*self._held.runs(), *self._changed.runs()]):
+                live = [row[:-8] for row in rows if row[-8:] == _ENDLESS or _end(row) > now]
+                digest.update(b"".join(live))
+                count += len(live)
         return count, digest.hexdigest()
 
-    def entries(self, *, changed_only: bool) -> Iterator[list[Entry]]:
-        """The index as entries, by key mark, in lists; with ``changed_only`` also of what is gone."""
-        source = "changed LEFT JOIN item USING (key)" if changed_only else "item"
+    def packed(self, *, changed_only: bool) -> Iterator[list[bytes]]:
+        """The index as entries in the form of ``pack``, by key mark, in lists; what is gone only of what changed."""
         with self._lock:
-            rows = self._sql.execute(f"SELECT key, mark, expires FROM {source} ORDER BY key")  # noqa: S608 - own constants
-        while found := self._fetched(rows):
-            yield [Entry(key, None if mark is None else mark + _packed(expires)) for key, mark, expires in found]
+            if not changed_only:
+                self._held.settle()
+            runs = self._changed.runs() if changed_only else [*self._held.runs(), *self._changed.runs()]
+        for rows in self._each(merged(runs)):
+            yield [_packed(row) for row in rows if changed_only or _is_there(row)]
 
-    def load(self, entries: Iterable[Entry]) -> None:
-        """Take in what ``entries`` gave, from another index.
-
-        Raises:
-            Corrupt: these are no marks.
-        """
-        self.note([_read(entry) for entry in entries], changed=False)
-
-    def _fetched(self, rows: sqlite3.Cursor) -> list[tuple[bytes, bytes | None, int]]:
+    def load(self, rows: Sequence[bytes]) -> None:
+        """Take in what ``read_rows`` read of another index."""
         with self._lock:
-            return rows.fetchmany(_ROWS)
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            with self._lock:
-                self._sql.execute("BEGIN")
-                yield
-                self._sql.execute("COMMIT")
-        except sqlite3.OperationalError as exc:
-            raise StorageFull(
-                f"The temporary folder has no room for the index of a backup ({exc}); set TMPDIR to a larger one."
-            ) from exc
+            self._held.append(rows)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the files."""
         with self._lock:
-            self._sql.close()
+            for each in (self._held, self._changed, self._seen):
+                each.close()
+
+    def _mark(self, key: bytes) -> bytes | None:
+        tail = self._changed.find(key)
+        if tail is None:
+            tail = self._held.find(key)
+        return None if tail is None or tail == GONE else tail[:_MARK_BYTES]
+
+    def _each(self, lists: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
+        while rows := self._next(lists):
+            yield rows
+
+    def _next(self, lists: Iterator[list[bytes]]) -> list[bytes]:
+        with self._lock:
+            return next(lists, [])
 
     def __enter__(self) -> Self:
         return self
@@ -162,16 +171,50 @@ class Index:
         self.close()
 
 
-def _packed(expires: int) -> bytes:
-    return b"" if expires == _NEVER else expires.to_bytes(_TIME_BYTES, "little", signed=True)
+def read_rows(content: bytes) -> list[bytes]:
+    """The rows of a frame that holds what ``Index.packed`` gave.
+
+    Raises:
+        Corrupt: these are no marks.
+    """
+    for head, end in ((_PUT_ENDLESS, _ENDLESS), (_PUT_ENDING, b"")):
+        size = len(head) + ROW_BYTES - len(end)
+        if len(content) % size == 0 and _all_begin(content, head, size):
+            return [content[at + len(head) : at + size] + end for at in range(0, len(content), size)]
+    return [_row(entry) for entry in unpacked(content)]
 
 
-def _read(entry: Entry) -> Mark:
-    if len(entry.key) != _KEY_BYTES:
+def _all_begin(content: bytes, head: bytes, size: int) -> bool:
+    """Whether each so many bytes begin in one way."""
+    count = len(content) // size
+    return all(content[place::size] == bytes([each]) * count for place, each in enumerate(head))
+
+
+def _row(entry: Entry) -> bytes:
+    if len(entry.key) != KEY_MARK_BYTES:
         raise Corrupt("An index of the backup has a key that is no mark.")
     if entry.item is None:
-        return Mark(entry.key, None)
-    mark, end = entry.item[:_MARK_BYTES], entry.item[_MARK_BYTES:]
-    if len(mark) != _MARK_BYTES or len(end) not in (0, _TIME_BYTES):
+        return entry.key + GONE
+    end = entry.item[_MARK_BYTES:]
+    if len(entry.item) not in (_MARK_BYTES, TAIL_BYTES):
         raise Corrupt("An index of the backup has a mark of another length.")
-    return Mark(entry.key, mark, int.from_bytes(end, "little", signed=True) if end else _NEVER)
+    return entry.key + entry.item[:_MARK_BYTES] + (end or _ENDLESS)
+
+
+def _tail(mark: Mark) -> bytes:
+    return GONE if mark.mark is None else mark.mark + _TIME.pack(mark.expires_at)
+
+
+def _packed(row: bytes) -> bytes:
+    if row[-8:] == _ENDLESS:
+        return _PUT_ENDLESS + row[:-8]
+    return _PUT_ENDING + row if _is_there(row) else _DELETE + row[:KEY_BYTES]
+
+
+def _is_there(row: bytes) -> bool:
+    return row[KEY_BYTES:] != GONE
+
+
+def _end(row: bytes) -> int:
+    end: int = _TIME.unpack_from(row, ROW_BYTES - _TIME.size)[0]
+    return end

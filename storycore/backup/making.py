@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections import deque
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 
 import orjson
@@ -14,13 +16,12 @@ import orjson
 from storycore.backup.archive import Archive
 from storycore.backup.contents import write_content
 from storycore.backup.drafts import Draft
-from storycore.backup.entries import Entry, OwnerOf
-from storycore.backup.index import Index, Mark, item_mark
+from storycore.backup.entries import Entry, OwnerOf, pack
+from storycore.backup.index import GONE, Index, Mark, item_mark, read_rows, tail_of
 from storycore.backup.manifest import Kind, Manifest, ObjectInfo, PortContent
 from storycore.backup.objects import ObjectWriter
 from storycore.backup.sources import Reached, Source, Step
 from storycore.errors import FeedGap, InvalidArgument
-from storycore.ports.instants import micros
 from storycore.ports.lifecycle import PortName
 
 __all__ = ["load_marks", "make_backup"]
@@ -98,17 +99,17 @@ async def _load_parent(archive: Archive, parent: Manifest, port: str, index: Ind
     return content.position
 
 
-async def load_marks(archive: Archive, chain: Sequence[Manifest], port: str, index: Index) -> None:
+async def load_marks(archive: Archive, manifests: Sequence[Manifest], port: str, index: Index) -> None:
     """Bring an index to the state of a port at the end of a chain.
 
     Raises:
         Corrupt: an object is missing or damaged.
     """
-    for manifest in chain:
+    for manifest in manifests:
         reader = await archive.reader(manifest.id)
         for info in manifest.ports[port].index:
-            async for entries in reader.frames(info):
-                await asyncio.to_thread(index.load, entries)
+            async for rows in reader.read(info, read_rows):
+                await asyncio.to_thread(index.load, rows)
 
 
 class Intake:
@@ -124,15 +125,16 @@ class Intake:
         self._changes = draft.writer(f"{port}.changes")
         self._marks = draft.writer(f"{port}.index")
         self._sealing = draft.sealing
+        self._seals_owners = draft.seals_owners
         self._enclosed = draft.enclosed
         self._contents: list[ObjectInfo] = []
         self._named = self._count = 0
 
-    async def base(self, steps: Sequence[Step]) -> None:
+    async def base(self, steps: Iterable[Step]) -> None:
         """Items as they were found."""
         await self._take(steps, self._base)
 
-    async def change(self, steps: Sequence[Step]) -> None:
+    async def change(self, steps: Iterable[Step]) -> None:
         """What changed, in order."""
         await self._take(steps, self._changes)
 
@@ -151,9 +153,8 @@ class Intake:
     async def end(self, reached: Reached) -> PortContent:
         """End the objects; what the manifest says of this port."""
         base, changes = await self._base.close(), await self._changes.close()
-        marks = self._index.entries(changed_only=not self.is_full)
-        while entries := await asyncio.to_thread(next, marks, None):
-            await self._marks.add(entries)
+        marks = self._index.packed(changed_only=not self.is_full)
+        await self._marks.write(chain.from_iterable(marks))
         items, digest = await asyncio.to_thread(self._index.state, reached.as_of)
         return PortContent(
             base=base,
@@ -172,15 +173,26 @@ class Intake:
         for writer in (self._base, self._changes, self._marks):
             await writer.abandon()
 
-    async def _take(self, steps: Sequence[Step], writer: ObjectWriter) -> None:
-        if not steps:
-            return
-        marks = [_mark(step) for step in steps]
-        await asyncio.to_thread(self._index.note, marks, changed=not self.is_full)
-        await writer.add(await self._enclosed(self._port, [step.entry for step in steps]))
-        self._count += len(steps)
+    async def _take(self, steps: Iterable[Step], writer: ObjectWriter) -> None:
+        """Note the steps and write them; with keys of owners a page at a time, else an item at a time."""
+        if self._seals_owners:
+            page = await asyncio.to_thread(list, steps)
+            await asyncio.to_thread(deque, self._noted(page), 0)
+            await writer.add(await self._enclosed(self._port, [step.entry for step in page]))
+        else:
+            await writer.write(self._noted(steps))
         if self._progress is not None:
             self._progress(self._port, self._count)
+
+    def _noted(self, steps: Iterable[Step]) -> Iterator[bytes]:
+        """The steps' entries, packed; when all were taken the index has their marks."""
+        tails: list[tuple[bytes, bytes]] = []
+        for entry, expires_at in steps:
+            key, item = entry.key, entry.item
+            tails.append((entry.mark, GONE if item is None else tail_of(item_mark(key, item), expires_at)))
+            yield pack(entry)
+        self._index.note_tails(tails, changed=not self.is_full)
+        self._count += len(tails)
 
 
 class Increment(Intake):
@@ -200,31 +212,29 @@ class Increment(Intake):
         super().__init__(draft, port, index, progress)
         self._compares = compares
 
-    async def base(self, steps: Sequence[Step]) -> None:
+    async def base(self, steps: Iterable[Step]) -> None:
         """Items as they were found; those that the parent has are passed over."""
-        differing = await asyncio.to_thread(self._met, [_mark(step) for step in steps])
-        await self.change([step for step, differs in zip(steps, differing, strict=True) if differs])
+        await self.change(await asyncio.to_thread(self._met, steps))
 
     async def wanted(self, steps: Sequence[Step]) -> list[bool]:
         """Those that the parent does not have as they are."""
-        return await asyncio.to_thread(self._index.differing, [_mark(step) for step in steps])
+        return await asyncio.to_thread(self._index.differing, list(map(_mark, steps)))
 
     async def end(self, reached: Reached) -> PortContent:
         """End the objects; what a source that read everything did not meet is gone."""
-        while self._compares and (gone := await asyncio.to_thread(self._index.vanished)):
-            await self.change([Step(Entry(key, None, is_marked=True)) for key in gone])
+        if self._compares:
+            gone = chain.from_iterable(self._index.vanished())
+            await self.change(Step(Entry(key, None, is_marked=True)) for key in gone)
         return await super().end(reached)
 
-    def _met(self, marks: Sequence[Mark]) -> list[bool]:
+    def _met(self, steps: Iterable[Step]) -> list[Step]:
+        """The steps that differ from what the parent has; all count as met."""
+        found = list(steps)
+        marks = list(map(_mark, found))
         self._index.saw(marks)
-        return self._index.differing(marks)
+        return [step for step, differs in zip(found, self._index.differing(marks), strict=True) if differs]
 
 
 def _mark(step: Step) -> Mark:
     entry = step.entry
-    if entry.item is None:
-        return Mark(entry.mark, None)
-    mark = item_mark(entry.key, entry.item)
-    if step.expires_at is None:
-        return Mark(entry.mark, mark)
-    return Mark(entry.mark, mark, micros(step.expires_at))
+    return Mark(entry.mark, None if entry.item is None else item_mark(entry.key, entry.item))

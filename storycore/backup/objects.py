@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import TypeVar
 
 from storycore.backup.entries import Entry, pack, unpacked
 from storycore.backup.frames import FRAME_BYTES, FrameOpener, FrameSealer, contents
@@ -20,6 +21,8 @@ _OBJECT_BYTES = 64 * FRAME_BYTES
 """Content of one object at most: damage to one loses no more, and several can be read side by side."""
 _AHEAD = 2
 """Sealed frames that may wait for the blob store."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +59,13 @@ class ObjectWriter:
 
     async def add(self, entries: Iterable[Entry]) -> None:
         """Append entries, in order."""
-        for entry in entries:
-            packed = pack(entry)
-            self._gathered.append(packed)
-            self._gathered_bytes += len(packed)
-            if self._gathered_bytes >= FRAME_BYTES:
-                await self._frame()
+        await self.write(map(pack, entries))
+
+    async def write(self, packed: Iterable[bytes]) -> None:
+        """Append what ``pack`` gave, in order; it is asked for in a thread, so that making it may take its time."""
+        coming = iter(packed)
+        while await asyncio.to_thread(self._gather, coming):
+            await self._frame()
 
     async def close(self) -> tuple[ObjectInfo, ...]:
         """End the last object; all objects, in order. No entries give no object."""
@@ -74,6 +78,15 @@ class ObjectWriter:
         upload, self._open = self._open, None
         if upload is not None:
             await upload.abandon()
+
+    def _gather(self, coming: Iterator[bytes]) -> bool:
+        """Take what comes until there is enough for a frame; whether there is."""
+        for packed in coming:
+            self._gathered.append(packed)
+            self._gathered_bytes += len(packed)
+            if self._gathered_bytes >= FRAME_BYTES:
+                return True
+        return False
 
     async def _frame(self, *, last: bool = False) -> None:
         content, entries = b"".join(self._gathered), len(self._gathered)
@@ -166,14 +179,23 @@ class ObjectReader:
         Raises:
             Corrupt: the object is missing or damaged; the error says how many entries are lost with it.
         """
+        async for entries in self.read(info, _entries):
+            yield await self._opened(entries) if any(entry.is_capsule for entry in entries) else entries
+
+    async def read(self, info: ObjectInfo, read: Callable[[bytes], list[T]]) -> AsyncIterator[list[T]]:
+        """What ``read`` makes of each frame's content: one thing for each entry. It is called in a thread.
+
+        Raises:
+            Corrupt: as of ``frames``.
+        """
         place, seen = self._place, 0
         opener = FrameOpener(place.key, backup=place.backup, name=info.name)
         try:
             async with await place.blobs.get(place.folder + info.name) as reader:
                 async for content in contents(aiter(reader), opener):
-                    entries = list(unpacked(content))
+                    entries = await asyncio.to_thread(read, content)
                     seen += len(entries)
-                    yield await self._opened(entries) if any(entry.is_capsule for entry in entries) else entries
+                    yield entries
         except NotFound as exc:
             raise Corrupt(f"{self._lost(info, seen)}: the object {info.name} is not there any more.") from exc
         except Corrupt as exc:
@@ -183,3 +205,7 @@ class ObjectReader:
 
     def _lost(self, info: ObjectInfo, seen: int) -> str:
         return f"{info.entries - seen} of {info.entries} entries of {info.name} in {self._place.backup} are lost"
+
+
+def _entries(content: bytes) -> list[Entry]:
+    return list(unpacked(content))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from storycore.backup.entries import Entry
 from storycore.backup.manifest import Consistency
@@ -13,8 +13,7 @@ from storycore.backup.manifest import Consistency
 __all__ = ["Contents", "Reached", "Sink", "Source", "Step"]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """An item on its way into a backup.
 
     Args:
@@ -48,12 +47,12 @@ class Reached:
 class Sink(Protocol):
     """Takes what a source gives."""
 
-    async def base(self, steps: Sequence[Step]) -> None:
-        """Items as they were found; each key once."""
+    async def base(self, steps: Iterable[Step]) -> None:
+        """Items as they were found; each key once. They are asked for in a thread."""
         ...
 
-    async def change(self, steps: Sequence[Step]) -> None:
-        """What changed, in order; over the base, or over the parent backup."""
+    async def change(self, steps: Iterable[Step]) -> None:
+        """What changed, in order; over the base, or over the parent backup. They are asked for in a thread."""
         ...
 
     async def wanted(self, steps: Sequence[Step]) -> list[bool]:

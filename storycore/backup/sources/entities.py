@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -34,7 +34,7 @@ from storycore.ports.lifecycle import PortName
 
 __all__ = ["EntitySource", "Fed", "Told"]
 
-_PAGE = 500
+_PAGE = 1000
 _FEED_PAGE = 1000
 _BATCH = 100
 _OWN_KINDS = OWN_KINDS | {PLACE_KIND}
@@ -115,8 +115,8 @@ class EntitySource:
 
     async def scan(self) -> AsyncIterator[list[Entry]]:
         """All live records."""
-        async for steps in self._steps():
-            yield [step.entry for step in steps]
+        async for records in self._records():
+            yield [step.entry for step in _steps(records)]
 
     async def held(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The records under these keys."""
@@ -143,14 +143,14 @@ class EntitySource:
             return [isinstance(outcome, Written) for outcome in exc.outcomes]
 
     async def _scan_into(self, sink: Sink) -> None:
-        async for steps in self._steps():
-            await sink.base(steps)
+        async for records in self._records():
+            await sink.base(_steps(records))
 
-    async def _steps(self) -> AsyncIterator[list[Step]]:
+    async def _records(self) -> AsyncIterator[Sequence[Record]]:
         after = None
         while True:
             page = await self._store.scan(Segment(), after=after, limit=_PAGE)
-            yield [_step(record) for record in page.records if record.kind not in _OWN_KINDS]
+            yield page.records
             if (after := page.next) is None:
                 return
 
@@ -193,6 +193,10 @@ class EntitySource:
                 return Reached(moment, "point", position=[*resume, position][0])
             await asyncio.sleep(self.lag.total_seconds())
             has_waited = True
+
+
+def _steps(records: Sequence[Record]) -> Iterator[Step]:
+    return (_step(record) for record in records if record.kind not in _OWN_KINDS)
 
 
 def _step(record: Record) -> Step:
