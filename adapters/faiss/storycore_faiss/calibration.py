@@ -8,7 +8,8 @@ from dataclasses import asdict
 
 import numpy as np
 
-from storycore_faiss.codes import Codebook, Coded
+from storycore_faiss.centres import Centres
+from storycore_faiss.codes import Codebook, Coded, Effort
 from storycore_faiss.flat import Measure, Piece
 from storycore_faiss.planner import Costs
 
@@ -29,8 +30,8 @@ def calibrated() -> Costs:
     measure, target = Measure(_DIMENSION, "dot"), rows[:1]
     listed = np.sort(chance.choice(_ROWS, _LISTED, replace=False)).astype(np.int64)
     coded = _coded(chance)
-    few = _nanoseconds(lambda: coded.nearest(target, 16))
-    many = _nanoseconds(lambda: coded.nearest(target, _FETCH))
+    few = _nanoseconds(lambda: coded.nearest(target, 16, 1))
+    many = _nanoseconds(lambda: coded.nearest(target, _FETCH, 1))
     usual, found = asdict(Costs()), asdict(Costs())
     found["whole"] = _nanoseconds(lambda: measure.nearest(target, 16, [Piece(rows, 0)])) / rows.size
     found["listed"] = _nanoseconds(lambda: measure.nearest(target, 16, [Piece(rows, 0, listed)])) / (
@@ -45,7 +46,8 @@ def _coded(chance: np.random.Generator) -> Coded:
     centroids = chance.normal(size=(_DIMENSION // 4, 16, 4)).astype(np.float32)
     book = Codebook(_DIMENSION, "dot", 4, centroids)
     codes = chance.integers(0, 256, (_CODES, book.code_bytes), np.uint8)
-    return Coded(book, codes, reach=(1, 1), trained_rows=_CODES)
+    lists, effort = np.zeros(_CODES, np.uint16), Effort((1, 1), (1, 1))
+    return Coded(book, Centres.none(_DIMENSION, "dot"), codes, lists, effort=effort, trained_rows=_CODES)
 
 
 def _nanoseconds(work: Callable[[], object]) -> float:

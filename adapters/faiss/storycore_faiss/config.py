@@ -27,22 +27,18 @@ class FaissConfig(VectorConfig):
             same, because the best are scored by what the file holds.
         kept_metadata: metadata of up to so many bytes as JSON is held in memory too, and then no match has to be
             completed from the file, which takes a query of ten matches 50 microseconds. 0 holds none.
-        search: ``"auto"`` takes the cheapest way to an answer; ``"exact"`` never approximates; ``"codes"`` and
-            ``"graph"`` take that way wherever it is there, for tests and measurements.
+        search: ``"auto"`` takes the cheapest way to an answer; ``"exact"`` never approximates; ``"codes"`` does
+            wherever there are codes, for tests and measurements.
         codes_from: a namespace with at least so many items gets codes, by which searches without a selective filter
             are approximate and many times as fast.
-        graph_from: a namespace with at least so many items gets a graph, by which searches that most items match are
-            faster still; making it takes minutes of a processor, aside, and a third of the memory of the vectors.
-            ``None``: never.
     """
-    busy_timeout_seconds: float = Field(default=60.0, ge=0, le=600)
 
     path: FilePath
     durability: Literal["full", "normal"] = "full"
+    busy_timeout_seconds: float = Field(default=60.0, ge=0, le=600)
     search_threads: int = Field(default=2, ge=1, le=64)
     vectors: Literal["memory", "disk"] = "memory"
     storage: Literal["float32", "bfloat16"] = "float32"
     kept_metadata: int = Field(default=128, ge=0)
-    search: Literal["auto", "exact", "codes", "graph"] = "auto"
+    search: Literal["auto", "exact", "codes"] = "auto"
     codes_from: int = Field(default=10_000, ge=1024)
-    graph_from: int | None = Field(default=None, ge=1024)

@@ -27,9 +27,10 @@ from storycore.ports.vectors import (
 from storycore.ports.words import distinct_words
 from storycore_faiss._sql import writing
 from storycore_faiss.config import FaissConfig
-from storycore_faiss.flat import Floats, RowNumbers, use_one_thread
+from storycore_faiss.flat import Floats, RowNumbers, one_thread, use_one_thread
 from storycore_faiss.lanes import Lanes
 from storycore_faiss.library import Generation, Library
+from storycore_faiss.questions import Questions
 from storycore_faiss.reads import Reads
 from storycore_faiss.snapshots import Snapshots
 from storycore_faiss.texts import Texts
@@ -56,10 +57,11 @@ class Engine:
             spec, storage=storage, search=config.search, kept_metadata=config.kept_metadata, changed=self._changed
         )
         self._snapshots = Snapshots(config.path.with_name(config.path.name + ".cache"), spec)
+        self._questions = Questions()
         self._upkeep = Upkeep(
             self._library,
             codes_from=config.codes_from,
-            graph_from=config.graph_from,
+            questions=self._questions,
             snapshots=self._snapshots,
             stopping=lanes.stopping,
         )
@@ -90,19 +92,27 @@ class Engine:
         )
 
     def at_once(self, sql: sqlite3.Connection, queries: Sequence[VectorQuery]) -> list[list[Match]] | None:
-        """The answers, where they are known to take some tens of microseconds and nothing but a look at the file.
+        """The answers, where they take no longer than handing them to a thread, and nothing but a look at the file.
 
-        They are for the event loop's own thread, so nothing of FAISS may be used; ``None`` where they take more.
+        They are for the event loop's own thread; ``None`` where they take more.
         """
         held = self._library.shown
-        if held is None or len(queries) > 1 or not self._from_memory(held, queries):
+        if held is None or len(queries) != 1 or not self._from_memory(held, queries):
             return None
-        for query in queries:
-            view = self._library.view(held, query.namespace)
-            if not view.is_short(query.where, query.top_k, exact=query.exact):
-                return None
+        [query] = queries
+        view = self._library.view(held, query.namespace)
+        brief = view.brief(query.where, query.top_k, exact=query.exact)
+        if brief is None or self._library.latest(sql) is not held:
+            return None
+        _require_seen(held, query.at_least)
         reads = self._reads(sql)
-        return [self._answer(reads, held, query) for query in queries] if self._library.latest(sql) is held else None
+        target = self._target(reads, query)
+        with one_thread():
+            found = view.found(brief, target, _reader(view, reads))
+        if found is None:
+            return None
+        self._note(view, query, target)
+        return [self._matches(reads, view, found, query)]
 
     def explain(self, sql: sqlite3.Connection, query: VectorQuery) -> QueryPlan:
         """How the query would be answered now."""
@@ -199,12 +209,18 @@ class Engine:
         view = self._library.view(generation, query.namespace)
         target = self._target(reads, query)
         found = view.search(target, query.top_k, query.where, _reader(view, reads), exact=query.exact)
-        if query.min_score is not None:
-            found = [f for f in found if f.score >= query.min_score]
+        self._note(view, query, target)
         return self._matches(reads, view, found, query)
+
+    def _note(self, view: View, query: VectorQuery, target: Floats) -> None:
+        """Have the recall checked by what is asked, now and then."""
+        if view.coded is not None and not query.exact and self._questions.note(query.namespace, target):
+            self._changed()
 
     def _matches(self, reads: Reads, view: View, found: Sequence[Found], query: VectorQuery) -> list[Match]:
         place, kept = query.namespace, view.kept.metadata
+        if query.min_score is not None:
+            found = [f for f in found if f.score >= query.min_score]
         metadata: Sequence[Metadata]
         if not query.include_metadata:
             metadata = [{} for _ in found]
@@ -260,7 +276,9 @@ class Engine:
         detail: dict[str, str | int | float] = {"lsn": generation.state.lsn}
         detail["dead_rows"] = sum(view.dead for view in views.values())
         detail["coded_rows"] = sum(len(view.coded) for view in views.values() if view.coded)
-        detail["linked_rows"] = sum(len(view.graph) for view in views.values() if view.graph)
+        detail["lists"] = sum(len(view.coded.centres) for view in views.values() if view.coded)
+        if recalls := [share for name, share in list(self._upkeep.recall.items()) if name in counts]:
+            detail["recall"] = round(min(recalls), 4)
         if self._snapshots.note:
             detail["snapshot"] = self._snapshots.note
         if self._failure:

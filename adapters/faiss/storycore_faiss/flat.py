@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, TypeAlias
 
 import faiss
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from storycore.ports.vectors import Metric
 
-__all__ = ["Floats", "Measure", "Piece", "RowNumbers", "Scores", "use_one_thread"]
+__all__ = ["Floats", "Measure", "Piece", "RowNumbers", "Scores", "one_thread", "use_one_thread"]
 
 Floats: TypeAlias = NDArray[np.float32]
 Scores: TypeAlias = NDArray[np.float64]
@@ -36,6 +37,17 @@ _TINY = 1.2e-38
 def use_one_thread() -> None:
     """Let FAISS use only the calling thread for what the calling thread asks; other threads are not affected."""
     faiss.omp_set_num_threads(1)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """The same for a while, in a thread that is not the index's own."""
+    given = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(given)
 
 
 class Piece(NamedTuple):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, NamedTuple, TypeAlias
 
 __all__ = ["Costs", "Plan", "PlanCache", "Planned", "Planner", "Search", "Situation", "Way"]
 
-Search: TypeAlias = Literal["auto", "exact", "codes", "graph"]
+Search: TypeAlias = Literal["auto", "exact", "codes"]
 
 _DIRECT = 256
 """So few rows are scored at once in double precision; a first pass in single precision would not pay."""
@@ -18,11 +19,15 @@ _FEWEST = 10
 """An approximate search looks for so many rows even when fewer are asked for: one alone is easily missed."""
 _NEAR = 20
 """The rank among all rows up to which the reach for the nearest ten holds."""
+_MORE = 1.1
+"""So many times what is wanted is found by the first pass, where some of it may not match."""
 _GATHERED = 3
 """A row that is copied from anywhere and scored costs so many times as much as one that is passed over in its place."""
+_FAR = 100
+"""The same for the nearest hundred; behind it every list is searched."""
+_LUCK = 2.5
+"""How many standard deviations deeper than on average the best candidates may lie among all rows."""
 _MOST_PLANS = 64
-_GRAPH_LEAST_SHARE = 0.1
-"""Below this share of matching rows a walk through a graph meets too few of them."""
 
 
 class Way(StrEnum):
@@ -37,9 +42,7 @@ class Way(StrEnum):
     WHOLE = "whole"
     """FAISS over all rows, then score its best in double precision. Exact."""
     CODES = "codes"
-    """Compare the codes of all rows, keep the candidates among the nearest, and score those. Approximate."""
-    GRAPH = "graph"
-    """Walk a graph of neighbours, keep the candidates among what is met, and score those. Approximate."""
+    """Compare the codes of the nearest lists, keep the candidates among the nearest, and score those. Approximate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +54,14 @@ class Costs:
         whole: a number of a row when all are passed over.
         code: a byte of a code.
         fetched: a row that the pass over the codes keeps.
-        step: a number of a row that a walk through the graph meets.
+        entered: a list whose codes are compared.
     """
 
     listed: float = 0.2
     whole: float = 0.14
     code: float = 0.05
     fetched: float = 200.0
-    step: float = 0.5
+    entered: float = 250.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,8 @@ class Situation:
         coded: how many of the rows, from the first, have codes.
         code_bytes: length of a code.
         reach: how many times as many rows the codes have to find as are asked for, near and far.
-        linked: how many of the rows, from the first, are in the graph.
+        lists: how many lists the codes are in.
+        probes: how many of the nearest lists have to be searched, near and far.
     """
 
     candidates: int
@@ -87,7 +91,8 @@ class Situation:
     coded: int = 0
     code_bytes: int = 0
     reach: tuple[int, int] = (1, 1)
-    linked: int = 0
+    lists: int = 1
+    probes: tuple[int, int] = (1, 1)
 
     @property
     def wanted(self) -> int:
@@ -95,14 +100,30 @@ class Situation:
 
         The nearest of few candidates lie deep among all rows, where codes are more alike.
         """
-        count = max(self.top_k, _FEWEST)
         near, far = self.reach
-        return min(self.candidates, (near if count <= _NEAR * self.share else far) * count)
+        return min(self.candidates, math.ceil((near if self._is_within(_NEAR) else far) * self._count))
+
+    @property
+    def lists_searched(self) -> int:
+        """In how many lists an approximate pass looks for them."""
+        if self._is_within(_NEAR):
+            return self.probes[0]
+        return self.probes[1] if self._is_within(_FAR) else self.lists
 
     @property
     def share(self) -> float:
         """The share of the rows that are candidates."""
         return self.candidates / self.rows
+
+    @property
+    def _count(self) -> float:
+        """How many candidates there may be up to the rank at which the last of the best is."""
+        count = max(self.top_k, _FEWEST)
+        return count + _LUCK * math.sqrt(count * (1 - self.share))
+
+    def _is_within(self, rank: int) -> bool:
+        """Whether the best candidates are among so many nearest rows."""
+        return self._count <= rank * self.share
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +135,8 @@ class Plan:
         candidates: live rows that match the filter.
         rows: rows in the namespace, dead ones included.
         fetch: how many rows the first pass finds.
+        lists: in how many lists it looks for them; 0 where it looks at vectors.
+        wanted: how many candidates have to be among them.
         cost_us: what it may take, in microseconds.
     """
 
@@ -122,11 +145,13 @@ class Plan:
     rows: int
     fetch: int
     cost_us: float = 0.0
+    lists: int = 0
+    wanted: int = 0
 
     @property
     def approximate(self) -> bool:
         """Whether the answer may miss a row that belongs to it."""
-        return self.way in (Way.CODES, Way.GRAPH)
+        return self.way is Way.CODES
 
 
 class Planner:
@@ -144,12 +169,10 @@ class Planner:
     def plan(self, at: Situation) -> Plan:
         """The cheapest way that is allowed."""
         exact = self.exact(at)
-        if at.exact or not at.safe or self._search == "exact" or exact.way is Way.EMPTY:
+        codes = self._codes(at)
+        if at.exact or not at.safe or self._search == "exact" or exact.way is Way.EMPTY or codes is None:
             return exact
-        if self._search != "auto":
-            forced = self._codes(at) if self._search == "codes" else self._graph(at)
-            return forced or exact
-        return min(filter(None, (exact, self._codes(at), self._graph(at))), key=lambda plan: plan.cost_us)
+        return codes if self._search == "codes" or codes.cost_us < exact.cost_us else exact
 
     def exact(self, at: Situation) -> Plan:
         """The cheapest exact way."""
@@ -163,23 +186,20 @@ class Planner:
             return Plan(Way.LISTED, at.candidates, at.rows, fetch, listed)
         return Plan(Way.WHOLE, at.candidates, at.rows, fetch, at.rows * at.dimension * self.costs.whole / 1000)
 
+    def compared(self, at: Situation) -> float:
+        """Nanoseconds for choosing the lists of a search, and comparing their codes."""
+        costs, part = self.costs, at.lists_searched / at.lists
+        chosen = 0.0 if at.lists == 1 else at.lists * at.dimension * costs.whole + at.lists_searched * costs.entered
+        return chosen + part * at.coded * at.code_bytes * costs.code
+
     def _codes(self, at: Situation) -> Plan | None:
-        fetch = min(at.coded, round(at.wanted / at.share * 1.1))
-        if not at.coded:
+        if not at.coded or not at.candidates:
             return None
-        scored = _GATHERED * at.wanted + (at.rows - at.coded) * at.share
-        cost = at.coded * at.code_bytes * self.costs.code + fetch * self.costs.fetched
-        return self._approximate(Way.CODES, at, fetch, cost + scored * at.dimension * self.costs.listed)
-
-    def _graph(self, at: Situation) -> Plan | None:
-        if not at.linked or (at.share < _GRAPH_LEAST_SHARE and self._search == "auto"):
-            return None
-        fetch = min(at.linked, round(max(64, 4 * at.top_k) / at.share))
-        met = 24 * fetch + (at.rows - at.linked) * at.share
-        return self._approximate(Way.GRAPH, at, fetch, met * at.dimension * self.costs.step)
-
-    def _approximate(self, way: Way, at: Situation, fetch: int, nanoseconds: float) -> Plan:
-        return Plan(way, at.candidates, at.rows, fetch, nanoseconds / 1000)
+        wanted = at.wanted
+        fetch = min(at.coded, round(wanted / at.share * (1.0 if at.candidates == at.rows else _MORE)))
+        scored = _GATHERED * wanted + (at.rows - at.coded) * at.share
+        cost = self.compared(at) + fetch * self.costs.fetched + scored * at.dimension * self.costs.listed
+        return Plan(Way.CODES, at.candidates, at.rows, fetch, cost / 1000, at.lists_searched, wanted)
 
 
 class Planned(NamedTuple):

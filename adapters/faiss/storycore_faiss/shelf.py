@@ -13,7 +13,7 @@ from pyroaring import BitMap
 from storycore_faiss.candidates import Candidates, FilterCache
 from storycore_faiss.codes import Coded
 from storycore_faiss.flat import Floats, Measure, RowNumbers
-from storycore_faiss.graph import Graph
+from storycore_faiss.ids import Ids
 from storycore_faiss.metadata import MetadataRows
 from storycore_faiss.planner import PlanCache, Planner
 from storycore_faiss.postings import Postings
@@ -47,7 +47,7 @@ class Shelf:
         self._measure = measure
         self._planner = planner
         self._slots = array("q")
-        self._ids: list[str] = []
+        self._ids = Ids()
         self._kept = Kept(
             rows_for(storage, measure.dimension, expected + expected // 8),
             self._slots,
@@ -62,7 +62,6 @@ class Shelf:
         self.coded: Coded | None = None
         self.refused_codes = 0
         self.saved_rows = 0
-        self.graph: Graph | None = None
 
     def __len__(self) -> int:
         return len(self._alive)
@@ -98,11 +97,6 @@ class Shelf:
         self.refused_codes = 0 if coded else self.count
         return self
 
-    def with_graph(self, graph: Graph) -> Shelf:
-        """The same shelf with a graph of its first rows."""
-        self.graph = graph
-        return self
-
     def view(self) -> View:
         """The shelf as it is now; what is added or ended later does not show in it."""
         return View(
@@ -113,7 +107,6 @@ class Shelf:
             alive=Candidates(BitMap(self._alive)),
             longest=self._longest,
             coded=self.coded,
-            graph=self.graph,
             filters=FilterCache(),
             plans=PlanCache(),
         )

@@ -6,13 +6,15 @@ made anew from the truth. Codes belong to rows whose slot and vector are the sam
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import tempfile
 from dataclasses import asdict, dataclass
 from hashlib import blake2b, sha256
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -20,13 +22,14 @@ import orjson
 from numpy.typing import NDArray
 
 from storycore.ports.vectors import IndexSpec
-from storycore_faiss.codes import Codebook, CodeBytes, Coded
+from storycore_faiss.centres import Centres
+from storycore_faiss.codes import Codebook, Coded, Effort
 from storycore_faiss.flat import RowNumbers
 from storycore_faiss.planner import Costs
 
 __all__ = ["Snapshot", "Snapshots", "carried"]
 
-_MAGIC = b"storycore codes1"
+_MAGIC = b"storycore codes2"
 _SEAL = 32
 _FOLDER_MODE = 0o700
 _TMP = ".tmp"
@@ -148,12 +151,20 @@ class Snapshots:
             "lsn": snapshot.lsn,
             "rows": len(coded),
             "width": coded.book.width,
-            "reach": coded.reach[0],
-            "far_reach": coded.reach[1],
+            "lists": len(coded.centres),
+            "reach": coded.effort.reach,
+            "probes": coded.effort.probes,
             "trained_rows": coded.trained_rows,
         }
-        arrays = (snapshot.slots.astype("<i8"), snapshot.prints.astype("<u4"), coded.book.centroids.astype("<f4"))
-        body = [orjson.dumps(facts) + b"\n", *(array.tobytes() for array in arrays), coded.codes.tobytes()]
+        arrays = (
+            snapshot.slots.astype("<i8"),
+            snapshot.prints.astype("<u4"),
+            coded.book.centroids.astype("<f4"),
+            coded.centres.matrix.astype("<f4"),
+            coded.lists.astype("<u2"),
+            coded.codes,
+        )
+        body = [orjson.dumps(facts) + b"\n", *(array.tobytes() for array in arrays)]
         sealed = b"".join(body)
         return _MAGIC + sha256(sealed).digest() + sealed
 
@@ -167,22 +178,34 @@ class Snapshots:
             raise ValueError("it belongs to another index, or another version of FAISS made it")
         return self._arranged(facts, memoryview(content)[start:])
 
-    def _arranged(self, facts: dict[str, int], data: memoryview) -> Snapshot:
+    def _arranged(self, facts: dict[str, Any], data: memoryview) -> Snapshot:
         rows, dimension, metric = facts["rows"], self._spec.dimension, self._spec.metric
         empty = Codebook(dimension, metric, facts["width"], np.empty((0, 16, facts["width"]), np.float32))
-        shape = (empty.groups, 16, empty.width)
-        sizes = np.cumsum([0, 8 * rows, 4 * rows, 4 * int(np.prod(shape)), rows * empty.code_bytes]).tolist()
-        if sizes[-1] != len(data):
+        words, points = (empty.groups, 16, empty.width), (facts["lists"], dimension)
+        sizes = [8 * rows, 4 * rows, 4 * math.prod(words), 4 * math.prod(points), 2 * rows, rows * empty.code_bytes]
+        ends = [0, *accumulate(sizes)]
+        if ends[-1] != len(data):
             raise ValueError("it has another length")
-        slots, prints, centroids, codes = (data[a:b] for a, b in pairwise(sizes))
-        book = Codebook(dimension, metric, empty.width, np.frombuffer(centroids, "<f4").reshape(shape))
-        held: CodeBytes = np.frombuffer(codes, np.uint8).reshape(rows, empty.code_bytes)
-        coded = Coded(book, held, reach=(facts["reach"], facts["far_reach"]), trained_rows=facts["trained_rows"])
+        slots, prints, centroids, middles, lists, codes = (data[a:b] for a, b in pairwise(ends))
+        book = Codebook(dimension, metric, empty.width, np.frombuffer(centroids, "<f4").reshape(words))
+        coded = Coded(
+            book,
+            Centres(metric, np.frombuffer(middles, "<f4").reshape(points)),
+            np.frombuffer(codes, np.uint8).reshape(rows, empty.code_bytes),
+            np.frombuffer(lists, "<u2"),
+            effort=Effort(_pair(facts["reach"]), _pair(facts["probes"])),
+            trained_rows=facts["trained_rows"],
+        )
         return Snapshot(facts["lsn"], np.frombuffer(slots, "<i8"), np.frombuffer(prints, "<u4"), coded)
 
     def _facts(self, namespace: str) -> dict[str, str | int]:
         spec = self._spec
         return {"namespace": namespace, "dimension": spec.dimension, "metric": spec.metric, "faiss": faiss.__version__}
+
+
+def _pair(numbers: list[int]) -> tuple[int, int]:
+    near, far = numbers
+    return near, far
 
 
 def _machine() -> str:
@@ -200,4 +223,4 @@ def carried(coded: Coded, slots: RowNumbers, fresh: RowNumbers) -> Coded | None:
     at = np.searchsorted(slots, fresh[:covered])
     if not covered or not np.array_equal(slots[at], fresh[:covered]):
         return None
-    return coded if covered == len(coded) else coded.with_codes(coded.codes[at])
+    return coded if covered == len(coded) else coded.with_rows(coded.codes[at], coded.lists[at])

@@ -11,14 +11,15 @@ import numpy as np
 
 from storycore_faiss._sql import reading
 from storycore_faiss.calibration import calibrated
-from storycore_faiss.codes import LEAST_SAMPLE, SAMPLE, Codebook, CodeBytes, Coded
+from storycore_faiss.codes import LEAST_SAMPLE, Coded
 from storycore_faiss.flat import Floats, RowNumbers
-from storycore_faiss.graph import Graph
 from storycore_faiss.library import Library
+from storycore_faiss.questions import Questions
 from storycore_faiss.reads import Reads
 from storycore_faiss.rows import Read
 from storycore_faiss.shelf import Shelf
 from storycore_faiss.snapshots import Snapshot, Snapshots, carried
+from storycore_faiss.training import asked_of, encoded, found_share, listed, needed_effort, trained
 from storycore_faiss.truth import Row, Truth
 from storycore_faiss.view import View
 
@@ -32,23 +33,16 @@ _LEAST_DIMENSION = 16
 _BATCH = 4096
 _SAVED_SHARE = 0.9
 """A snapshot that covers this share is good enough: the rest gets its codes again in a moment."""
-_UNLINKED_SHARE = 0.05
-_PROBES = 48
-_NEAR, _FAR = 10, 100
-_RECALL, _FAR_RECALL = 0.999, 0.998
-"""Of a sample of the rows themselves; new queries lie a little further off, and keep 0.99."""
-_FAR_SEARCHES = 4
-"""One of so many searches is taken to have a filter, or to ask for many matches."""
-_REACHES = (2, 4, 8, 16, 32, 64)
+_PROMISED = 0.99
 
 
 class Upkeep:
-    """Compacts shelves, and gives them codes.
+    """Compacts shelves, gives them codes, and checks what is found by these.
 
     Args:
         library: what is kept up.
         codes_from: shelves with at least so many rows get codes.
-        graph_from: shelves with at least so many rows get a graph.
+        questions: what was asked, for checks of the recall.
         snapshots: where codes are kept for the next time.
         stopping: set when the index is being closed; what takes long then ends early.
     """
@@ -58,22 +52,24 @@ class Upkeep:
         library: Library,
         *,
         codes_from: int,
-        graph_from: int | None,
+        questions: Questions,
         snapshots: Snapshots,
         stopping: threading.Event,
     ) -> None:
         self._library = library
         self._snapshots = snapshots
         self._codes_from = codes_from
-        self._graph_from = graph_from
+        self._questions = questions
         self._stopping = stopping
         self._working = threading.Lock()
         self._measured = False
+        self.recall: dict[str, float] = {}
+        """The share of the nearest ten that the last check of each namespace found."""
 
     def due(self) -> bool:
         """Whether what changed since this was asked last needs work."""
         touched = self._library.shelves(self._library.touched())
-        return any(self._is_due(shelf, view) for shelf, view in touched.values())
+        return any(self._is_due(shelf, view) for shelf, view in touched.values()) or bool(self._questions.ready())
 
     def adopt(self) -> None:
         """Take over the codes that were kept the last time, and what the machine was measured to take."""
@@ -109,7 +105,7 @@ class Upkeep:
         if held := self._now(name):
             self._code(name, *held, connection, 0 if thoroughly else _TAIL)
         if held := self._now(name):
-            self._link(name, *held, connection, 0.0 if thoroughly else _UNLINKED_SHARE)
+            self._check(name, *held, connection)
         if held := self._now(name):
             self._save(name, *held, 1.0 if thoroughly else _SAVED_SHARE)
         return dropped
@@ -119,11 +115,7 @@ class Upkeep:
         return self._library.shelves([name]).get(name)
 
     def _is_due(self, shelf: Shelf, view: View) -> bool:
-        return (
-            self._is_wasteful(view, _FEW_DEAD)
-            or self._needs_codes(shelf, view, _TAIL)
-            or self._needs_links(view, _UNLINKED_SHARE)
-        )
+        return self._is_wasteful(view, _FEW_DEAD) or self._needs_codes(shelf, view, _TAIL)
 
     def _is_wasteful(self, view: View, few: int) -> bool:
         return view.dead > few and (not few or view.dead > _DEAD_SHARE * view.count)
@@ -153,9 +145,10 @@ class Upkeep:
         read = reader(view, connection)
         known = view.coded or self._kept_before(name, shelf, view)
         if known is None or view.count >= 2 * known.trained_rows:
-            coded = self._trained(view, read)
+            coded = trained(view, read, self._library.planner.costs, self._stopping.is_set)
         else:
-            coded = known.extended(self._encoded(view, known.book, len(known), read))
+            codes = encoded(view, known.book, len(known), read, self._stopping.is_set)
+            coded = known.extended(codes, listed(view, known.centres, len(known), read)[: len(codes)])
         if not self._stopping.is_set():
             self._take(name, shelf, coded)
 
@@ -182,57 +175,22 @@ class Upkeep:
         self._snapshots.write(name, Snapshot(self._library.lsn, slots, prints, view.coded))
         shelf.saved_rows = len(view.coded)
 
-    def _needs_links(self, view: View, share: float) -> bool:
-        if self._graph_from is None or len(view.alive) < self._graph_from:
-            return False
-        return view.count - (len(view.graph) if view.graph else 0) > share * view.count
-
-    def _link(self, name: str, shelf: Shelf, view: View, connection: sqlite3.Connection, share: float) -> None:
-        if not self._needs_links(view, share):
+    def _check(self, name: str, shelf: Shelf, view: View, connection: sqlite3.Connection) -> None:
+        """Compare what searches find with what there is; where that is too little they go further from then on."""
+        if name not in self._questions.ready():
             return
-        read = reader(view, connection)
-        known = view.graph
-        if known is None:
-            chosen = view.alive.numbers[:: max(1, len(view.alive) // SAMPLE)]
-            known = Graph.started(view.kept.rows.take(chosen, read), view.measure.metric)
-        pieces = (piece.matrix for piece in view.kept.rows.run(len(known), view.count, read))
-        graph = known.extended(pieces, self._stopping.is_set)
-        if graph is not None:
-            self._library.change(name, shelf, lambda: shelf.with_graph(graph))
-
-    def _trained(self, view: View, read: Read) -> Coded | None:
-        """The codes that a search takes least time for, at the recall that is promised; ``None`` when none give it."""
-        chance = np.random.default_rng(view.count)
-        rows = view.alive.numbers
-        chosen = np.sort(chance.choice(rows, min(SAMPLE, len(rows)), replace=False))
-        sample = view.kept.rows.take(chosen, read)
-        probes = chance.choice(len(chosen), _PROBES, replace=False)
-        exact = _neighbours(view, sample[probes], chosen[probes], read)
-        found, least = None, np.inf
-        for width in _widths(view.measure.dimension):
-            if self._scan_cost(view, width, (0, 0)) >= least or self._stopping.is_set():
-                break
-            book = Codebook.trained(sample, view.measure.metric, width)
-            coded = Coded(book, self._encoded(view, book, 0, read), reach=(0, 0), trained_rows=view.count)
-            reach = _reach(coded, sample[probes], exact)
-            if reach and (cost := self._scan_cost(view, width, reach)) < least:
-                found, least = coded.with_reach(reach), cost
-        return found
-
-    def _scan_cost(self, view: View, width: int, reach: tuple[int, int]) -> float:
-        """What a search over the codes of a width may take, in nanoseconds."""
-        costs, dimension = self._library.planner.costs, view.measure.dimension
-        scored = (reach[0] + reach[1] / _FAR_SEARCHES) * _NEAR * (costs.fetched + dimension * costs.listed)
-        return view.count * dimension / (2 * width) * costs.code + scored
-
-    def _encoded(self, view: View, book: Codebook, first: int, read: Read) -> CodeBytes:
-        parts = []
-        for low in range(first, view.count, _BATCH):
-            if self._stopping.is_set():
-                break
-            for piece in view.kept.rows.run(low, min(view.count, low + _BATCH), read):
-                parts.append(book.encode(piece.matrix))
-        return np.concatenate(parts) if parts else np.empty((0, book.code_bytes), np.uint8)
+        targets = view.measure.kept(np.stack(self._questions.take(name)))
+        if view.coded is None:
+            return
+        asked = asked_of(view, targets, np.full(len(targets), -1), reader(view, connection))
+        self.recall[name] = found_share(view.coded, asked)
+        calm = self.recall[name] >= _PROMISED
+        if not calm:
+            needed = needed_effort(view.coded, asked)
+            further = view.coded.with_effort(view.coded.effort.at_least(needed)) if needed else None
+            shelf.saved_rows = 0
+            self._library.change(name, shelf, lambda: shelf.with_codes(further))
+        self._questions.settle(name, calm=calm)
 
 
 def reader(view: View, connection: sqlite3.Connection) -> Read:
@@ -244,34 +202,6 @@ def reader(view: View, connection: sqlite3.Connection) -> Read:
             return view.measure.kept(reads.vectors(view.slots(rows.tolist()), missing=True))
 
     return read
-
-
-def _neighbours(view: View, targets: Floats, own: RowNumbers, read: Read) -> list[list[int]]:
-    """For each target its nearest rows but its own, best first."""
-    rows, _ = view.measure.nearest(targets, _FAR + 1, view.kept.rows.run(0, view.count, read))
-    return [[r for r in line if r != mine][:_FAR] for line, mine in zip(rows.tolist(), own.tolist(), strict=True)]
-
-
-def _reach(coded: Coded, targets: Floats, exact: list[list[int]]) -> tuple[int, int] | None:
-    """How far the codes have to look for the recall that is promised; ``None`` when that is too far."""
-    found = coded.nearest(targets, min(len(coded), _REACHES[-1] * _FAR)).tolist()
-    near = _reach_at(_NEAR, _RECALL, found, [line[:_NEAR] for line in exact])
-    far = _reach_at(_FAR, _FAR_RECALL, found, exact)
-    return (near, max(near, far)) if near and far else None
-
-
-def _reach_at(depth: int, recall: float, found: list[list[int]], exact: list[list[int]]) -> int | None:
-    for reach in _REACHES:
-        hits = sum(len(set(line).intersection(near[: reach * depth])) for line, near in zip(exact, found, strict=True))
-        if hits >= recall * sum(map(len, exact)):
-            return reach
-    return None
-
-
-def _widths(dimension: int) -> tuple[int, ...]:
-    if dimension >= 256:
-        return 8, 6, 4, 2
-    return (4, 2) if dimension >= 64 else (2,)
 
 
 def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:

@@ -13,13 +13,13 @@ from storycore.ports.filters import Filter
 from storycore_faiss.candidates import Candidates, FilterCache
 from storycore_faiss.codes import Coded
 from storycore_faiss.flat import Floats, Measure, RowNumbers, Scores
-from storycore_faiss.graph import Graph
+from storycore_faiss.ids import Ids
 from storycore_faiss.metadata import MetadataRows
 from storycore_faiss.planner import Plan, PlanCache, Planned, Planner, Situation, Way
 from storycore_faiss.postings import Postings
 from storycore_faiss.rows import Read, Rows
 
-__all__ = ["Found", "Kept", "View"]
+__all__ = ["Brief", "Found", "Kept", "View"]
 
 _GROWTH = 8
 """By how much a first pass that was not enough is widened."""
@@ -27,6 +27,16 @@ _FEW_NUMBERS = 50_000
 """So many numbers are fetched and compared in 40 microseconds."""
 _FEW_MATCHES = 24
 """So many matches are scored, put in order and handed out in 40 microseconds."""
+_BRIEF_US = 100.0
+"""So long the event loop may be held by a search among codes, which takes it as long to hand over to a thread."""
+
+
+class Brief(NamedTuple):
+    """A search that is known to be short."""
+
+    candidates: Candidates
+    at: Situation
+    plan: Plan
 
 
 class Found(NamedTuple):
@@ -50,7 +60,7 @@ class Kept:
 
     rows: Rows
     slots: Sequence[int]
-    ids: Sequence[str]
+    ids: Ids
     postings: Postings
     metadata: MetadataRows
     in_memory: bool
@@ -65,7 +75,6 @@ class View:
         alive: those that are not dead; never changed.
         longest: no row is longer.
         coded: the codes of the first rows.
-        graph: the graph of the first rows.
         filters: what filters left of this state.
         plans: how searches of this state were planned.
     """
@@ -77,7 +86,6 @@ class View:
     alive: Candidates
     longest: float
     coded: Coded | None
-    graph: Graph | None
     filters: FilterCache
     plans: PlanCache
 
@@ -116,14 +124,28 @@ class View:
             return self._best_of(target, near, at, read)
         return self._exactly(target, at, candidates, read)
 
-    def is_short(self, where: Filter | None, top_k: int, *, exact: bool) -> bool:
-        """Whether a search is known to take some microseconds, and none of them in FAISS."""
+    def brief(self, where: Filter | None, top_k: int, *, exact: bool) -> Brief | None:
+        """How a search goes that is known to take no longer than handing it to a thread and back."""
         candidates = self.alive if where is None else self.filters.known(where)
         if candidates is None or not self.kept.in_memory:
-            return False
+            return None
         at, planned = self._planned(candidates, 0.0, top_k, exact)
-        few = planned.fetch * at.dimension <= _FEW_NUMBERS and min(top_k, planned.fetch) <= _FEW_MATCHES
-        return planned.way in (Way.EMPTY, Way.DIRECT) and few
+        if min(top_k, planned.fetch) > _FEW_MATCHES:
+            return None
+        if planned.way is Way.CODES:
+            return Brief(candidates, at, planned) if planned.cost_us <= _BRIEF_US else None
+        few = planned.way in (Way.EMPTY, Way.DIRECT) and planned.fetch * at.dimension <= _FEW_NUMBERS
+        return Brief(candidates, at, planned) if few else None
+
+    def found(self, brief: Brief, vector: Floats, read: Read) -> list[Found] | None:
+        """What such a search finds; ``None`` where it turns out to take longer."""
+        target, (candidates, at, planned) = self.measure.target(vector), brief
+        if planned.way is Way.EMPTY:
+            return []
+        if not self.measure.is_safe(self.measure.length(target), self.longest):
+            return None
+        near = self._near(target, at, planned, candidates) if planned.approximate else candidates.numbers
+        return None if near is None else self._best_of(target, near, at, read)
 
     def _evaluated(self, where: Filter) -> BitMap:
         return self.kept.postings.matching(where, self.alive.rows)
@@ -134,7 +156,7 @@ class View:
         return self.plans.get(asked, self.planner) or self.plans.keep(asked, self.planner, self._situation(*asked))
 
     def _situation(self, candidates: int, top_k: int, exact: bool, safe: bool) -> Situation:
-        coded, graph = self.coded, self.graph
+        coded = self.coded
         return Situation(
             candidates=candidates,
             rows=self.count,
@@ -144,8 +166,9 @@ class View:
             safe=safe,
             coded=len(coded) if coded else 0,
             code_bytes=coded.book.code_bytes if coded else 0,
-            reach=coded.reach if coded else (1, 1),
-            linked=len(graph) if graph else 0,
+            reach=coded.effort.reach if coded else (1, 1),
+            lists=len(coded.centres) if coded else 1,
+            probes=coded.effort.probes if coded else (1, 1),
         )
 
     def _near(self, target: Floats, at: Situation, planned: Plan, candidates: Candidates) -> RowNumbers | None:
@@ -153,27 +176,23 @@ class View:
 
         A pass that finds fewer candidates than it was meant to is widened as long as it costs less than an exact way.
         """
-        first = at.coded if planned.way is Way.CODES else at.linked
-        every = len(candidates) == self.count
-        there = len(candidates) if first >= self.count else candidates.rows.range_cardinality(0, first)
-        fetch, wanted = planned.fetch, min(there, at.wanted if planned.way is Way.CODES else 2 * at.top_k)
+        coded, every = self.coded, len(candidates) == self.count
+        if coded is None:
+            return None
+        there = len(candidates) if at.coded >= self.count else candidates.rows.range_cardinality(0, at.coded)
+        fetch, lists, wanted = planned.fetch, planned.lists, min(there, planned.wanted)
         while True:
-            found = self._rough(planned.way, target, fetch)
-            near = found if every else candidates.among(found)
+            found = coded.nearest(target.reshape(1, -1), fetch, lists).ravel()
+            near = found[found >= 0] if every else candidates.among(found)
             if len(near) >= wanted:
                 break
-            fetch *= 4
-            if fetch >= first or fetch * self.planner.costs.fetched > 1000 * self.planner.exact(at).cost_us:
+            fetch, lists = fetch * 4, at.lists
+            if fetch >= at.coded or fetch * self.planner.costs.fetched > 1000 * self.planner.exact(at).cost_us:
                 return None
-        if first >= self.count:
+        if at.coded >= self.count:
             return near
-        tail = candidates.from_row(first)
+        tail = candidates.from_row(at.coded)
         return np.concatenate([near, tail]) if len(tail) else near
-
-    def _rough(self, way: Way, target: Floats, fetch: int) -> RowNumbers:
-        if way is Way.CODES and self.coded:
-            return self.coded.nearest(target.reshape(1, -1), fetch).ravel()
-        return self.graph.nearest(target, fetch) if self.graph else np.empty(0, np.int64)
 
     def _best_of(self, target: Floats, rows: RowNumbers, at: Situation, read: Read) -> list[Found]:
         """The best of some rows. Those that single precision shows not to be among them are left out first."""

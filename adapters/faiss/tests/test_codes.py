@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import pytest_asyncio
 from numpy.typing import NDArray
-from storycore_faiss.codes import Codebook, Coded
+from storycore_faiss.centres import Centres
+from storycore_faiss.codes import Codebook, Coded, Effort
 from storycore_faiss.flat import Measure, use_one_thread
 
 from storycore.filters import F
@@ -145,12 +146,16 @@ def test_codes_of_any_dimension_find_the_nearest(metric: Metric, dimension: int)
     kept = measure.kept(rows)
     with ThreadPoolExecutor(1, initializer=use_one_thread) as alone:
         book = alone.submit(Codebook.trained, kept, metric, 2).result()
-    coded = Coded(book, book.encode(kept[:1000]), reach=(1, 1), trained_rows=3000).extended(book.encode(kept[1000:]))
     target = measure.target(rows[5] + np.float32(0.1))
-    scores = measure.scores(target, kept)
-    found = coded.nearest(target.reshape(1, -1), 600)[0]
-    assert set(np.argsort(-scores)[:10].tolist()) <= set(found.tolist())
-    assert len(coded) == 3000
+    best = set(np.argsort(-measure.scores(target, kept))[:10].tolist())
+    for centres in (Centres.none(dimension, metric), Centres.trained(kept, metric, 30)):
+        lists, effort = centres.lists_of(kept), Effort((1, 1), (1, 1))
+        coded = Coded(book, centres, book.encode(kept[:1000]), lists[:1000], effort=effort, trained_rows=3000)
+        coded = coded.extended(book.encode(kept[1000:]), lists[1000:])
+        assert best <= set(coded.nearest(target.reshape(1, -1), 600, len(centres))[0].tolist())
+        assert len(coded) == 3000
+        here = coded.nearest(target.reshape(1, -1), 3000, 1)[0]
+        assert set(here[here >= 0].tolist()) == set(np.flatnonzero(lists == centres.nearest(target[None], 1)).tolist())
 
 
 async def test_vectors_that_no_code_fits_are_searched_exactly(tmp_path: Path) -> None:

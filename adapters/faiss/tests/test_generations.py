@@ -89,7 +89,7 @@ async def test_upkeep_aside_keeps_memory_small(harness: Harness) -> None:
 
 async def test_a_closing_index_does_not_wait_for_all_of_its_upkeep(harness: Harness) -> None:
     """Closing in the middle of upkeep ends it early; opening again finds everything."""
-    async with await harness.started(graph_from=1024) as index:
+    async with await harness.started(codes_from=1024) as index:
         await index.upsert(batch(0, size=4000))
         await index.query([query()])
     assert [t.name for t in threading.enumerate() if t.name.startswith("storycore-faiss")] == []

@@ -46,7 +46,7 @@ def test_selective_filters_are_answered_exactly(candidates: int, way: Way) -> No
 
 def test_who_asks_for_an_exact_answer_gets_it() -> None:
     """``exact`` and vectors beyond single precision are never approximated, whatever way is set."""
-    for search in ("auto", "exact", "codes", "graph"):
+    for search in ("auto", "exact", "codes"):
         planner = Planner(Costs(), search)
         for at in (replace(LARGE, exact=True), replace(LARGE, safe=False)):
             assert not planner.plan(at).approximate
@@ -58,9 +58,7 @@ def test_who_asks_for_an_exact_answer_gets_it() -> None:
         ("exact", LARGE, Way.WHOLE),
         ("codes", replace(LARGE, candidates=300), Way.CODES),
         ("codes", replace(LARGE, coded=0), Way.WHOLE),
-        ("graph", LARGE, Way.WHOLE),
-        ("graph", replace(LARGE, linked=90_000), Way.GRAPH),
-        ("auto", replace(LARGE, linked=100_000, coded=0), Way.GRAPH),
+        ("auto", replace(LARGE, coded=0), Way.WHOLE),
     ],
 )
 def test_a_way_can_be_set(search: Search, at: Situation, way: Way) -> None:
@@ -71,9 +69,17 @@ def test_a_way_can_be_set(search: Search, at: Situation, way: Way) -> None:
 def test_the_first_pass_finds_enough_for_the_share_that_matches() -> None:
     """The fewer rows match, the more the codes have to find; never more than there are."""
     shares = [PLANNER.plan(replace(LARGE, candidates=c)).fetch for c in (100_000, 50_000, 10_000)]
-    assert shares == [88, 176, 1100]
+    assert shares == [80, 343, 1925]
     assert Planner(Costs(), "codes").plan(replace(LARGE, candidates=50)).fetch == 100_000
     assert PLANNER.plan(replace(LARGE, top_k=10_000)).way is Way.WHOLE
+
+
+def test_as_many_lists_are_searched_as_the_share_that_matches_needs() -> None:
+    """Without a filter few, with one more, and all of them where the best may lie anywhere."""
+    listed = replace(LARGE, lists=512, probes=(32, 128))
+    plans = [PLANNER.plan(replace(listed, candidates=c)) for c in (100_000, 90_000, 40_000, 10_000)]
+    assert [plan.lists for plan in plans] == [32, 32, 128, 512]
+    assert plans[0].cost_us < PLANNER.plan(LARGE).cost_us
 
 
 def test_a_machine_is_measured_in_a_moment() -> None:
