@@ -478,3 +478,16 @@ async def test_stores_that_share_an_archive_keep_apart(worlds: Worlds) -> None:
     assert [each.id for each in (await one.backups.list()).manifests] == [third.backup_id, first.backup_id]
     await two.backups.restore(first.backup_id)
     assert await seen(two) == await seen(one)
+
+
+async def test_an_archive_that_turns_out_to_lie_among_the_blobs_is_left_out(worlds: Worlds) -> None:
+    """Though it was given as a place of its own: no backup holds the others, and replacing all blobs removes none."""
+    place = {"adapter": "files", "path": str(worlds.folder / "blobs")}
+    store = await worlds.store("one", blobs=place, backup={"blobs": place})
+    await filled(store)
+    for _ in range(3):
+        made = await store.backups.create(full=True)
+        assert made.manifest.ports["blobs"].items == 1
+    await store.backups.restore(mode="replace")
+    assert len((await store.backups.list()).manifests) == 3
+    assert (await store.backups.verify()).is_whole

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import cast
+from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from storycore.backup.archive import Archive
@@ -59,7 +60,7 @@ def assembled(
         chosen[PortName.ENTITIES] = records
     return Backups(
         Archive(own or blobs, keys, env, prefix=settings.prefix, is_own=own is not None),
-        sources_of(chosen, env, without=[settings.prefix] if own is None else []),
+        sources_of(chosen, env, without=lambda: _places_of_archive(profile, blobs, own)),
         env,
         store=profile.namespace,
         scratch=scratch_with(plugins),
@@ -71,6 +72,29 @@ def assembled(
         ensure=ensure,
         settle=settle,
     )
+
+
+def _places_of_archive(profile: Profile, blobs: BlobStore, own: BlobStore | None) -> Sequence[str]:
+    """Where the archive lies among the store's own blobs: a blob store of its own may be the same one by its address.
+
+    Two addresses that end in the same place are known by their URLs alone; elsewhere they only look like each other.
+    """
+    prefix, place = profile.backup.prefix, blobs.info.place
+    if own is None:
+        return [prefix]
+    if not place or own.info.adapter != blobs.info.adapter or _server(profile.backup.blobs) != _server(profile.blobs):
+        return []
+    if own.info.place == place:
+        return [prefix]
+    is_within = "://" in place and own.info.place.startswith(place)
+    return [own.info.place.removeprefix(place) + prefix] if is_within else []
+
+
+def _server(settings: PortSettings | None) -> object:
+    """Which server keeps the blobs, where a setting says it."""
+    if settings is None:
+        return None
+    return settings.options.get("endpoint_url") or parse_qs(urlsplit(settings.url).query).get("endpoint_url", [None])[0]
 
 
 def _keys(profile: Profile, plugins: Plugins) -> KeyProvider:

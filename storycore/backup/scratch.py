@@ -85,12 +85,14 @@ def scratch_with(plugins: Plugins) -> Scratch:
     return opened
 
 
-def sources_of(ports: Mapping[PortName, Port], env: Environment, *, without: Sequence[str] = ()) -> list[Source]:
+def sources_of(
+    ports: Mapping[PortName, Port], env: Environment, *, without: Callable[[], Sequence[str]] = tuple
+) -> list[Source]:
     """The ports as backups see them, in the order in which they are restored.
 
     Args:
         ports: entities behind the layer that spills.
-        without: beginnings of blobs' keys that are left out.
+        without: beginnings of blobs' keys that are left out; asked when the blobs are in use.
     """
     made: dict[PortName, Callable[[Any], Source]] = {  # Any: each port's own type
         PortName.BLOBS: lambda port: BlobSource(port, env, without=without),

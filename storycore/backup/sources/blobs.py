@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import orjson
 
@@ -35,16 +35,16 @@ class BlobSource:
     Args:
         blobs: the open port.
         env: time.
-        without: beginnings of keys that are left out, in backups and in restores.
+        without: beginnings of keys that are left out, in backups and in restores; asked when the port is in use.
     """
 
     name = str(PortName.BLOBS)
     forgets = True
 
-    def __init__(self, blobs: BlobStore, env: Environment, *, without: Sequence[str] = ()) -> None:
+    def __init__(self, blobs: BlobStore, env: Environment, *, without: Callable[[], Sequence[str]] = tuple) -> None:
         self._blobs = blobs
         self._env = env
-        self._without = tuple(without)
+        self._without = without
 
     async def read(self, sink: Sink) -> Reached:
         """All blobs.
@@ -81,7 +81,15 @@ class BlobSource:
         return [None if info is None else _facts(info) for info in infos]
 
     async def apply(self, entries: Sequence[Entry], contents: Contents, *, overwrite: bool) -> list[bool]:
-        """Put and delete blobs; long contents one after the other, each checked against its SHA-256."""
+        """Put and delete blobs; long contents one after the other, each checked against its SHA-256.
+
+        What is left out stays as it is: a backup of another store may have blobs where this one's archive lies.
+        """
+        meant = [entry for entry in entries if self._is_meant(entry.key.decode())]
+        done = await self._applied(meant, contents, overwrite=overwrite)
+        return [done.get(entry.key, True) for entry in entries]
+
+    async def _applied(self, entries: Sequence[Entry], contents: Contents, *, overwrite: bool) -> dict[bytes, bool]:
         gone = [entry.key.decode() for entry in entries if entry.item is None]
         if gone:
             await self._blobs.delete(gone)
@@ -91,15 +99,18 @@ class BlobSource:
         for entry in entries:
             if entry.item is not None and entry.key not in done:
                 done[entry.key] = await self._put(entry, contents, overwrite=overwrite)
-        return [done.get(entry.key, True) for entry in entries]
+        return {entry.key: done.get(entry.key, True) for entry in entries}
 
     async def _pages(self) -> AsyncIterator[list[BlobInfo]]:
         after = None
         while True:
             page = await self._blobs.entries(after=after, limit=_PAGE)
-            yield [info for info in page.blobs if not info.key.startswith(self._without) and not is_spilled(info.key)]
+            yield [info for info in page.blobs if self._is_meant(info.key)]
             if (after := page.next) is None:
                 return
+
+    def _is_meant(self, key: str) -> bool:
+        return not key.startswith(tuple(self._without())) and not is_spilled(key)
 
     async def _give(self, infos: Sequence[BlobInfo], sink: Sink) -> None:
         steps = [Step(_entry(info)) for info in infos]
