@@ -198,3 +198,19 @@ async def test_a_profile_gives_users_keys(tmp_path: Path) -> None:
             [True, False],
             {"entities": 3},
         )
+
+
+async def test_the_key_over_all_owners_is_not_replaced_unasked(world: World) -> None:
+    """Where it is lost it is said so, by a restore and by the next backup; neither puts another in its place."""
+    await world.put("a", "ada", "one")
+    await world.backups.create()
+    name = "backups/owners/key.json"
+    async with await world.blobs.get(name) as reader:
+        key = await reader.read()
+    await world.blobs.delete([name])
+    for doing in (world.restored, lambda: world.backups.create(full=True)):
+        with pytest.raises(Corrupt, match="sealed key of backup owners is missing"):
+            await doing()
+        assert await world.blobs.head(name) is None
+    await world.blobs.put(name, key, when=ANY)
+    assert await world.restored() == ({"a": "one"}, 0)

@@ -422,3 +422,29 @@ async def test_pruning_goes_past_a_damaged_recording(world: World) -> None:
     last = world.another(retention=Retention(last=1, daily=0, weekly=0, monthly=0))
     assert (await last.prune()).removed == [first.id]
     assert "Segment 1" in (await last.verify_recording())[0]
+
+
+@pytest.mark.parametrize("name", ["key.json", "tip.json", "000000000001"])
+@pytest.mark.parametrize("damage", [None, b"x" * 50])
+async def test_a_recording_goes_on_whatever_is_lost_of_it(world: World, name: str, damage: bytes | None) -> None:
+    """With a gap that is told and a new backup where changes are lost; and it goes on behind that by itself."""
+    first = (await world.backups.create()).manifest
+    for key in "ab":
+        world.clock.advance(5 * SECOND)
+        await world.put(key)
+        await world.backups.record()
+    place = f"backups/segments/{first.id}/{name}"
+    await world.blobs.delete([place])
+    if damage is not None:
+        await world.blobs.put(place, damage, when=ANY)
+    world.clock.advance(5 * SECOND)
+    await world.put("c")
+    again = world.another()
+    done = await again.record()
+    assert (done.gap == "") == (name == "tip.json")
+    world.clock.advance(5 * SECOND)
+    await world.put("d")
+    moment = world.clock.now()
+    world.clock.advance(5 * SECOND)
+    assert (await again.record()).gap == ""
+    assert set(await world.at(moment)) == set("abcd")

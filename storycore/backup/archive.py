@@ -180,7 +180,7 @@ class Archive:
 
     def keyring(self) -> Keyring:
         """The keys of owners, for a short time."""
-        return Keyring(lambda: self.made_place(OWNERS))
+        return Keyring(lambda: self.made_place(OWNERS), lambda: self.place(OWNERS))
 
     async def place(self, id_: str) -> Place:
         """Where the objects of a backup lie, with its key."""
@@ -197,8 +197,14 @@ class Archive:
                 return found
 
     async def made_place(self, id_: str) -> Place:
-        """A place that is no backup's, with its key, which is made where there is none."""
+        """A place that is no backup's, with its key, which is made where there is none.
+
+        Raises:
+            Corrupt: the key is missing, and there is something that was sealed with it.
+        """
         if not await self.sealed_keys.has(id_):
+            if (await self._blobs.entries(f"{self._prefix}{id_}/", limit=1)).blobs:
+                await self.key(id_)  # it may have been made meanwhile; else this says that it is lost
             with suppress(AlreadyExists):
                 await self.sealed_keys.add(id_, secrets.token_bytes(KEY_BYTES))
         return await self.place(id_)

@@ -48,10 +48,12 @@ class Keyring:
     """The keys of owners, remembered as long as one backup is made or one object is read.
 
     Args:
-        place: asked when it is first needed where they lie, with the key over all of them.
+        made: asked when one is first written where they lie, with the key over all of them; makes that key.
+        place: the same when one is first read; makes nothing.
     """
 
-    def __init__(self, place: Callable[[], Awaitable[Place]]) -> None:
+    def __init__(self, made: Callable[[], Awaitable[Place]], place: Callable[[], Awaitable[Place]]) -> None:
+        self._make = made
         self._ask = place
         self._place: Place | None = None
         self._known: dict[bytes, tuple[bytes, bytes | None]] = {}
@@ -130,14 +132,14 @@ class Keyring:
         content = await asyncio.to_thread(_opened, key, capsule.key + marks, item[end:])
         return list(unpacked(content))
 
-    async def _where(self) -> Place:
+    async def _where(self, ask: Callable[[], Awaitable[Place]]) -> Place:
         if self._place is None:
-            self._place = await self._ask()
+            self._place = await ask()
         return self._place
 
     async def _held(self, owner: bytes) -> tuple[bytes, bytes | None]:
         try:
-            id_, key, _ = await _read(await self._where(), owner)
+            id_, key, _ = await _read(await self._where(self._ask), owner)
         except NotFound as exc:
             raise Corrupt(
                 f"The key of an owner ({owner.hex()}) is missing, and nobody destroyed it; what belongs to that owner "
@@ -158,11 +160,11 @@ class Keyring:
                 return id_, key
             when: BlobCondition = ABSENT
             with suppress(NotFound):
-                id_, key, when = await _read(await self._where(), owner)
+                id_, key, when = await _read(await self._where(self._make), owner)
             if key is None:
                 id_, key = secrets.token_bytes(_ID_BYTES), secrets.token_bytes(KEY_BYTES)
                 try:
-                    await _write(await self._where(), owner, id_, key, when)
+                    await _write(await self._where(self._make), owner, id_, key, when)
                 except (AlreadyExists, VersionConflict):  # somebody else made one meanwhile
                     continue
             self._known[owner] = id_, key

@@ -211,7 +211,8 @@ class Recorder:
         if reach is None:
             return None
         numbers = reach.numbers
-        require_whole(reach, range(numbers[0], numbers[-1] + 1) if numbers else range(0))
+        first = await reach.series.first()
+        require_whole(reach, range(first, numbers[-1] + 1) if numbers else range(0))
         digest = await reach.series.digest(numbers[-1]) if numbers else ""
         return _State(
             reach.series, self._store, reach.since, reach.position, reach.expected, digest, reach.through, reach.until
@@ -222,8 +223,12 @@ class Recorder:
         base = await self._recordings.base()
         if base is None:
             raise FeedGap("There is no backup to record behind; make one first.") from loss
-        series = await self._recordings.series(base.id)
-        if await series.tip() is not None or await series.numbers():
+        try:
+            series = await self._recordings.series(base.id)
+            is_begun = await series.tip() is not None or bool(await series.numbers())
+        except Corrupt as exc:
+            raise FeedGap(f"{exc.message} Make a backup; recording goes on behind it.") from exc
+        if is_begun:
             if loss is None and (state := await self._resumed()) is not None:
                 return state  # another recorder has begun it meanwhile
             why = "" if loss is None else f"{loss.message} "
