@@ -320,6 +320,25 @@ class RepeatsTheLastChange(Faulty):
         )
 
 
+class EndsBeforeTheLastChange(Faulty):
+    """Takes the place of the last change for the end, not the place behind it."""
+
+    caught_by = "test_only_what_is_written_later_is_behind_the_end"
+
+    async def changes_end(self) -> FeedPosition:
+        end = self._number(await super().changes_end())
+        return self._position(max(end - 1, self._trimmed))
+
+
+class EndsBehindAFullPage(Faulty):
+    """Takes the end of a page for the end of the feed."""
+
+    caught_by = "test_only_what_is_written_later_is_behind_the_end"
+
+    async def changes_end(self) -> FeedPosition:
+        return (await super().changes(limit=10)).next
+
+
 class SkipsGapsSilently(Faulty):
     """Goes on at the oldest change that is kept, as if nothing had been trimmed."""
 

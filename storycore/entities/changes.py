@@ -21,7 +21,7 @@ from storycore.ports.conditions import Version
 from storycore.ports.entities import Action, Change, ChangePage, EntityStore, FeedPosition, Key, Record
 from storycore.ports.environment import Environment
 
-__all__ = ["ChangeFeed", "ChangeStream", "EntityChange", "Start", "end_of_feed"]
+__all__ = ["ChangeFeed", "ChangeStream", "EntityChange", "Start"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -29,7 +29,6 @@ Start: TypeAlias = Literal["latest", "oldest"] | FeedPosition
 """Where a stream begins: behind everything there is, with the oldest change that is kept, or behind a change."""
 
 _PAGE = 100
-_LONG_PAGE = 1000
 _DONE_UNSAVED = 100
 _FIRST_PAUSE_SECONDS = 0.01
 
@@ -72,16 +71,6 @@ class EntityChange(Generic[M]):
         return None if self.record is None else from_record(self.entity, self.record)
 
 
-async def end_of_feed(store: EntityStore, now: datetime) -> FeedPosition:
-    """A position behind every change that was told before ``now``; the feed is walked to find it."""
-    position = None
-    while True:
-        page = await store.changes(position, limit=_LONG_PAGE)
-        if page.is_end or not page.changes or page.changes[-1].at > now:
-            return page.next
-        position = page.next
-
-
 class ChangeFeed:
     """The change feed of one store.
 
@@ -116,10 +105,10 @@ class ChangeFeed:
         return ChangeStream(self, list(entities), start=start, group=member, wait=wait, longest_pause=longest_pause)
 
     async def resolve(self, start: Start) -> FeedPosition | None:
-        """The position for which ``start`` stands; to find the latest the feed is walked to its end."""
+        """The position for which ``start`` stands."""
         if start != "latest":
             return None if start == "oldest" else FeedPosition(start)
-        return await end_of_feed(self.raw, self._env.clock.now())
+        return await self.raw.changes_end()
 
     async def close(self) -> None:
         """End all streams; what is done is saved."""

@@ -56,7 +56,7 @@ def _operations(port: PortName, *, reads: str, repeatable: str = "", writes: str
 
 OPERATIONS: Mapping[PortName, Mapping[str, Operation]] = {
     PortName.ENTITIES: _operations(
-        PortName.ENTITIES, reads="get query scan changes explain", repeatable="expire", writes="write"
+        PortName.ENTITIES, reads="get query scan changes changes_end explain", repeatable="expire", writes="write"
     ),
     PortName.CACHE: _operations(
         PortName.CACHE,

@@ -46,6 +46,10 @@ class PassingEntities(Forward[EntityStore]):
         """The change feed."""
         return await self.inner.changes(after, limit=limit)
 
+    async def changes_end(self) -> FeedPosition:
+        """The end of the change feed."""
+        return await self.inner.changes_end()
+
     async def explain(self, plan: QueryPlan) -> Mapping[str, object]:
         """The store's own account of a query."""
         return await self.inner.explain(plan)

@@ -138,6 +138,11 @@ class MemoryEntityStore(Lifecycle):
         told, end = tuple(_copy_change(change) for change in found), start + len(found)
         return ChangePage(told, self._position(end), is_end=end == self._trimmed + len(self._changes))
 
+    async def changes_end(self) -> FeedPosition:
+        """Behind the last change."""
+        self._require_open()
+        return self._position(self._trimmed + len(self._changes))
+
     async def explain(self, plan: QueryPlan) -> Mapping[str, object]:
         """Not here."""
         raise Unsupported("A dict in memory has no query planner.", feature="entities.explain")

@@ -349,6 +349,15 @@ class EntityStore(Port, Protocol):
         """
         ...
 
+    async def changes_end(self) -> FeedPosition:
+        """The end of the change feed: where somebody begins who wants to hear only of what is written from now on.
+
+        Feature ``entities.changes``. Whatever is written after the call returned is told behind it. What was written
+        before the call is not, but for what a feed that lags (limit ``entities.changes_lag_ms``) did not tell yet.
+        What it costs should not grow with the feed; where the service knows no end, the adapter walks there.
+        """
+        ...
+
     async def explain(self, plan: QueryPlan) -> Mapping[str, object]:
         """How this store would answer ``query(plan)``, in its own tongue: a request, or the steps of a query planner.
 

@@ -49,12 +49,13 @@ class EntityFeed:
         return page.next
 
     async def test_a_store_without_a_feed_says_so(self, store: EntityStore) -> None:
-        """``changes`` works where it is claimed, and raises ``Unsupported`` where it is not."""
+        """Its two verbs work where it is claimed, and raise ``Unsupported`` where it is not."""
         if store.capabilities.has(CHANGES):
-            assert list((await store.changes()).changes) == []
+            assert list((await store.changes(await store.changes_end())).changes) == []
         else:
-            with pytest.raises(Unsupported):
-                await store.changes()
+            for call in (store.changes, store.changes_end):
+                with pytest.raises(Unsupported):
+                    await call()
 
     async def test_every_write_is_told_in_order(self, store: EntityStore, harness: Harness) -> None:
         """Put, patch and delete of a key are told in their order, with version, kind, time and new state."""
@@ -84,6 +85,23 @@ class EntityFeed:
             assert not page.is_end or told == 5
             page = await store.changes(page.next, limit=2)
         assert told == 5
+
+    async def test_only_what_is_written_later_is_behind_the_end(self, store: EntityStore, harness: Harness) -> None:
+        """Behind the end come the later writes, all of them and nothing else, in an empty feed, a long or a trimmed one."""
+        harness.require(store, CHANGES)
+        ends = [await store.changes_end()]
+        for turn in range(3):
+            await store.write([put(f"{turn}{i}", fields={"n": turn}) for i in range(8)])
+            await asyncio.sleep(self.feed_lag_seconds)
+            ends.append(await store.changes_end())
+        for turn, end in enumerate(ends):
+            later = [each for each in range(turn, 3) for _ in range(8)]
+            assert later == sorted(n for n in numbers(await self.told(store, end)) if isinstance(n, int))
+        harness.clock.advance((self.feed_retention or MINUTE) + MINUTE)
+        await store.expire(harness.clock.now())
+        end = await store.changes_end()
+        await write(store, put("a", fields={"n": 3}))
+        assert numbers(await self.told(store, end)) == [3]
 
     async def test_an_atomic_write_is_told_whole(self, store: EntityStore, harness: Harness) -> None:
         """Each of its puts, patches and deletes is told once; checks are not."""

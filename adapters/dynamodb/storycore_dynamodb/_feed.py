@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from storycore.errors import FeedGap, NotProvisioned
@@ -19,6 +20,7 @@ from storycore_dynamodb._told import change_of
 __all__ = ["StreamFeed"]
 
 _AT_ONCE: Final = 8
+_LONG_PAGE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,19 @@ class StreamFeed:
             stream, place = await self._forward(place)
         is_end = all(mark == DONE or shard in idle for shard, mark in place.marks.items())
         return ChangePage(changes, FeedPosition(place.text()), is_end)
+
+    async def end(self, now: datetime) -> FeedPosition:
+        """The place behind every change that was told before a moment.
+
+        Raises:
+            NotProvisioned: the table has no stream.
+        """
+        position = None
+        while True:
+            page = await self.changes(position, limit=_LONG_PAGE)
+            if page.is_end or not page.changes or page.changes[-1].at > now:
+                return page.next
+            position = page.next
 
     def _chosen(self, place: Place, idle: set[str], room: int) -> dict[str, int]:
         """The shards to read now, and how much of each; when not all have room, they take turns."""

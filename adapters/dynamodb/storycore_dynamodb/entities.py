@@ -189,6 +189,11 @@ class DynamodbEntityStore(Lifecycle):
         self._require_open()
         return await self._feed.changes(after, limit=limit)
 
+    async def changes_end(self) -> FeedPosition:
+        """The end of the table's stream, for which its shards are read to theirs."""
+        self._require_open()
+        return await self._feed.end(self._env.clock.now())
+
     async def explain(self, plan: QueryPlan) -> Mapping[str, object]:
         """The request that ``query(plan)`` would send now, as JSON; a start within the walk is told by its keys."""
         self._require_open()

@@ -22,7 +22,7 @@ from storycore.ports.environment import Clock
 from storycore_sqlite._rows import Row, change_of, micros, record_of
 from storycore_sqlite._sql import CHANGE_COLUMNS, LIVE, RECORD_COLUMNS
 
-__all__ = ["explain_query", "find", "find_all", "read_changes", "read_query", "read_segment", "snapshot"]
+__all__ = ["explain_query", "find", "find_all", "read_changes", "read_end", "read_query", "read_segment", "snapshot"]
 
 _PAGE_BYTES = 8 * 1024 * 1024
 """A page ends early when its bodies and fields are larger than this, so that no page fills the memory."""
@@ -107,12 +107,25 @@ def read_changes(connection: sqlite3.Connection, after: FeedPosition | None, lim
     return ChangePage(changes, FeedPosition(f"{feed}.{place}"), is_end=more is None)
 
 
+def read_end(connection: sqlite3.Connection) -> FeedPosition:
+    """The place behind the feed's last change."""
+    with snapshot(connection):
+        feed, trimmed = connection.execute("SELECT feed, trimmed FROM storycore_state").fetchone()
+        return FeedPosition(f"{feed}.{max(trimmed, _head(connection))}")
+
+
+def _head(connection: sqlite3.Connection) -> int:
+    """The last place of the feed that was ever taken."""
+    found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'storycore_feed'").fetchone()
+    head: int = 0 if found is None else found[0]
+    return head
+
+
 def _place(connection: sqlite3.Connection, position: FeedPosition, feed: str) -> int:
     owner, _, digits = position.rpartition(".")
-    if owner == feed and digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS:
-        head = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'storycore_feed'").fetchone()
-        if int(digits) <= (0 if head is None else head[0]):
-            return int(digits)
+    is_number = digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS
+    if owner == feed and is_number and int(digits) <= _head(connection):
+        return int(digits)
     raise InvalidArgument(f"{position!r} is not a position of this feed; take one that changes() returned.")
 
 

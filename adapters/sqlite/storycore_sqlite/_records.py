@@ -26,7 +26,7 @@ from storycore.ports.entities import (
 from storycore.ports.environment import Environment
 from storycore.ports.records import settled
 from storycore_sqlite._feed import trim
-from storycore_sqlite._reads import explain_query, find_all, read_changes, read_query, read_segment
+from storycore_sqlite._reads import explain_query, find_all, read_changes, read_end, read_query, read_segment
 from storycore_sqlite._writes import remove_expired, write_all, write_each, write_once
 
 __all__ = ["FEATURES", "RecordOperations"]
@@ -79,6 +79,10 @@ class RecordOperations(ABC):
     async def changes(self, after: FeedPosition | None = None, *, limit: int = 100) -> ChangePage:
         """The change feed behind ``after``, in the order of commits."""
         return await self._read(partial(read_changes, after=after, limit=limit))
+
+    async def changes_end(self) -> FeedPosition:
+        """Behind the last commit."""
+        return await self._read(read_end)
 
     async def explain(self, plan: QueryPlan) -> Mapping[str, object]:
         """The statement, its arguments, and the steps of SQLite's query planner."""

@@ -12,7 +12,6 @@ import orjson
 from storycore.backup.entries import Entry
 from storycore.backup.items import put_of, record_item, record_key
 from storycore.backup.sources.contract import Contents, Reached, Sink, Step
-from storycore.entities.changes import end_of_feed
 from storycore.entities.leases import OWN_KINDS
 from storycore.errors import AlreadyExists, FeedGap, InvalidArgument, PartialFailure
 from storycore.layers.spilled_bodies import PLACE_KIND
@@ -91,7 +90,7 @@ class EntitySource:
             begun = self._env.clock.now()
             await self._scan_into(sink)
             return Reached(begun, "fuzzy", reason=f"{self._store.info.adapter} has no change feed")
-        begin = await end_of_feed(self._store, self._env.clock.now())
+        begin = await self._store.changes_end()
         await self._scan_into(sink)
         try:
             return await self._replay(sink, begin)

@@ -81,6 +81,11 @@ class CheckedEntities(Forward[EntityStore]):
             raise InvalidArgument(f"A feed position is text that changes() returned, not {type(after).__name__}.")
         return await self.inner.changes(after, limit=limit)
 
+    async def changes_end(self) -> FeedPosition:
+        """The end of the change feed, where the adapter has one."""
+        self.inner.capabilities.demand("entities.changes", adapter=self.inner.info.adapter)
+        return await self.inner.changes_end()
+
     async def explain(self, plan: QueryPlan) -> Mapping[str, object]:
         """The store's own account of a query, where the adapter gives one."""
         self.inner.capabilities.demand("entities.explain", adapter=self.inner.info.adapter)
