@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -57,10 +57,12 @@ class InitReport:
     Args:
         actions: one sentence per thing that was created, by port.
         warmed: how many entities were brought into the cache.
+        differences: what is there but not as the profile declares it, and was left so, by port: one sentence each.
     """
 
     actions: Mapping[str, Sequence[str]]
     warmed: int = 0
+    differences: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class Store(Catalog):
@@ -171,12 +173,16 @@ class Store(Catalog):
             enable_backups: make the place and the key of backups.
         """
         actions: dict[str, Sequence[str]] = {}
+        differences: dict[str, Sequence[str]] = {}
         if create_tables:
             for name, port in self.ports.items():
-                actions[name] = (await port.ensure()).actions
+                found = await port.ensure()
+                actions[name] = found.actions
+                if found.differences:
+                    differences[str(name)] = found.differences
         if enable_backups:
             actions["backup"] = await self.backups.ensure()
-        return InitReport(actions, warmed=await self.warm() if warm_cache else 0)
+        return InitReport(actions, await self.warm() if warm_cache else 0, differences)
 
     async def warm(self) -> int:
         """Read all templates into the cache, so that the first requests find them; returns how many."""

@@ -79,6 +79,23 @@ def test_init_creates_what_is_missing_once(storycore: Storycore, tmp_path: Path)
     assert "Nothing was missing" in storycore("init").out
 
 
+def test_init_names_an_index_of_another_embedder(storycore: Storycore, tmp_path: Path) -> None:
+    """What is there and was made otherwise is left so, and told by a dry run, by the run and by what compares."""
+    storycore("init")
+    other = 'embedder = "memory://?dimension=32"\n'
+    (tmp_path / "storycore.toml").write_text(
+        f'default = "quick"\n[profile.quick]\nextends = "local"\ndir = "data"\n{other}'
+    )
+    for arguments in (("--dry-run", "--json"), ("--json",)):
+        ran = storycore("init", "--no-warm", *arguments)
+        assert ran.status == 0, ran.err
+        [difference] = ran.json["differences"]["vectors"]
+        assert "32 dimensions" in difference
+    assert "vectors  differs: The vector index" in storycore("init", "--no-warm").out
+    ran = storycore("search", "anything")
+    assert (ran.status, "32 dimensions" in ran.err) == (1, True)
+
+
 @pytest.mark.parametrize(
     "arguments", [("get", "user", "u"), ("list", "story", "--status", "draft"), ("search", "x"), ("stats",)]
 )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from storycore.cli.options import Common, common_options
+
+if TYPE_CHECKING:
+    from storycore.app import InitReport
 
 __all__ = ["init"]
 
@@ -20,24 +23,30 @@ def init(common: Common, dry_run: bool, warm: bool) -> None:
     """Create what the profile needs: folders, tables, indexes. Doing it twice changes nothing."""
     from storycore.cli.output import print_json
 
-    actions, warmed = asyncio.run(_init(common, dry_run=dry_run, warm=warm))
+    report = asyncio.run(_init(common, dry_run=dry_run, warm=warm))
     if common.as_json:
-        return print_json({"dry_run": dry_run, "actions": actions, "warmed": warmed})
-    return _show(actions, warmed, dry_run=dry_run)
+        told = {"actions": report.actions, "differences": report.differences, "warmed": report.warmed}
+        return print_json({"dry_run": dry_run, **told})
+    return _show(report, dry_run=dry_run)
 
 
-async def _init(common: Common, *, dry_run: bool, warm: bool) -> tuple[Mapping[str, Sequence[str]], int]:
+async def _init(common: Common, *, dry_run: bool, warm: bool) -> InitReport:
     async with common.open() as store:
-        if dry_run:
-            return {str(name): (await port.ensure(dry_run=True)).actions for name, port in store.ports.items()}, 0
-        report = await store.init(warm_cache=warm)
-        return report.actions, report.warmed
+        if not dry_run:
+            return await store.init(warm_cache=warm)
+        from storycore.app import InitReport
+
+        found = {str(name): await port.ensure(dry_run=True) for name, port in store.ports.items()}
+        differences = {name: each.differences for name, each in found.items() if each.differences}
+        return InitReport({name: each.actions for name, each in found.items()}, differences=differences)
 
 
-def _show(actions: Mapping[str, Sequence[str]], warmed: int, *, dry_run: bool) -> None:
+def _show(report: InitReport, *, dry_run: bool) -> None:
     from storycore.cli.output import escape, show
 
-    lines = [f"[bold]{port}[/]  {escape(action)}" for port, done in actions.items() for action in done]
+    lines = [f"[bold]{port}[/]  {escape(action)}" for port, done in report.actions.items() for action in done]
     show(*(lines or ["Nothing is missing." if dry_run else "Nothing was missing."]))
-    if warmed:
-        show(f"{warmed} templates are in the cache.")
+    for port, differences in report.differences.items():
+        show(*(f"[bold]{port}[/]  differs: {escape(difference)}" for difference in differences))
+    if report.warmed:
+        show(f"{report.warmed} templates are in the cache.")

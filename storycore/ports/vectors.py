@@ -73,6 +73,8 @@ class VectorIndex(Port, Protocol):
       the capability ``vectors.field_types`` is simulated, two processes that write a new field with different types
       at the same moment may both succeed.
     - Closing and opening again keeps everything where durability is ``disk``.
+    - An index that was made for another dimension, metric or model is ``SchemaMismatch`` when it is opened;
+      ``ensure()`` leaves it as it is, and names it in ``differences``.
 
     Features that an adapter may claim: ``vectors.exact`` (``exact=True`` is answered, and ties at the end of a result
     go by id), ``vectors.at_least`` (tokens are honoured), ``vectors.atomic``, ``vectors.field_types``,

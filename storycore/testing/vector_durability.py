@@ -97,6 +97,26 @@ class VectorDurability:
         assert "model-a" in caught.value.message
 
     @pytest.mark.asyncio
+    @pytest.mark.parametrize(
+        "other", [{"dimension": DIMENSION + 1}, {"metric": "euclidean"}, {"embedding": "model-b"}], ids=str
+    )
+    async def test_another_specification_is_a_difference(self, harness: Harness, other: dict[str, object]) -> None:
+        """Provisioning for another dimension, metric or model names the difference, and leaves the index as it is."""
+        store = await durable(harness, embedding="model-a")
+        await store.upsert([item("a")])
+        await store.close()
+        [asked] = other.values()
+        for dry_run in (True, False):
+            planned = await harness.make(**{"embedding": "model-a", **other}).ensure(dry_run=dry_run)
+            [difference] = planned.differences
+            assert list(planned.actions) == []
+            assert "model-a" in difference
+            assert str(asked) in difference
+        assert list((await harness.make(embedding="model-a").ensure(dry_run=True)).differences) == []
+        async with harness.make(embedding="model-a") as store:
+            assert await found(store) == ["a"]
+
+    @pytest.mark.asyncio
     async def test_an_unnamed_model_takes_the_stored_one(self, harness: Harness) -> None:
         """Opening without a model accepts the index as it is and tells whose vectors it holds."""
         store = await durable(harness, embedding="model-a")

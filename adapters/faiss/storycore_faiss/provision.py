@@ -5,11 +5,13 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
 
 from storycore.errors import Corrupt, NotProvisioned, SchemaMismatch
+from storycore.ports.lifecycle import Provision
 from storycore.ports.vectors import IndexSpec
 from storycore_faiss._sql import APPLICATION, LAYOUT, SCHEMA, connect, writing
 from storycore_faiss.layouts import bring_up, changes, keep_text_fields
@@ -24,15 +26,15 @@ _PATIENCE_SECONDS: Final = 5.0
 _PAUSE_SECONDS: Final = 0.01
 
 
-def provision(path: Path, spec: IndexSpec, *, durability: str, dry_run: bool) -> list[str]:
-    """Make what is missing, and bring up what was made for less; gives one sentence for each, also with ``dry_run``."""
+def provision(path: Path, spec: IndexSpec, *, durability: str, dry_run: bool) -> Provision:
+    """Make what is missing, and bring up what was made for less; what ``open()`` refuses is left as it is, and told."""
     if _patiently(lambda: _is_provisioned(path)):
         return _patiently(lambda: _brought_up(path, spec, durability, dry_run=dry_run))
     if not dry_run:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=_OWNER_ALONE, exist_ok=True)
         _patiently(lambda: _create(path, spec, durability))
-    return [f"create the vector index {path} ({spec.dimension} dimensions, {spec.metric})"]
+    return Provision([f"create the vector index {path} ({spec.dimension} dimensions, {spec.metric})"])
 
 
 def require_file(path: Path) -> None:
@@ -53,14 +55,11 @@ def verified(connection: sqlite3.Connection, path: Path, asked: IndexSpec) -> In
     if not application and not _pragma(connection, "schema_version"):
         raise _missing(path)
     if application != APPLICATION:
-        raise SchemaMismatch(f"The file {path} belongs to another application; point the vector index elsewhere.")
+        raise _foreign(path)
     if layout == 1:
         raise SchemaMismatch(f"The vector index {path} has layout 1; bring it up with `storycore init` or ensure().")
     if layout != LAYOUT:
-        raise SchemaMismatch(
-            f"The vector index {path} has layout {layout}, this version of storycore-faiss reads layout {LAYOUT}; "
-            "install the version that wrote it, or ingest again into a new file."
-        )
+        raise _of_layout(layout, path)
     _require_declared(connection, path, asked)
     held = replace(_held(connection, path, asked), text_fields=Truth(connection, 0).text_fields())
     return _fitting(held, asked, path)
@@ -96,7 +95,22 @@ def _fitting(held: IndexSpec, asked: IndexSpec, path: Path) -> IndexSpec:
             f"{_listed(asked.text_fields)}. Set text_fields as it was, or keep the others with `storycore init` or "
             "ensure()."
         )
-    raise SchemaMismatch(
+    raise _of_others(held, asked, path)
+
+
+def _foreign(path: Path) -> SchemaMismatch:
+    return SchemaMismatch(f"The file {path} belongs to another application; point the vector index elsewhere.")
+
+
+def _of_layout(layout: int, path: Path) -> SchemaMismatch:
+    return SchemaMismatch(
+        f"The vector index {path} has layout {layout}, this version of storycore-faiss reads layout {LAYOUT}; "
+        "install the version that wrote it, or ingest again into a new file."
+    )
+
+
+def _of_others(held: IndexSpec, asked: IndexSpec, path: Path) -> SchemaMismatch:
+    return SchemaMismatch(
         f"The vector index {path} was made for {_shown(held)}; asked for is {_shown(asked)}. "
         "Open it as it was made, or ingest again into a new file."
     )
@@ -125,22 +139,32 @@ def _is_provisioned(path: Path) -> bool:
         connection.close()
 
 
-def _brought_up(path: Path, spec: IndexSpec, durability: str, *, dry_run: bool) -> list[str]:
+def _brought_up(path: Path, spec: IndexSpec, durability: str, *, dry_run: bool) -> Provision:
     """Nothing is done to another application's file, or one for other vectors, which ``open()`` will refuse."""
-    connection = connect(path, create=False, durability=durability)
-    try:
+    with closing(connect(path, create=False, durability=durability)) as connection:
         if _pragma(connection, "application_id") != APPLICATION:
-            return []
+            return Provision((), [_foreign(path).message])
+        if (layout := _pragma(connection, "user_version")) > LAYOUT:
+            return Provision((), [_of_layout(layout, path).message])
         held = _held(connection, path, spec)
         if held != _named(spec, held):
-            return []
+            return Provision((), [_of_others(held, spec, path).message])
         steps = changes(connection, spec.text_fields)
         if steps and not dry_run:
             with writing(connection):
                 bring_up(connection, spec.text_fields)
-        return [f"{step}, in the vector index {path}" for step in steps]
-    finally:
-        connection.close()
+        done = tuple(f"{step}, in the vector index {path}" for step in steps)
+        return Provision(done, _retyped(connection, path, spec))
+
+
+def _retyped(connection: sqlite3.Connection, path: Path, spec: IndexSpec) -> list[str]:
+    """A field of another type than is declared, as ``open()`` will refuse it."""
+    try:
+        if _pragma(connection, "user_version") == LAYOUT:
+            _require_declared(connection, path, spec)
+    except SchemaMismatch as refused:
+        return [refused.message]
+    return []
 
 
 def _patiently(step: Callable[[], T]) -> T:

@@ -133,11 +133,14 @@ class FaissVectorIndex(Lifecycle):
         self._live, self._spec, self._natives, self._opened = _Live(lanes, engine, here), spec, (sql,), True
 
     async def ensure(self, *, dry_run: bool = False) -> Provision:
-        """Make the file with its tables, if it is missing."""
-        return Provision(tuple(await asyncio.to_thread(self._provisioned, dry_run)))
+        """Make the file with its tables, if it is missing; one that was made for other vectors is left as it is."""
+        return await asyncio.to_thread(self._provisioned, dry_run)
 
     async def health(self, *, deep: bool = False) -> Health:
-        """Whether the file can be read; ``deep`` reads every page, compares items with types and words, and memory."""
+        """Whether the file can be read; ``deep`` reads every page, compares items with types and words, and memory.
+
+        ``recall`` is what approximate searches found of the nearest ten when a few of them were checked last.
+        """
         started = time.perf_counter()
         try:
             stats = await self._search(lambda engine, sql: engine.stats(sql))
@@ -145,7 +148,8 @@ class FaissVectorIndex(Lifecycle):
         except StorycoreError as exc:
             return Health(False, exc.message)
         spent = (time.perf_counter() - started) * 1000
-        return Health(not problem, problem, spent, {"items": stats.total, "bytes": stats.size_bytes or 0})
+        recall = {name: share for name, share in stats.detail.items() if name == "recall"}
+        return Health(not problem, problem, spent, {"items": stats.total, "bytes": stats.size_bytes or 0, **recall})
 
     async def close(self) -> None:
         """Let running calls finish, then close the file."""
@@ -343,7 +347,7 @@ class FaissVectorIndex(Lifecycle):
         engine.load(sql)
         return spec, engine, sql
 
-    def _provisioned(self, dry_run: bool) -> list[str]:
+    def _provisioned(self, dry_run: bool) -> Provision:
         config = self._config
         with translating(config.path):
             return provision(config.path, self._spec, durability=config.durability, dry_run=dry_run)

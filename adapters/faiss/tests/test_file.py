@@ -122,6 +122,8 @@ async def test_another_applications_file_is_a_mismatch(harness: Harness, file: P
     before = file.read_bytes()
     with pytest.raises(SchemaMismatch, match="another application"):
         await harness.started()
+    [difference] = (await harness.make().ensure()).differences
+    assert "another application" in difference
     assert file.read_bytes() == before
 
 
@@ -131,6 +133,8 @@ async def test_another_layout_is_a_mismatch(harness: Harness, file: Path) -> Non
     _edit(file, "PRAGMA user_version=99")
     with pytest.raises(SchemaMismatch, match="99"):
         await harness.make().open()
+    [difference] = (await harness.make().ensure()).differences
+    assert "99" in difference
 
 
 async def test_what_is_no_sqlite_file_is_corrupt(harness: Harness, file: Path) -> None:

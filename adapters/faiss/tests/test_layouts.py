@@ -177,6 +177,8 @@ async def test_declared_types_hold_everywhere_and_outlive_the_declaration(harnes
             await index.upsert([item("c", never=True)])
     with pytest.raises(SchemaMismatch, match=r"'never'.*string.*bool"):
         await harness.make(fields=declared).open()
+    [difference] = (await harness.make(fields=declared).ensure()).differences
+    assert "'never'" in difference
 
 
 async def test_types_are_forgotten_with_all_items_alone(harness: Harness) -> None:

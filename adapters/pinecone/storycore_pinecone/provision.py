@@ -43,8 +43,10 @@ async def described(client: AsyncPinecone, calls: Calls, name: str) -> IndexMode
 async def provision(client: AsyncPinecone, calls: Calls, config: PineconeConfig, *, dry_run: bool) -> Provision:
     """Make the index where there is none, remember the model in its tags, and wait until it is ready.
 
+    An index that was made for other vectors is left as it is, and told.
+
     Raises:
-        SchemaMismatch: an index of this name was made for other vectors.
+        SchemaMismatch: another process has made it for other vectors meanwhile.
         Unavailable: it is not ready in time.
     """
     found = await described(client, calls, config.index)
@@ -54,7 +56,10 @@ async def provision(client: AsyncPinecone, calls: Calls, config: PineconeConfig,
             await _ready(client, calls, config)
         dimension, place = config.dimension, f"{config.cloud} {config.region}"
         return Provision([f"create the index {config.index} ({dimension} dimensions, {config.metric}) in {place}"])
-    verified(found, _asked(config))
+    try:
+        verified(found, _asked(config))
+    except SchemaMismatch as refused:
+        return Provision((), [refused.message])
     missing = {key: value for key, value in _tags(config).items() if key not in (found.tags or {})}
     if missing and not dry_run:
         await calls.send(lambda: client.indexes.configure(config.index, tags=missing), writes=True)

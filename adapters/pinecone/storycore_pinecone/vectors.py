@@ -150,10 +150,10 @@ class PineconeVectorIndex(Lifecycle):
         self._natives, self._opened = (index,), True
 
     async def ensure(self, *, dry_run: bool = False) -> Provision:
-        """Make the index where it is missing, and wait until it is ready.
+        """Make the index where it is missing, and wait until it is ready; one for other vectors is left as it is.
 
         Raises:
-            SchemaMismatch: an index of this name was made for other vectors.
+            SchemaMismatch: another process has made it for other vectors meanwhile.
             Unavailable: it is not ready in time.
         """
         async with control_plane(self._config) as client:

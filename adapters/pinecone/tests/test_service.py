@@ -117,9 +117,11 @@ async def test_an_index_of_documents_is_refused(local_pinecone: Mapping[str, obj
         "vec": {"type": "dense_vector", "dimension": 2, "metric": "cosine"},
     }
     host = sdk.indexes.create(name="stories", schema={"fields": fields}, timeout=-1).host
-    for step in (_index(local_pinecone).open, _index(local_pinecone).ensure):
-        with pytest.raises(SchemaMismatch, match="documents"):
-            await step()
+    with pytest.raises(SchemaMismatch, match="documents"):
+        await _index(local_pinecone).open()
+    for dry_run in (True, False):
+        [difference] = (await _index(local_pinecone).ensure(dry_run=dry_run)).differences
+        assert "documents" in difference
     with pytest.raises(SchemaMismatch):
         await _index(local_pinecone, index_url=host).open()
 
