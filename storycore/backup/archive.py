@@ -13,13 +13,19 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from importlib.metadata import version
 
-from storycore.backup.entries import Entry, OwnerOf
+from storycore.backup.drafts import Draft
+from storycore.backup.entries import OwnerOf
 from storycore.backup.frames import KEY_BYTES
-from storycore.backup.manifest import Kind, Manifest, PortContent, new_backup_id, read_manifest, sign_manifest
-from storycore.backup.objects import ObjectReader, ObjectWriter, Place
-from storycore.backup.owners import Keyring
+from storycore.backup.manifest import (
+    Kind,
+    Manifest,
+    new_backup_id,
+    read_manifest,
+    sign_manifest,
+)
+from storycore.backup.objects import ObjectReader, Place
+from storycore.backup.owners import OWNERS, Keyring
 from storycore.backup.sealed_keys import SealedKeys
 from storycore.errors import AlreadyExists, Corrupt, Effect, NotFound, SchemaMismatch, StorycoreError, Unavailable
 from storycore.layers.spilled_bodies import in_parallel
@@ -29,12 +35,10 @@ from storycore.ports.environment import Environment
 from storycore.ports.key_providers import KeyProvider
 from storycore.ports.lifecycle import Provision
 
-__all__ = ["OWNERS", "Archive", "Draft", "Listing"]
+__all__ = ["Archive", "Listing"]
 
 _MANIFEST_TYPE = "application/json"
 _PAGE = 1000
-OWNERS = "owners"
-"""The place of the keys of owners."""
 _ID = re.compile(r"(daily|weekly|monthly|manual)_\d{8}_\d{6}_\w{1,6}", re.ASCII)
 """Other folders beside the backups hold other things."""
 
@@ -343,71 +347,3 @@ class Archive:
 
     def _note_name(self, id_: str) -> str:
         return f"{self._prefix}{id_}/verified.json"
-
-
-class Draft:
-    """A backup that is being made; made by ``Archive.begin``."""
-
-    def __init__(
-        self,
-        archive: Archive,
-        place: Place,
-        kind: Kind,
-        *,
-        store: str,
-        parent: str | None,
-        started_at: datetime,
-        env: Environment,
-        owner_of: OwnerOf | None = None,
-    ) -> None:
-        self._archive = archive
-        self._keyring = archive.keyring()
-        self._owner_of = owner_of
-        self._place = place
-        self._kind: Kind = kind
-        self._store = store
-        self._parent = parent
-        self._started_at = started_at
-        self._env = env
-
-    @property
-    def id(self) -> str:
-        """The id that the backup will have."""
-        return self._place.backup
-
-    @property
-    def place(self) -> Place:
-        """Where its objects lie, with its key."""
-        return self._place
-
-    async def enclosed(self, port: str, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """The same entries, those that belong to somebody in capsules."""
-        return entries if self._owner_of is None else await self._keyring.enclosed(port, entries, self._owner_of)
-
-    def writer(self, stem: str) -> ObjectWriter:
-        """Writes objects whose names begin with ``stem``, which is used once."""
-        return ObjectWriter(self._place, stem)
-
-    async def commit(self, ports: Mapping[str, PortContent], *, as_of: datetime) -> Manifest:
-        """Write the manifest; the backup exists when this returns."""
-        manifest = Manifest(
-            id=self.id,
-            kind=self._kind,
-            parent=self._parent,
-            store=self._store,
-            started_at=self._started_at,
-            as_of=as_of,
-            finished_at=self._env.clock.now(),
-            ports=ports,
-            version=version("storycore"),
-        )
-        await self._archive.commit(manifest, self._place.key)
-        return manifest
-
-    async def abandon(self) -> None:
-        """Remove what was written; the manifest first, which may have come to be when nobody heard of it.
-
-        What cannot be removed now is left to ``Archive.sweep``, for the error that ended the backup is the one to tell.
-        """
-        with suppress(StorycoreError):
-            await self._archive.remove(self.id)

@@ -173,7 +173,7 @@ class Backups:
         """All backups that lie here, newest state first, also those of other stores; and those that are damaged."""
         return await self._archive.listing()
 
-    async def show(self, id_: str) -> Manifest:
+    async def show(self, id_: str = "latest") -> Manifest:
         """One backup's manifest, checked against its seal; ``latest`` stands for the newest.
 
         Raises:
