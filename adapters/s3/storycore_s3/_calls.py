@@ -26,6 +26,10 @@ __all__ = ["Calls"]
 T = TypeVar("T")
 
 _LONGEST_PAUSE_SECONDS: Final = 5.0
+_OF_OBJECTS: Final = frozenset({"get_object", "head_object"})
+_ALWAYS: Final = {"content-length", "etag", "last-modified"}
+_REQUEST: Final = "x-amz-request-id"
+_LARGE_BYTES: Final = 1024 * 1024
 _READS: Final = ("get_", "head_", "list_")
 
 
@@ -68,6 +72,7 @@ class Calls:
         self._budget = Budget()
         self._lock = threading.Lock()
         self._client: Any = None  # boto3 builds its clients' types at run time
+        self._names_requests = False
         self._place = f"The bucket {config.bucket!r}"
 
     @property
@@ -153,9 +158,24 @@ class Calls:
 
     def _sent(self, operation: str, request: Mapping[str, Any]) -> Any:
         try:
-            return getattr(self.client, operation)(**request)
+            answer = getattr(self.client, operation)(**request)
         except VENDOR as exc:
             raise failure_of(exc) from exc
+        if operation in _OF_OBJECTS:
+            self._require_whole(answer)
+        return answer
+
+    def _require_whole(self, answer: Any) -> None:
+        """Refuse an answer whose headers were cut with the connection, which botocore takes for all there are.
+
+        Before or behind the metadata come an object's own headers, and the request's name where the server gives one.
+        """
+        found = answer["ResponseMetadata"]["HTTPHeaders"].keys()
+        self._names_requests = self._names_requests or _REQUEST in found
+        if not found >= _ALWAYS or (self._names_requests and _REQUEST not in found):
+            if "Body" in answer:
+                answer["Body"].close()
+            raise Lost("the headers were cut", effect=Effect.NONE)
 
     def _made(self) -> Any:
         config = self._config
@@ -164,7 +184,7 @@ class Calls:
             core = Session()
             core.register_component("data_loader", _loader())
             session = boto3.Session(botocore_session=core, profile_name=config.profile_name, region_name=config.region)
-            return session.client(
+            client = session.client(
                 "s3",
                 endpoint_url=config.endpoint_url,
                 aws_access_key_id=_revealed(config.access_key_id),
@@ -184,6 +204,9 @@ class Calls:
                     s3={"addressing_style": "path" if is_path else "auto", "payload_signing_enabled": True},
                 ),
             )
+            for operation in ("PutObject", "UploadPart"):
+                client.meta.events.register(f"before-call.s3.{operation}", _ask_first)
+            return client
         except vendor.BotoCoreError:
             raise
         except ValueError as exc:  # botocore's word for an endpoint that it cannot read
@@ -196,6 +219,12 @@ class Calls:
         """Full jitter under a ceiling that doubles; what the service asks for comes on top."""
         ceiling = min(_LONGEST_PAUSE_SECONDS, self._config.retry_base_ms / 1000 * 2 ** (attempt - 1))
         await asyncio.sleep((asked or 0.0) + self._env.random.uniform(0.0, ceiling))
+
+
+def _ask_first(params: dict[str, Any], **_: object) -> None:
+    """Let a large body wait for the service's consent, which a condition or a lack of rights can deny."""
+    if isinstance(params["body"], memoryview) and len(params["body"]) >= _LARGE_BYTES:
+        params["headers"]["Expect"] = "100-continue"
 
 
 @cache

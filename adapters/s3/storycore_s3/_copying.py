@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import Any, Final
 
-from storycore.errors import NotFound, StorycoreError
+from storycore.errors import NotFound
 from storycore.ports.blobs import BlobCondition, BlobInfo
 from storycore_s3._errors import ABSENCES
 from storycore_s3._failures import Refused
+from storycore_s3._multipart import abort, begun
 from storycore_s3._objects import Objects
 from storycore_s3._wire import Facts, Headers, quoted, unlocking
 
@@ -70,8 +70,7 @@ class _Copy:
 
     async def _copy_parts(self, headers: Headers, when: BlobCondition, size: int) -> BlobInfo:
         place: Headers = {"Key": self._objects.names.of(self._target)}
-        answer = await self._calls.send("create_multipart_upload", about=self._about, **place, **headers)
-        upload: str = answer["UploadId"]
+        upload = await begun(self._calls, place, headers, about=self._about)
         try:
             starts = range(0, self._source.size_bytes, size)
             free = asyncio.Semaphore(self._objects.config.parallel_parts)
@@ -92,8 +91,7 @@ class _Copy:
                 ),
             )
         except BaseException as exc:
-            with suppress(StorycoreError, Refused):
-                await self._calls.send("abort_multipart_upload", **place, UploadId=upload)
+            await abort(self._calls, place, upload)
             raise _first(exc) from exc
 
     async def _copy_part(
@@ -108,7 +106,7 @@ class _Copy:
                 )
             except Refused as refusal:
                 await self._require_source(refusal)
-                raise
+                raise self._calls.translated(refusal, self._about) from refusal
         return {"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]}
 
     async def _decided(self, when: BlobCondition, send: Any) -> BlobInfo:

@@ -90,6 +90,7 @@ _TABLE: Mapping[str, tuple[type[StorycoreError], Treatment, str]] = MappingProxy
         "QuotaExceeded": (StorageFull, Treatment.FINAL, "remove what is not needed, or raise the quota"),
         "XMinioStorageFull": (StorageFull, Treatment.FINAL, "give the server more space"),
         "InsufficientCapacity": (StorageFull, Treatment.FINAL, "give the server more space"),
+        "NoSuchUpload": (Unavailable, Treatment.FINAL, "somebody else has ended the upload; put the blob again"),
         "InvalidObjectState": (Unavailable, Treatment.FINAL, "bring the object back from its archive"),
         **dict.fromkeys(
             ("SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests", "429"),

@@ -34,6 +34,7 @@ from storycore_s3.config import S3Config
 
 __all__ = ["Objects", "Seen", "require", "require_unlocked"]
 
+_ENDED: Final = "NoSuchUpload"
 _RACES: Final = 20
 _ETAG: Final = re.compile(r"[!#-~ ]*[!#-~]", re.ASCII)
 _REMEMBERED: Final = 2000
@@ -156,11 +157,13 @@ class Objects:
             try:
                 return await send(headers)
             except Refused as refusal:
-                if refusal.code not in CONDITIONS | ABSENCES:
+                if refusal.code not in CONDITIONS | ABSENCES | {_ENDED}:
                     raise self.calls.translated(refusal, f"blob {key!r}", effect=refusal.effect) from refusal
                 seen = await self.look(key)
                 if seen is not None and seen.write == write and refusal.effect is Effect.UNKNOWN:
                     return seen.info  # an attempt whose answer was lost had done it
+                if refusal.code == _ENDED:
+                    raise self.calls.translated(refusal, f"blob {key!r}", effect=refusal.effect) from refusal
                 require(key, when, seen)
         raise self.calls.raced(f"blob {key!r}")
 

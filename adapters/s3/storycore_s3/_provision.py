@@ -24,7 +24,6 @@ PUBLIC_ACCESS: Final = {
 
 _MARKER: Final = "layout.json"
 _NOT_OFFERED: Final = frozenset({"NotImplemented", "MethodNotAllowed", "501"})
-_SWEPT: Final = 1000
 
 Action = tuple[str, Callable[[], Awaitable[object]]]
 
@@ -207,15 +206,22 @@ class Provisioning:
                     raise self._calls.translated(refusal) from refusal
 
     async def _lost_notes(self, before: Any) -> AsyncIterator[str]:
-        """Names of old notes that no blob names; the notes of one sweep are at most a thousand."""
-        answer = await self._calls.send("list_objects_v2", Prefix=self._objects.names.own("notes/"), MaxKeys=_SWEPT)
-        old = [each for each in answer.get("Contents", ()) if each["LastModified"].astimezone(UTC) < before]
-        if not old:
-            return
-        used = await self._objects.used_notes()
-        for each in old:
-            if each["Key"].rpartition("/")[2] not in used:
-                yield each["Key"]
+        """Names of old notes that no blob names."""
+        old = [each["Key"] async for each in self._notes() if each["LastModified"].astimezone(UTC) < before]
+        used = await self._objects.used_notes() if old else set()
+        for name in old:
+            if name.rpartition("/")[2] not in used:
+                yield name
+
+    async def _notes(self) -> AsyncIterator[Any]:
+        where: dict[str, Any] = {"Prefix": self._objects.names.own("notes/")}
+        while True:
+            answer = await self._calls.send("list_objects_v2", **where)
+            for note in answer.get("Contents", ()):
+                yield note
+            if not answer.get("IsTruncated"):
+                return
+            where["ContinuationToken"] = answer["NextContinuationToken"]
 
     async def _remove(self, names: list[str]) -> None:
         for name in names:

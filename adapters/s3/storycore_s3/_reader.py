@@ -1,66 +1,41 @@
-"""An open blob: the body of one answer, which stays what it was; a connection that breaks is made again."""
+"""An open blob: its content in order, hashed on its way."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
-from typing import Any, Final, Self
+from typing import Self
 
-from storycore.errors import Corrupt, Effect, Unavailable
+from storycore.errors import Corrupt, Unavailable
 from storycore.ports.blobs import BlobInfo
-from storycore_s3._calls import Calls
-from storycore_s3._failures import VENDOR, Lost, Refused, failure_of
-from storycore_s3._ranges import Ranges
-from storycore_s3._wire import Headers, quoted
+from storycore_s3._ranges import Ranges, Source
+from storycore_s3._threads import Threads
 
 __all__ = ["S3Reader"]
 
-_FIRST_CHUNK: Final = 256 * 1024
-_LARGEST_CHUNK: Final = 4 * 1024 * 1024
-"""Pieces double up to this size: each costs two turns of a thread, which small ones would spend their time on."""
-
 
 class S3Reader:
-    """Reads a range of an object; one piece is on its way while another is used.
+    """Hands on what a source gives; more is on its way while that is used.
 
     Args:
-        calls: to the service.
-        body: of the answer; ``None``: there is nothing to read.
+        source: where the content comes from.
         info: of the blob.
-        place: the arguments that lead to the object.
-        start: first byte of the range.
-        length: bytes in the range; ``None``: to the end.
-        attempts: how often a connection may break.
-        ranges: where the rest of a large content comes from, instead of the body.
+        size: how many bytes the source gives; all of the blob's are compared with its hash.
+        threads: where content is hashed.
     """
 
-    def __init__(
-        self,
-        calls: Calls,
-        body: Any,  # botocore's StreamingBody
-        info: BlobInfo,
-        place: Headers,
-        *,
-        start: int,
-        length: int | None,
-        attempts: int,
-        ranges: Ranges | None = None,
-    ) -> None:
-        self._calls = calls
-        self._body = body
+    def __init__(self, source: Source, info: BlobInfo, *, size: int, threads: Threads) -> None:
+        self._source = source
         self._info = info
-        self._place = place
-        self._at = start
-        behind = max(0, info.size_bytes - start)
-        self._rest = behind if length is None else min(length, behind)
-        is_checked = self._rest == info.size_bytes and bool(info.sha256)
-        self._hash = hashlib.sha256() if is_checked else None
-        self._attempts = attempts
-        self._piece = _FIRST_CHUNK
-        self._ranges = ranges
-        self._ahead: asyncio.Task[bytes] | None = None
+        self._rest = size
+        self._threads = threads
+        self._hash = hashlib.sha256() if size == info.size_bytes and info.sha256 else None
+        self._is_ahead_itself = isinstance(source, Ranges)
+        self._ready: deque[bytes] = deque()
+        self._ahead: asyncio.Task[list[bytes]] | None = None
         self._hashing: asyncio.Task[None] | None = None
         self._is_closed = False
 
@@ -78,112 +53,74 @@ class S3Reader:
         return b"".join([chunk async for chunk in self])
 
     async def close(self) -> None:
-        """Give the connection up."""
+        """Give the connections up."""
         self._is_closed = True
+        self._ready.clear()
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
             ahead.cancel()
         if pending := [task for task in (ahead, self._hashing) if task is not None]:
             await asyncio.wait(pending)
-        if self._ranges is not None:
-            await self._ranges.close()
-        self._drop()
+        await self._source.close()
 
     async def _next(self) -> bytes:
-        """The next piece, while the one behind it is already being fetched."""
-        if self._is_closed:
-            raise Unavailable(f"The reader of blob {self._info.key!r} is closed; open another with get().")
+        self._require_open("is closed; open another with get()")
+        if not self._ready:
+            await self._refill()
+        return self._ready.popleft() if self._ready else b""
+
+    async def _refill(self) -> None:
+        """More pieces, while what is behind them is already being fetched."""
         if self._ahead is None:
             self._fetch_ahead()
         ahead = self._ahead
         assert ahead is not None
-        chunk = await asyncio.shield(ahead)
+        pieces = await asyncio.shield(ahead)
         self._ahead = None
-        if self._is_closed:
-            raise Unavailable(f"The reader of blob {self._info.key!r} was closed while it was read.")
-        if self._rest:
+        self._require_open("was closed while it was read")
+        self._ready.extend(pieces)
+        if self._rest and not self._is_ahead_itself:
             self._fetch_ahead()
-        return chunk
+
+    def _require_open(self, how: str) -> None:
+        if self._is_closed:
+            raise Unavailable(f"The reader of blob {self._info.key!r} {how}.")
 
     def _fetch_ahead(self) -> None:
         self._ahead = asyncio.create_task(self._fetch())
         self._ahead.add_done_callback(lambda task: task.cancelled() or task.exception())
 
-    async def _fetch(self) -> bytes:
-        """One piece, over another connection if this one breaks; the last one only if everything matches the hash."""
+    async def _fetch(self) -> list[bytes]:
+        """Pieces; the last ones only if everything matches the hash."""
+        pieces = await self._source.next() if self._rest else []
+        self._rest -= sum(map(len, pieces))
+        if pieces:
+            await self._count(pieces)
         if not self._rest:
             await self._require_sound()
-            return b""
-        chunk = await self._streamed() if self._ranges is None else await self._ranges.next()
-        self._piece = min(2 * self._piece, _LARGEST_CHUNK)
-        self._at += len(chunk)
-        self._rest -= len(chunk)
-        await self._count(chunk)
-        if not self._rest:
-            await self._require_sound()
-        return chunk
+        return pieces
 
-    async def _streamed(self) -> bytes:
-        for attempt in range(1, self._attempts + 1):
-            try:
-                if self._body is None:
-                    self._body = await self._opened_again()
-                return await self._calls.threads.run(partial(self._take, self._body))
-            except (Lost, Refused) as failure:
-                self._drop()
-                if attempt == self._attempts or isinstance(failure, Refused):
-                    raise self._calls.translated(failure, f"blob {self._info.key!r}") from failure
-        raise AssertionError("unreachable")
-
-    def _take(self, body: Any) -> bytes:
-        try:
-            chunk: bytes = body.read(min(self._piece, self._rest))
-        except VENDOR as exc:
-            raise failure_of(exc) from exc
-        if not chunk:
-            raise Lost("the content was cut", effect=Effect.NONE)
-        return chunk
-
-    async def _count(self, chunk: bytes) -> None:
-        """Hash a piece in a thread while the next one arrives; never two of them at once."""
+    async def _count(self, pieces: Sequence[bytes]) -> None:
+        """Hash pieces in a thread while the next ones arrive; never two turns at once."""
         if self._hash is None:
             return
         if self._hashing is not None:
             await self._hashing
-        self._hashing = asyncio.create_task(self._calls.threads.run(partial(self._hash.update, chunk)))
+        self._hashing = asyncio.create_task(self._threads.run(partial(self._digest, pieces)))
 
-    async def _opened_again(self) -> Any:
-        """The rest of the same content; whoever has replaced it meanwhile has made it unreadable."""
-        end = self._at + self._rest - 1
-        try:
-            answer = await self._calls.send(
-                "get_object",
-                about=f"blob {self._info.key!r}",
-                undo=lambda answer: answer["Body"].close(),
-                **self._place,
-                Range=f"bytes={self._at}-{end}",
-                IfMatch=quoted(self._info.version),
-            )
-        except Refused as refusal:
-            raise Unavailable(
-                f"The connection broke while blob {self._info.key!r} was read, which is replaced or gone by now; "
-                "read it again."
-            ) from refusal
-        return answer["Body"]
+    def _digest(self, pieces: Sequence[bytes]) -> None:
+        assert self._hash is not None
+        for piece in pieces:
+            self._hash.update(piece)
 
     async def _require_sound(self) -> None:
-        self._drop()
+        await self._source.close()
         if self._hashing is not None:
             await self._hashing
         if self._hash is not None and self._hash.hexdigest() != self._info.sha256:
             raise Corrupt(
                 f"The content of blob {self._info.key!r} does not match its sha256; restore it from a backup."
             )
-
-    def _drop(self) -> None:
-        body, self._body = self._body, None
-        if body is not None:
-            body.close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -53,17 +53,34 @@ def _outcome(looked: Seen | StorycoreError | None) -> bool | StorycoreError:
 
 async def _removed(objects: Objects, keys: list[str]) -> dict[str, bool | StorycoreError]:
     """The outcome of each of up to a thousand."""
-    names = {objects.names.of(key): key for key in keys}
-    said = [name for name in names if not _UNSAID.search(name)]
+    unsaid = [key for key in keys if _UNSAID.search(objects.names.of(key))]
+    outcomes = await _removed_together(objects, [key for key in keys if key not in set(unsaid)])
+    for key in unsaid:
+        outcomes[key] = await _removed_alone(objects, key)
+    return outcomes
+
+
+async def _removed_alone(objects: Objects, key: str) -> bool | StorycoreError:
+    try:
+        await objects.calls.send("delete_object", about=f"blob {key!r}", Key=objects.names.of(key))
+    except StorycoreError as error:
+        return error
+    return True
+
+
+async def _removed_together(objects: Objects, keys: list[str]) -> dict[str, bool | StorycoreError]:
     outcomes: dict[str, bool | StorycoreError] = dict.fromkeys(keys, True)
-    for name in names.keys() - set(said):
-        await objects.calls.send("delete_object", about=f"blob {names[name]!r}", Key=name)
-    if said:
-        wanted = {"Objects": [{"Key": name} for name in said], "Quiet": True}
+    if not keys:
+        return outcomes
+    names = {objects.names.of(key): key for key in keys}
+    wanted = {"Objects": [{"Key": name} for name in names], "Quiet": True}
+    try:
         answer = await objects.calls.send("delete_objects", Delete=wanted)
-        for error in answer.get("Errors", ()):
-            key = names[error["Key"]]
-            outcomes[key] = _error(objects, key, error)
+    except StorycoreError as error:  # of the batches before it the outcomes are known
+        return dict.fromkeys(keys, error)
+    for refused in answer.get("Errors", ()):
+        key = names[refused["Key"]]
+        outcomes[key] = _error(objects, key, refused)
     return outcomes
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,18 +14,15 @@ from typing import Any, Final
 from storycore.errors import Corrupt, StorycoreError
 from storycore.ports.blobs import BlobInfo
 from storycore_s3._failures import Refused
+from storycore_s3._multipart import abort, begun
 from storycore_s3._objects import Objects
+from storycore_s3._parts import Parts
 from storycore_s3._wire import Facts, Headers, fits
 
-__all__ = ["Upload", "part_size"]
+__all__ = ["Upload"]
 
-_GROWTH: Final = 1000
-"""Parts grow by their first size behind each so many; 10 000 (S3: multipart upload limits) hold 55 000 sizes."""
-
-
-def part_size(number: int, first: int) -> int:
-    """The size of the part of this number, from 1."""
-    return first * (1 + (number - 1) // _GROWTH)
+_HASHED_AT_ONCE: Final = 64 * 1024
+"""More is hashed in a thread, for a megabyte takes a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +62,17 @@ class Upload:
 
     async def put(self, data: bytes | AsyncIterable[bytes], when: Any) -> BlobInfo:
         """Send the content and let it become the blob, if the condition holds."""
-        parts = _halves(data, self._config.part_bytes) if isinstance(data, bytes) else self._gathered(data)
-        async with aclosing(parts):
+        async with aclosing(aiter(self._parts_of(data))) as parts:
             heads = [part async for part in _at_most(2, parts)]
             if len(heads) == 1:
                 return await self._put_whole(heads[0], when)
             return await self._put_parts(_chained(heads, parts), when)
 
-    async def _put_whole(self, content: bytes, when: Any) -> BlobInfo:
+    def _parts_of(self, data: bytes | AsyncIterable[bytes]) -> Parts:
+        self._parts = Parts(data, self._config.part_bytes)
+        return self._parts
+
+    async def _put_whole(self, content: memoryview, when: Any) -> BlobInfo:
         await self._count(content)
         facts = self._finished()
         headers = await self._objects.headers(facts, self._type)
@@ -89,35 +89,27 @@ class Upload:
             lambda condition: self._calls.send("put_object", about=self._about, Body=content, **request, **condition),
         )
 
-    async def _put_parts(self, parts: AsyncIterator[bytes], when: Any) -> BlobInfo:
+    async def _put_parts(self, parts: AsyncIterator[memoryview], when: Any) -> BlobInfo:
         known = replace(self._facts, sha256=self._announced) if self._announced else None
         is_whole = known is not None and fits(known)
         headers = await self._objects.headers(known or self._facts, self._type, is_whole=is_whole)
         place: Headers = {"Key": self._objects.names.of(self._key)}
-        answer = await self._calls.send("create_multipart_upload", about=self._about, **place, **headers, **self._lock)
-        upload: str = answer["UploadId"]
+        upload = await begun(self._calls, place, {**headers, **self._lock}, about=self._about)
         try:
             sent = await self._send_parts(upload, parts)
             facts = self._finished()
             if not is_whole:
                 await self._objects.write_note(facts)
             request: Headers = {**place, "UploadId": upload, "MultipartUpload": {"Parts": sent.parts}}
-            return await self._decided(
-                when, facts, sent.size_bytes, lambda condition: self._complete(request, condition)
-            )
+            complete = partial(self._calls.send, "complete_multipart_upload", about=self._about, **request)
+            return await self._decided(when, facts, sent.size_bytes, lambda condition: complete(**condition))
         except BaseException:
-            await self._abort(upload, None if is_whole else self._facts.write)
+            await abort(self._calls, place, upload)
+            if not is_whole:
+                await self._forget_note()
             raise
 
-    async def _complete(self, request: Headers, condition: Headers) -> Any:
-        try:
-            return await self._calls.send("complete_multipart_upload", about=self._about, **request, **condition)
-        except Refused as refusal:
-            if refusal.code != "NoSuchUpload":
-                raise
-            raise _as_condition(refusal) from refusal
-
-    async def _send_parts(self, upload: str, parts: AsyncIterator[bytes]) -> Sent:
+    async def _send_parts(self, upload: str, parts: AsyncIterator[memoryview]) -> Sent:
         """Send the parts, never more of them at once than allowed; the first failure ends all."""
         free = asyncio.Semaphore(self._config.parallel_parts)
         done: list[dict[str, Any]] = []
@@ -132,20 +124,20 @@ class Upload:
                 del part
         return Sent(upload, sorted(done, key=lambda each: each["PartNumber"]), size)
 
-    async def _send_part(self, upload: str, number: int, part: bytes, done: list[dict[str, Any]]) -> None:
-        answer = await self._calls.send(
-            "upload_part",
-            about=self._about,
-            **self._objects.place(self._key),
-            UploadId=upload,
-            PartNumber=number,
-            Body=part,
-        )
+    async def _send_part(self, upload: str, number: int, part: memoryview, done: list[dict[str, Any]]) -> None:
+        place = self._objects.place(self._key)
+        try:
+            answer = await self._calls.send(
+                "upload_part", about=self._about, **place, UploadId=upload, PartNumber=number, Body=part
+            )
+        except Refused as refusal:  # somebody else has aborted the upload
+            raise self._calls.translated(refusal, self._about) from refusal
         done.append({"PartNumber": number, "ETag": answer["ETag"]})
+        self._parts.give_back(part)
 
-    async def _count(self, part: bytes) -> None:
-        """Hash a part; a large one in a thread, for a megabyte takes a millisecond."""
-        if len(part) > 64 * 1024:
+    async def _count(self, part: memoryview) -> None:
+        """Hash a part; a large one in a thread."""
+        if len(part) > _HASHED_AT_ONCE:
             await self._calls.threads.run(partial(self._hash.update, part))
         else:
             self._hash.update(part)
@@ -171,33 +163,15 @@ class Upload:
 
         return await self._objects.decided(self._key, when, facts.write, sending)
 
-    async def _abort(self, upload: str, note: str | None) -> None:
-        """Remove the parts and the note, as far as the service can be reached; ``ensure()`` finds what is left."""
+    async def _forget_note(self) -> None:
+        """Remove the note, unless an attempt without an answer has completed the upload after all."""
         with suppress(StorycoreError, Refused):
-            await self._calls.send("abort_multipart_upload", Key=self._objects.names.of(self._key), UploadId=upload)
-            if note is not None and not await self._is_done():
-                await self._objects.remove_notes([note])
+            if not await self._is_done():
+                await self._objects.remove_notes([self._facts.write])
 
     async def _is_done(self) -> bool:
-        """Whether an attempt without an answer has completed the upload after all."""
         seen = await self._objects.look(self._key)
         return seen is not None and seen.write == self._facts.write
-
-    async def _gathered(self, data: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
-        """Pieces as parts; the first is only cut off when more than it is there."""
-        held, number = bytearray(), 1
-        async for piece in data:
-            view = memoryview(piece)
-            while view:
-                size = part_size(number, self._config.part_bytes)
-                taken = view[: size - len(held)]
-                held += taken
-                view = view[len(taken) :]
-                if len(held) == size:
-                    part, held, number = bytes(held), bytearray(), number + 1
-                    yield part
-        if held or number == 1:
-            yield bytes(held)
 
 
 class _Crew:
@@ -250,28 +224,13 @@ class _Crew:
             raise cancelled
 
 
-def _as_condition(refusal: Refused) -> Refused:
-    """An upload that is no longer known was completed by an attempt without an answer, or was aborted by others."""
-    found = Refused("PreconditionFailed", refusal.message, status=refusal.status)
-    found.effect = refusal.effect
-    return found
-
-
-async def _halves(data: bytes, first: int) -> AsyncGenerator[bytes, None]:
-    number, at = 1, 0
-    while at < len(data) or number == 1:
-        size = part_size(number, first)
-        yield data[at : at + size] if len(data) > size else data
-        number, at = number + 1, at + size
-
-
-async def _at_most(count: int, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _at_most(count: int, parts: AsyncIterator[memoryview]) -> AsyncIterator[memoryview]:
     with suppress(StopAsyncIteration):
         for _ in range(count):
             yield await anext(parts)
 
 
-async def _chained(heads: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _chained(heads: list[memoryview], rest: AsyncIterator[memoryview]) -> AsyncIterator[memoryview]:
     """All parts; nothing here keeps one that was handed out."""
     while heads:
         yield heads.pop(0)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Literal
 from weakref import WeakSet
 
 from storycore.errors import AccessDenied, Effect, StorycoreError, Unsupported
@@ -19,12 +19,11 @@ from storycore.ports.lifecycle import AdapterInfo, Health, Lifecycle, Provision
 from storycore_s3._audit import audit
 from storycore_s3._calls import Calls
 from storycore_s3._copying import copy
-from storycore_s3._errors import ABSENCES
-from storycore_s3._failures import VENDOR, Refused, failure_of
+from storycore_s3._failures import VENDOR, failure_of
 from storycore_s3._listing import page_of, revisions_of
-from storycore_s3._objects import Objects, absence
+from storycore_s3._objects import Objects
+from storycore_s3._opening import opened
 from storycore_s3._provision import Provisioning
-from storycore_s3._ranges import Ranges
 from storycore_s3._reader import S3Reader
 from storycore_s3._removal import remove
 from storycore_s3._upload import Upload
@@ -137,21 +136,9 @@ class S3BlobStore(Lifecycle):
     async def get(
         self, key: str, *, start: int = 0, length: int | None = None, revision: str | None = None
     ) -> BlobReader:
-        """Open the object; the body of the answer stays as it is now."""
+        """Open the object; what is read stays as it is now."""
         self._require_open()
-        place = self._objects.place(key, revision)
-        answer = None if length == 0 else await self._answered(key, place, start, length, revision)
-        if answer is None:
-            info, body = (await self._objects.found(key, revision)).info, None
-        else:
-            info, body = await self._objects.info(key, answer), answer["Body"]
-        if info.revision is not None:
-            place["VersionId"] = info.revision
-        ranges = self._ranges(info, place, start, length)
-        if ranges is not None and body is not None:
-            body.close()
-        attempts = self._config.max_attempts
-        reader = S3Reader(self._calls, body, info, place, start=start, length=length, attempts=attempts, ranges=ranges)
+        reader = await opened(self._objects, key, start, length, revision)
         self._readers.add(reader)
         return reader
 
@@ -207,22 +194,6 @@ class S3BlobStore(Lifecycle):
         call = partial(self._signed, operation, place, int(expires.total_seconds()))
         return await self._calls.threads.run(call)
 
-    def _ranges(self, info: BlobInfo, place: Headers, start: int, length: int | None) -> Ranges | None:
-        """Several ranges at once for large content, where a revision keeps them together."""
-        config = self._config
-        end = info.size_bytes if length is None else min(start + length, info.size_bytes)
-        if info.revision is None or end - start <= 2 * config.part_bytes or config.parallel_parts == 1:
-            return None
-        return Ranges(
-            self._calls,
-            place,
-            start=start,
-            end=end,
-            size=config.part_bytes,
-            at_once=config.parallel_parts,
-            attempts=config.max_attempts,
-        )
-
     def _signed(self, operation: str, place: Headers, seconds: int) -> str:
         try:
             url: str = self._calls.client.generate_presigned_url(operation, Params=place, ExpiresIn=seconds)
@@ -230,23 +201,6 @@ class S3BlobStore(Lifecycle):
         except VENDOR as exc:
             failure = failure_of(exc)
             raise self._calls.translated(failure, effect=Effect.NONE) from exc
-
-    async def _answered(
-        self, key: str, place: Headers, start: int, length: int | None, revision: str | None
-    ) -> Any:  # botocore's answer; None where the range is empty
-        request = dict(place)
-        if start or length is not None:
-            request["Range"] = f"bytes={start}-{'' if length is None else start + length - 1}"
-        try:
-            return await self._calls.send(
-                "get_object", about=f"blob {key!r}", undo=lambda answer: answer["Body"].close(), **request
-            )
-        except Refused as refusal:
-            if refusal.code in ("InvalidRange", "416"):
-                return None
-            if refusal.code in ABSENCES:
-                raise absence(key, revision) from refusal
-            raise self._calls.translated(refusal, f"blob {key!r}") from refusal
 
     def _lock(self, until: datetime | None) -> Headers:
         if until is None or until <= self._env.clock.now():

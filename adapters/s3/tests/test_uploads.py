@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from storycore_s3._upload import part_size
+from storycore_s3._parts import part_size
 
 from storycore.errors import AlreadyExists, Corrupt, VersionConflict
 from storycore.ports.blobs import BlobMatches, BlobStore
