@@ -17,6 +17,7 @@ __all__ = [
     "Row",
     "change_of",
     "index_columns",
+    "index_values",
     "micros",
     "moment",
     "pack_fields",
@@ -87,6 +88,11 @@ def index_columns(index_keys: Mapping[int, Key]) -> tuple[str | None, ...]:
         return _NO_INDEX
     keys = [index_keys.get(slot) for slot in SLOTS]
     return tuple(part for key in keys for part in ((None, None) if key is None else (key.pk, key.sk)))
+
+
+def index_values(index_keys: Mapping[int, Key]) -> list[str]:
+    """Index keys as the values of the columns of their own slots, ascending."""
+    return [part for slot in sorted(index_keys) for part in (index_keys[slot].pk, index_keys[slot].sk)]
 
 
 class _Draft:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from storycore.ports.entities import INDEX_SLOTS
 
 __all__ = [
-    "ADD_ITEM",
     "CHANGE_COLUMNS",
     "INDEX_COLUMNS",
     "LIVE",
@@ -14,13 +15,14 @@ __all__ = [
     "REPLACE_ITEM",
     "SLOTS",
     "TELL",
+    "TELL_AT",
+    "adding",
 ]
 
 SLOTS = range(1, INDEX_SLOTS + 1)
 INDEX_COLUMNS = tuple(f"g{slot}{part}" for slot in SLOTS for part in ("pk", "sk"))
 
 _CONTENT = ("kind", "version", "expires_at", "index_keys", "fields", "body")
-_ITEM = ("pk", "sk", *_CONTENT, *INDEX_COLUMNS)
 _FEED = ("at", "action", "pk", "sk", *_CONTENT)
 
 RECORD_COLUMNS = ", ".join(_CONTENT)
@@ -36,7 +38,14 @@ def _settings(columns: tuple[str, ...]) -> str:
     return ", ".join(f"{column} = ?" for column in columns)
 
 
-ADD_ITEM = f"INSERT INTO storycore_items ({', '.join(_ITEM)}) VALUES ({_marks(len(_ITEM))})"  # noqa: S608
 REPLACE_ITEM = f"UPDATE storycore_items SET {_settings((*_CONTENT, *INDEX_COLUMNS))} WHERE id = ?"  # noqa: S608
 REPLACE_CONTENT = f"UPDATE storycore_items SET {_settings(_CONTENT)} WHERE id = ?"  # noqa: S608
 TELL = f"INSERT INTO storycore_feed ({', '.join(_FEED)}) VALUES ({_marks(len(_FEED))})"  # noqa: S608
+TELL_AT = f"INSERT INTO storycore_feed ({', '.join(('seq', *_FEED))}) VALUES ({_marks(len(_FEED) + 1)})"  # noqa: S608
+
+
+@cache
+def adding(slots: tuple[int, ...]) -> str:
+    """Adds a record that these indexes list. Naming the columns of all of them would cost a quarter more."""
+    columns = ("pk", "sk", *_CONTENT, *(f"g{slot}{part}" for slot in slots for part in ("pk", "sk")))
+    return f"INSERT INTO storycore_items ({', '.join(columns)}) VALUES ({_marks(len(columns))})"  # noqa: S608

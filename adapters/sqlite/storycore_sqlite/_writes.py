@@ -14,21 +14,23 @@ from storycore.ports.conditions import Version
 from storycore.ports.entities import KEEP, Action, Delete, FeedPosition, Patch, Put, Record, Write, Written
 from storycore.ports.records import demand, patched, put_record, refusal, transaction_conflict
 from storycore.ports.write_digest import write_digest
+from storycore_sqlite._bulk import LEAST_PUTS, put_many
 from storycore_sqlite._rows import (
     change_of,
     index_columns,
+    index_values,
     micros,
     pack_fields,
     pack_index_keys,
     record_of,
 )
 from storycore_sqlite._sql import (
-    ADD_ITEM,
     CHANGE_COLUMNS,
     RECORD_COLUMNS,
     REPLACE_CONTENT,
     REPLACE_ITEM,
     TELL,
+    adding,
 )
 
 __all__ = ["remove_expired", "write_all", "write_each", "write_once"]
@@ -69,6 +71,9 @@ def write_each(
     connection: sqlite3.Connection, writes: Sequence[Write], now: datetime
 ) -> list[Written | StorycoreError]:
     """Apply writes that stand each for itself; a refused one leaves its error in its place."""
+    puts = [write for write in writes if isinstance(write, Put)]
+    if len(puts) == len(writes) >= LEAST_PUTS:
+        return put_many(connection, puts, now)
     outcomes: list[Written | StorycoreError] = []
     for write in writes:
         step = _judge(connection, write, now)
@@ -170,7 +175,8 @@ def _store(connection: sqlite3.Connection, step: _Step, content: Put | Record, n
     version = Version(connection.execute(TELL, told).lastrowid or 0)
     stored = (content.kind, version, expires_at, index_keys, fields, content.body)
     if step.row is None:
-        connection.execute(ADD_ITEM, (key.pk, key.sk, *stored, *index_columns(content.index_keys)))
+        statement = adding(tuple(sorted(content.index_keys)))
+        connection.execute(statement, (key.pk, key.sk, *stored, *index_values(content.index_keys)))
     elif step.keeps_index:
         connection.execute(REPLACE_CONTENT, (*stored, step.row))
     else:
