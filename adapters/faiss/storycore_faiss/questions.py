@@ -7,7 +7,7 @@ from storycore_faiss.flat import Floats
 __all__ = ["Questions"]
 
 _ENOUGH = 32
-_FIRST_EVERY, _LAST_EVERY = 128, 32_768
+_ALARMED_EVERY, _FIRST_EVERY, _LAST_EVERY = 16, 128, 32_768
 _MOST_NAMESPACES = 64
 
 
@@ -42,6 +42,6 @@ class Questions:
         return self._noted.pop(namespace, [])
 
     def settle(self, namespace: str, *, calm: bool) -> None:
-        """Ask four times as seldom after a check without surprise, and as often as at first after another."""
+        """Ask four times as seldom after a check without surprise, and soon again after another."""
         every = self._every.get(namespace, _FIRST_EVERY)
-        self._every[namespace] = min(_LAST_EVERY, 4 * every) if calm else _FIRST_EVERY
+        self._every[namespace] = min(_LAST_EVERY, 4 * every) if calm else _ALARMED_EVERY

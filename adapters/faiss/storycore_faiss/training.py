@@ -30,8 +30,8 @@ _LISTED = 0.995
 """What the nearest lists have to hold of them."""
 _FEWEST_LISTS = 8
 """So many are searched where fewer would do for the sample; it takes some microseconds."""
-_ASKED = 0.995
-"""What both have to find of few targets, among which one that lies apart counts for much."""
+_ASKED = 0.999
+"""What both have to find where they found too little: of few targets nearly all, for there will be stranger ones."""
 _MOST_REACH = 64
 _FAR_SEARCHES = 0.25
 """One of so many searches is taken to have a filter, or to ask for many matches."""
@@ -131,7 +131,7 @@ def asked_of(view: View, targets: Floats, own: RowNumbers, read: Read) -> Asked:
 
 def needed_effort(coded: Coded, asked: Asked) -> Effort | None:
     """How far a search has to go for the recall that is promised on these; ``None`` when that is too far."""
-    reach = _reach(coded, asked, (_ASKED, _ASKED))
+    reach = _reach(coded, asked, (_ASKED, _CODED_FAR))
     return Effort(reach, _probes(coded.centres, coded.lists, asked, _ASKED)) if reach else None
 
 
