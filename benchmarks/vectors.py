@@ -1,7 +1,7 @@
 """The vector index on FAISS through its port, beside FAISS, hnswlib, USearch, Chroma, LanceDB, sqlite-vec and Qdrant.
 
     uv run --with-requirements benchmarks/peers/vectors.txt python benchmarks/vectors.py [--items 100000]
-        [--dimension 384] [--passages 12000] [--queries 300] [--peers faiss,chroma] [--keep FOLDER] [--json]
+        [--dimension 384] [--passages 24000] [--queries 300] [--peers faiss,chroma] [--keep FOLDER] [--json]
 
 Clustered unit vectors, and with ``--passages`` embeddings of passages of documentation; ten results a query, one
 caller. "1 %" is a filter that keeps a hundredth of the items, "elsewhere" one whose items are not near the query. Each
@@ -231,9 +231,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--dimension", type=int, default=384)
-    parser.add_argument("--passages", type=int, default=12_000, help="0: none")
+    parser.add_argument("--passages", type=int, default=24_000, help="0: none")
     parser.add_argument("--queries", type=int, default=300)
-    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--peers", default=",".join(name for name in ENGINES if name != "storycore"))
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--json", action="store_true")

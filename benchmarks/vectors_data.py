@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import ast
-import asyncio
-import sys
-import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from vectors_passages import embeddings
 
 __all__ = ["SHARES", "TOP_K", "Corpus", "Where", "answers", "real", "synthetic", "wheres"]
 
 TOP_K, TENANTS, SHAPES, LOCAL = 10, 100, 100, 32
 SHARES: dict[str, int] = {"no filter": 1000, "10 %": 100, "1 %": 10, "0.1 %": 1}
-_SHORTEST, _LONGEST = 60, 240
 Matrix = NDArray[np.float32]
 Rows = NDArray[np.int64]
 Where = tuple[str, int] | None
@@ -111,13 +106,10 @@ def synthetic(folder: Path, count: int, dimension: int, queries: int) -> Path:
 
 
 def real(folder: Path, count: int, queries: int) -> Path:
-    """Passages of the documentation within Python's own and the installed modules, embedded by MiniLM."""
+    """Passages from the sources of Python's own modules, embedded by MiniLM."""
     place = folder / f"real-{count}-{queries}"
     if not (place / "answers-elsewhere.npy").exists():
-        passages = list(islice(_passages(), count + queries))
-        if len(passages) < count + queries:
-            raise SystemExit(f"There are {len(passages)} passages here; take --passages {len(passages) - queries}.")
-        vectors = asyncio.run(_embedded(passages))
+        vectors = embeddings(count + queries)
         chance = np.random.default_rng(7)
         order = chance.permutation(len(vectors))
         items, asked = vectors[order[queries:]], vectors[order[:queries]]
@@ -143,41 +135,3 @@ def _drawn(chance: np.random.Generator, count: int, centres: Matrix, shapes: Mat
             near[own] += spread[own] @ shapes[shape]
         drawn[low : low + 20_000] = near / np.linalg.norm(near, axis=1, keepdims=True)
     return drawn, cluster
-
-
-def _passages() -> Iterator[str]:
-    seen = set[str]()
-    roots = {Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib")}
-    for file in sorted({file for root in roots for file in root.rglob("*.py")}):
-        for passage in _documentation(file):
-            if passage not in seen:
-                seen.add(passage)
-                yield passage
-
-
-def _documentation(file: Path) -> Iterator[str]:
-    try:
-        tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError):
-        return
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            text = " ".join((ast.get_docstring(node) or "").split())
-            if len(text) >= _SHORTEST:
-                yield text[:_LONGEST]
-
-
-async def _embedded(passages: list[str]) -> Matrix:
-    from storycore_minilm.config import MiniLMConfig
-    from storycore_minilm.embedder import open_embedder
-
-    from storycore.ports.environment import Environment
-
-    vectors: list[Matrix] = []
-    async with open_embedder(MiniLMConfig(), Environment()) as embedder:
-        for low in range(0, len(passages), 256):
-            some = await embedder.embed(passages[low : low + 256], purpose="document")
-            vectors.append(np.array([np.asarray(vector, np.float32) for vector in some]))
-            print(f"embedded {low + len(some)} of {len(passages)}", file=sys.stderr, flush=True)
-    found = np.concatenate(vectors)
-    return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
