@@ -322,3 +322,39 @@ def test_an_interrupt_is_told_and_leaves_no_backup(storycore: Storycore, folder:
     assert storycore("backup", "list", "--json").json["backups"] == []
     names = [path for path in (folder / "here" / "blobs").rglob("*") if "manual_" in path.name]
     assert names == []
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_verification_that_is_told_to_end_leaves_no_copy(storycore: Storycore, folder: Path, ignored: bool) -> None:
+    """SIGTERM, of a service manager or a scheduler, is as Ctrl-C, also for a program that a shell runs behind itself."""
+    change(add="a")
+    assert storycore("backup", "create").status == 0
+    script = (
+        "import asyncio, signal, sys\n"
+        f"signal.signal(signal.SIGINT, signal.{'SIG_IGN' if ignored else 'default_int_handler'})\n"
+        "from storycore.backup.sources.entities import EntitySource\n"
+        "async def apply(self, *args, **named):\n"
+        "    print('restored', flush=True)\n"
+        "    await asyncio.sleep(60)\n"
+        "EntitySource.apply = apply\n"
+        "from storycore.cli import main\n"
+        "sys.argv = ['storycore', 'backup', 'verify', '--level', 'restore']\n"
+        "main()\n"
+    )
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    started = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=folder,
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert started.stdout is not None
+    assert started.stdout.readline() == "restored\n"
+    assert [*temporary.glob("storycore-verify-*/store/*")]
+    started.terminate()
+    _, err = started.communicate(timeout=30)
+    assert (started.returncode, len(err.strip().splitlines())) == (130, 1), err
+    assert [*temporary.glob("storycore-*")] == []
