@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import posixpath
 import unicodedata
-from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,10 +16,11 @@ import pytest
 from storycore.memory.blobs import MemoryBlobStore
 from storycore.memory.config import MemoryBlobConfig, MemoryConfig
 from storycore.plugins import Adapter
-from storycore.ports.blobs import BlobCondition, BlobInfo, BlobMatches, BlobPage, BlobReader, BlobVersion
+from storycore.ports.blobs import BlobCondition, BlobInfo, BlobMatches, BlobPage, BlobReader, BlobStore, BlobVersion
 from storycore.ports.conditions import ABSENT, ANY, PRESENT
 from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import PortName
+from storycore.testing.blob_back_door import machine_with
 from storycore.testing.blob_machine import machine_for
 from storycore.testing.blobs import BlobStoreSuite
 from storycore.testing.harness import Harness
@@ -610,6 +611,29 @@ async def test_the_machine_catches(fault: type[Faulty], tmp_path: Path) -> None:
     machine = machine_for(Harness(PortName.BLOBS, adapter_of(fault), {}, tmp_path))
     with pytest.raises(Exception, match=r".*"):  # an assertion, or an error that the reference did not raise
         await run_machine(machine, examples=400, steps=20, shrink=False)
+
+
+class Inside:
+    """A way into the reference, which compares nothing when it is read."""
+
+    def __init__(self, store: BlobStore, harness: Harness) -> None:
+        self._blobs: dict[str, Any] = store.inner._blobs  # type: ignore[attr-defined]  # the checks' and the memory's own
+
+    def content(self, key: str) -> bytes | None:
+        return self._blobs[key].content if key in self._blobs else None
+
+    def damage(self, key: str, change: Callable[[bytes], bytes]) -> None:
+        self._blobs[key] = replace(self._blobs[key], content=change(self._blobs[key].content))
+
+    def remove(self, key: str) -> None:
+        self._blobs.pop(key, None)
+
+
+async def test_the_machine_catches_what_gives_out_damaged_content(tmp_path: Path) -> None:
+    """A store that does not compare what it reads with its hash does not pass with a back door."""
+    machine = machine_with(Harness(PortName.BLOBS, adapter_of(Faulty), {}, tmp_path), Inside)
+    with pytest.raises(AssertionError):
+        await run_machine(machine, examples=15, steps=20, shrink=False)
 
 
 @pytest.mark.parametrize("test", sorted(set(CAUGHT_BY.values())))

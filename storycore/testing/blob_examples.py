@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from storycore.errors import InvalidArgument, InvalidKey, TooLarge
@@ -24,6 +25,7 @@ __all__ = [
     "fetched",
     "pieces",
     "sent",
+    "status_of",
     "walk",
 ]
 
@@ -210,6 +212,18 @@ def sent(url: str, content: bytes) -> None:
     """Write by a URL."""
     with urlopen(Request(url, data=content, method="PUT"), timeout=10):
         pass
+
+
+def status_of(url: str, method: str, content: bytes = b"") -> int:
+    """The status with which a request by a URL is answered."""
+    data = content if method == "PUT" else None
+    try:
+        with urlopen(Request(url, data=data, method=method), timeout=10) as answer:
+            status: int = answer.status
+            return status
+    except HTTPError as exc:
+        with exc:
+            return exc.code
 
 
 async def pieces(*chunks: bytes) -> AsyncIterator[bytes]:

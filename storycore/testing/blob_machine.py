@@ -15,7 +15,7 @@ from storycore.testing.blob_examples import content_of, pieces
 from storycore.testing.harness import Harness
 from storycore.testing.machines import StoreMachine
 
-__all__ = ["machine_for"]
+__all__ = ["KEYS", "BlobMachine", "machine_for"]
 
 _POOL = [
     "a",
@@ -35,7 +35,7 @@ _POOL = [
 ]
 _SEGMENTS = st.sampled_from(["", "a", "B", "..", "a.", "\u00e9", "%", "con", "~", "\n"])
 _RARE = st.lists(_SEGMENTS, min_size=1, max_size=4).map("/".join).filter(bool)
-_KEYS = st.sampled_from(_POOL) | st.sampled_from(_POOL) | st.sampled_from(_POOL) | _RARE
+KEYS = st.sampled_from(_POOL) | st.sampled_from(_POOL) | st.sampled_from(_POOL) | _RARE
 _PREFIXES = ["", "a", "a/", "a/b", "a/b/", "a/.", "x", "\u00e9", "zz"]
 _CONTENTS = st.binary(max_size=20) | st.sampled_from([b"x" * 70_000])
 _HEADERS = st.fixed_dictionaries(
@@ -47,7 +47,7 @@ _HEADERS = st.fixed_dictionaries(
 )
 _LISTINGS = st.fixed_dictionaries(
     {"prefix": st.sampled_from(_PREFIXES), "limit": st.integers(1, 4)},
-    optional={"delimiter": st.sampled_from(["/", "b", "a/", "\u00e9"]), "after": _KEYS},
+    optional={"delimiter": st.sampled_from(["/", "b", "a/", "\u00e9"]), "after": KEYS},
 )
 
 
@@ -72,13 +72,13 @@ class BlobMachine(StoreMachine):
         for key in _POOL[::2]:
             self.write(key=key, content=b"planted", headers={"content_type": "text/plain", "metadata": {"a": "b"}})
 
-    @rule(key=_KEYS, content=_CONTENTS, headers=_HEADERS)
+    @rule(key=KEYS, content=_CONTENTS, headers=_HEADERS)
     def write(self, key: str, content: bytes, headers: dict[str, Any]) -> None:
         """A write without a condition, so that there is something to compare."""
         self._put(key, content, headers, (ANY, ANY), None)
 
     @rule(
-        key=_KEYS,
+        key=KEYS,
         content=_CONTENTS,
         headers=_HEADERS,
         when=st.integers(0, 9),
@@ -88,19 +88,19 @@ class BlobMachine(StoreMachine):
         """The same conditions hold and fail, whether the content comes whole or in pieces."""
         self._put(key, content, headers, self._conditions(when), cut)
 
-    @rule(source=_KEYS, to=_KEYS, when=st.integers(0, 2))
+    @rule(source=KEYS, to=KEYS, when=st.integers(0, 2))
     def copy(self, source: str, to: str, when: int) -> None:
         """The same copies are made and refused."""
         condition = (ANY, ABSENT, PRESENT)[when]
         model = self.outcome(self.model.copy(source, to, when=condition))
         self._compare(model, self.outcome(self.subject.copy(source, to, when=condition)))
 
-    @rule(keys=st.lists(_KEYS, max_size=3))
+    @rule(keys=st.lists(KEYS, max_size=3))
     def delete(self, keys: list[str]) -> None:
         """The same blobs were there."""
         assert self.run(self.model.delete(keys)) == self.run(self.subject.delete(keys))
 
-    @rule(key=_KEYS, start=st.integers(0, 5), length=st.none() | st.integers(0, 8))
+    @rule(key=KEYS, start=st.integers(0, 5), length=st.none() | st.integers(0, 8))
     def get(self, key: str, start: int, length: int | None) -> None:
         """The same bytes are read."""
         model = self.outcome(content_of(self.model, key, start=start, length=length))
