@@ -24,7 +24,7 @@ from storycore.ports.lifecycle import PortName
 from storycore.ports.vectors import Match, VectorIndex, VectorItem
 from storycore.search import Hit, Search
 from storycore.search.diversity import diversify
-from storycore.search.snippets import WIDTH, snippet
+from storycore.search.snippets import WIDTH, snippet, wanted_by
 
 PASSAGES = {
     "canal": "The Kanawha Canal carried freight boats around the falls of the James River.",
@@ -213,6 +213,7 @@ def test_a_rare_word_counts_more_than_a_frequent_one() -> None:
     """A word that the passage repeats everywhere does not draw the window to itself."""
     text = f"{'The river runs by the city. ' * 12}Tredegar made cannons. {'The city is by the river. ' * 12}"
     assert "Tredegar" in snippet(text, "the river city and the Tredegar works")
+    assert snippet(text, wanted_by("the Tredegar works")) == snippet(text, "the Tredegar works")
 
 
 def test_a_snippet_knows_words_as_search_does() -> None:

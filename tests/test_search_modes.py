@@ -395,6 +395,18 @@ async def test_passages_without_text_cannot_be_reranked(search: Search, index: V
     assert "mute" not in ids(await search("mill", mode="dense", top_k=10, rerank=True))
 
 
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_reranker_that_fails_fails_the_search(index: VectorIndex, embedder: Compass, mode: Mode) -> None:
+    """No other order is passed off as the reranker's; the same search without it is answered."""
+    search = Search(index, as_embedder(embedder), reranker=checked(PortName.RERANKER, MemoryReranker()))
+    with pytest.raises(Unavailable):
+        await search("mill", mode=mode, rerank=True)
+    with pytest.raises(Unavailable):
+        await search.explain("mill", mode=mode, rerank=True, timed=True)
+    assert (await search.explain("mill", mode=mode, rerank=True)).reranked == 50
+    assert await search("mill", mode=mode)
+
+
 async def test_reranking_without_a_reranker_names_the_cure(index: VectorIndex, embedder: Compass) -> None:
     """Before anything is embedded or asked."""
     search = Search(index, as_embedder(embedder))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from storycore.ports.vectors import DEFAULT_NAMESPACE, Metadata
-from storycore.ports.words import distinct_words, words
+from storycore.ports.words import words
 from storycore.search.candidates import Candidate, Parts
-from storycore.search.snippets import snippet
+from storycore.search.snippets import Wanted, snippet, wanted_by
 
-__all__ = ["Hit", "hit"]
+__all__ = ["Hit", "hits"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +49,13 @@ class Hit:
     highlights: tuple[tuple[int, int], ...] = ()
 
 
-def hit(candidate: Candidate, query: str) -> Hit:
-    """Read a candidate as a hit; what its metadata does not say is empty."""
+def hits(candidates: Iterable[Candidate], query: str) -> list[Hit]:
+    """Read candidates as hits; what their metadata does not say is empty."""
+    wanted = wanted_by(query)
+    return [_hit(candidate, wanted) for candidate in candidates]
+
+
+def _hit(candidate: Candidate, wanted: Wanted) -> Hit:
     match = candidate.match
     text = _text(match.metadata, "text")
     return Hit(
@@ -60,18 +66,17 @@ def hit(candidate: Candidate, query: str) -> Hit:
         section=_text(match.metadata, "section"),
         start=_offset(match.metadata, "start"),
         end=_offset(match.metadata, "end"),
-        snippet=snippet(text, query),
+        snippet=snippet(text, wanted),
         text=text,
         metadata=match.metadata,
         namespace=match.namespace,
         parts=candidate.parts,
-        highlights=_highlights(text, query),
+        highlights=_highlights(text, wanted),
     )
 
 
-def _highlights(text: str, query: str) -> tuple[tuple[int, int], ...]:
-    wanted = set(distinct_words(query))
-    return tuple((word.start, word.end) for word in words(text) if word.text in wanted)
+def _highlights(text: str, wanted: Wanted) -> tuple[tuple[int, int], ...]:
+    return tuple((word.start, word.end) for word in words(text) if word.text in wanted.words)
 
 
 def _text(metadata: Metadata, key: str) -> str:

@@ -15,7 +15,7 @@ from storycore.ports.vectors import DEFAULT_NAMESPACE, Match, Vector, VectorInde
 from storycore.search.candidates import Candidate, Key, key, ranked_by_meaning, ranked_by_words
 from storycore.search.diversity import diversify
 from storycore.search.fusion import fused
-from storycore.search.hits import Hit, hit
+from storycore.search.hits import Hit, hits
 from storycore.search.legs import Legs
 from storycore.search.plans import SearchPlan, planned
 from storycore.search.requests import Mode, Options, Request, request
@@ -96,7 +96,7 @@ class Search:
             InvalidArgument: the query is blank or not valid Unicode, or an argument is out of range.
             InvalidFilter: ``where`` cannot be read.
             SchemaMismatch: the index was filled by another embedding model.
-            ConfigError: ``rerank`` without a reranker.
+            ConfigError: ``rerank`` without a reranker. What a reranker raises is raised; no other order is given out.
             StaleRead: the index has not seen ``at_least`` in time.
         """
         asked = request(
@@ -128,8 +128,8 @@ class Search:
         if not timed:
             return plan
         watch = Stopwatch()
-        hits = await self._answered(asked, watch)
-        return replace(plan, found=len(hits), milliseconds=watch.milliseconds)
+        found = await self._answered(asked, watch)
+        return replace(plan, found=len(found), milliseconds=watch.milliseconds)
 
     async def _answered(self, asked: Request, watch: Stopwatch) -> list[Hit]:
         self._require_reranker(asked)
@@ -216,7 +216,7 @@ class Search:
 
 async def _read(candidates: Sequence[Candidate], query: str) -> list[Hit]:
     """In a thread, for looking for the words of the query takes half a millisecond a hit."""
-    return await asyncio.to_thread(lambda: [hit(candidate, query) for candidate in candidates])
+    return await asyncio.to_thread(hits, candidates, query)
 
 
 async def _together(first: Coroutine[Any, Any, A], second: Coroutine[Any, Any, B]) -> tuple[A, B]:

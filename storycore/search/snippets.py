@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from storycore.ports.words import Word, distinct_words, words
 
-__all__ = ["WIDTH", "snippet"]
+__all__ = ["WIDTH", "Wanted", "snippet", "wanted_by"]
 
 WIDTH = 240
 """Characters of a snippet at most, ellipses included."""
@@ -20,7 +21,26 @@ _LEAST = 0.1
 """What a word of one or two letters counts: enough to choose between windows that have nothing else."""
 
 
-def snippet(text: str, query: str, *, width: int = WIDTH) -> str:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a query looks for, found out once for all its passages.
+
+    Args:
+        words: the words, as ``storycore.ports.words`` compares them.
+        weights: what their beginnings count in a snippet.
+    """
+
+    words: frozenset[str]
+    weights: Mapping[str, float]
+
+
+def wanted_by(query: str) -> Wanted:
+    """What a query looks for."""
+    asked = distinct_words(query)
+    return Wanted(frozenset(asked), {_stem(word): max(len(word) - 2, _LEAST) for word in asked})
+
+
+def snippet(text: str, query: str | Wanted, *, width: int = WIDTH) -> str:
     """The best window of ``text`` for ``query``, on one line, cut at word borders.
 
     Best is the window with the most of the query's words, a word counting more the longer it is and less the more
@@ -34,9 +54,9 @@ def snippet(text: str, query: str, *, width: int = WIDTH) -> str:
     line = " ".join(_HEADING.sub("", text).split())
     if len(line) <= width:
         return line
-    wanted = {_stem(word): max(len(word) - 2, _LEAST) for word in distinct_words(query)}
-    stems = [Word(stem, start, end) for text, start, end in words(line) if (stem := _stem(text)) in wanted]
-    start, end = _window(stems, wanted, width - 2)
+    weights = (wanted_by(query) if isinstance(query, str) else query).weights
+    stems = [Word(stem, start, end) for text, start, end in words(line) if (stem := _stem(text)) in weights]
+    start, end = _window(stems, weights, width - 2)
     return _shown(line, start, end, width)
 
 
