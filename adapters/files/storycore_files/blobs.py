@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import Final, Literal, TypeVar
 from weakref import WeakSet
 
-from storycore.errors import Corrupt, StorycoreError, Unsupported
+from storycore.errors import Corrupt, PartialFailure, StorycoreError, Unsupported
 from storycore.ports.blobs import BlobCondition, BlobInfo, BlobPage, BlobReader, BlobVersion
 from storycore.ports.capabilities import Capabilities, Durability, Guarantees
 from storycore.ports.environment import Environment
@@ -135,7 +135,7 @@ class FileBlobStore(Lifecycle):
     async def delete(self, keys: Sequence[str]) -> list[bool]:
         """Remove the files one by one."""
         self._require_open()
-        return await self._threads.run(lambda: [self._folder.delete(key) for key in keys])
+        return await self._threads.run(partial(_deleted, self._folder, list(keys)))
 
     async def copy(self, source: str, target: str, *, when: BlobCondition, revision: str | None = None) -> BlobInfo:
         """Write a draft from the source's file, then let it become the target."""
@@ -210,3 +210,24 @@ class FileBlobStore(Lifecycle):
             content_type=content_type or "application/octet-stream",
             metadata=dict(metadata or {}),
         )
+
+
+def _deleted(folder: Folder, keys: Sequence[str]) -> list[bool]:
+    """Remove blobs one by one; what cannot be removed keeps none of the others.
+
+    Raises:
+        PartialFailure: some of several could not be removed; the error of a single one comes as it is.
+    """
+    outcomes: list[bool | StorycoreError] = []
+    for key in keys:
+        try:
+            outcomes.append(folder.delete(key))
+        except StorycoreError as error:
+            if len(keys) == 1:
+                raise
+            outcomes.append(error)
+    errors = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, StorycoreError)]
+    if errors:
+        places = ", ".join(map(str, errors))
+        raise PartialFailure(f"The blobs at the positions {places} could not be deleted.", outcomes=outcomes)
+    return [outcome is True for outcome in outcomes]

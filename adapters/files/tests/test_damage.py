@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from storycore.errors import AlreadyExists, Corrupt, NotProvisioned, SchemaMismatch
+from storycore.errors import AlreadyExists, Corrupt, NotProvisioned, PartialFailure, SchemaMismatch
 from storycore.ports.conditions import ABSENT, ANY
 from storycore.ports.lifecycle import PortName
 from storycore.testing.blob_examples import content_of
@@ -137,6 +137,19 @@ async def test_links_are_not_followed(store: Any, root: Path, tmp_path: Path) ->
     await store.put("link", b"mine", when=ANY)
     assert await content_of(store, "link") == b"mine"
     assert sorted(path.name for path in outside.iterdir()) == ["secret"]
+
+
+async def test_each_of_several_deletions_has_its_outcome(store: Any, root: Path, tmp_path: Path) -> None:
+    """What cannot be deleted is named, and keeps none of the others."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (root / "blobs" / "folder+").symlink_to(outside)
+    for key in ("a", "b"):
+        await store.put(key, b"", when=ANY)
+    with pytest.raises(PartialFailure, match="positions 1 ") as caught:
+        await store.delete(["a", "folder/x", "missing", "b"])
+    assert [type(outcome) for outcome in caught.value.outcomes] == [bool, Corrupt, bool, bool]
+    assert (await store.head("a"), await store.head("b")) == (None, None)
 
 
 async def test_what_is_not_ours_is_no_blob(store: Any, root: Path) -> None:
