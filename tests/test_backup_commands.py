@@ -326,7 +326,7 @@ def test_an_interrupt_is_told_and_leaves_no_backup(storycore: Storycore, folder:
 
 @pytest.mark.parametrize("ignored", [False, True])
 def test_a_verification_that_is_told_to_end_leaves_no_copy(storycore: Storycore, folder: Path, ignored: bool) -> None:
-    """SIGTERM, of a service manager or a scheduler, is as Ctrl-C, also for a program that a shell runs behind itself."""
+    """SIGTERM, of a service manager or a scheduler, is as Ctrl-C, also for a program that runs in the background."""
     change(add="a")
     assert storycore("backup", "create").status == 0
     script = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -153,3 +154,20 @@ async def test_a_rotation_that_opens_nothing_says_so(blobs: BlobStore, env: Envi
     with pytest.raises(AccessDenied):
         await wrong.sealed_keys.rotate_all(wrong.ids, Passphrase("battery staple", 10))
     assert (await Archive(blobs, KEYS, env).manifest(made.id)).id == made.id
+
+
+async def test_full_backups_of_many_processes_share_a_salt(blobs: BlobStore, env: Environment) -> None:
+    """One derivation opens them all; a salt that somebody planted is taken over by nobody."""
+    planted = "daily_20990101_020000_abcdef"
+    made = [await make(Archive(blobs, Passphrase(KEYS.phrase, 10), env)) for _ in range(3)]
+    await put_manifest(blobs, planted, {})
+    sealed = {"provider": "passphrase", "wrapped": base64.b64encode(bytes([10]) + b"s" * 60).decode()}
+    await blobs.put(f"backups/{planted}/key.json", orjson.dumps({"sealed": [sealed]}), when=ANY)
+    made.append(await make(Archive(blobs, Passphrase(KEYS.phrase, 10), env)))
+    salts = []
+    for each in made:
+        async with await blobs.get(f"backups/{each.id}/key.json") as reader:
+            wrapped = base64.b64decode(orjson.loads(await reader.read())["sealed"][0]["wrapped"])
+            salts.append(wrapped[1:17])
+    assert len({*salts[:3]}) == 1
+    assert b"s" * 16 not in salts

@@ -27,7 +27,16 @@ from storycore.backup.manifest import (
 from storycore.backup.objects import ObjectReader, Place
 from storycore.backup.owners import OWNERS, Keyring
 from storycore.backup.sealed_keys import SealedKeys
-from storycore.errors import AlreadyExists, Corrupt, Effect, NotFound, SchemaMismatch, StorycoreError, Unavailable
+from storycore.errors import (
+    AccessDenied,
+    AlreadyExists,
+    Corrupt,
+    Effect,
+    NotFound,
+    SchemaMismatch,
+    StorycoreError,
+    Unavailable,
+)
 from storycore.layers.spilled_bodies import in_parallel
 from storycore.ports.blobs import BlobInfo, BlobStore
 from storycore.ports.conditions import ABSENT, ANY
@@ -98,6 +107,8 @@ class Archive:
         """
         now = self._env.clock.now()
         id_, key = new_backup_id(kind, now, self._env.new_id()), secrets.token_bytes(KEY_BYTES)
+        if parent is None:
+            await self._greet()
         await self.sealed_keys.add(id_, key)
         place = self._place(id_, key)
         return Draft(self, place, kind, store=store, parent=parent, started_at=now, env=self._env, owner_of=owner_of)
@@ -292,6 +303,13 @@ class Archive:
         except StorycoreError as exc:
             if exc.effect is not Effect.UNKNOWN or not await self.has(manifest.id):
                 raise
+
+    async def _greet(self) -> None:
+        """Let the key provider see a key that it sealed before: one made from a passphrase then shares its salt."""
+        made = sorted(await self.committed(), key=lambda id_: id_.partition("_")[2])
+        with suppress(AccessDenied, Corrupt):
+            for id_ in made[-1:]:
+                await self.key(id_)
 
     async def _without_manifest(self) -> dict[str, datetime]:
         """The ids under which something lies, but no manifest; and when anything there was written last."""

@@ -32,8 +32,9 @@ _SHORTEST = 8
 class Passphrase:
     """A key made from a passphrase by scrypt (RFC 7914), with a random salt.
 
-    What was derived is remembered, and what is wrapped next has the salt that was seen last: backups that build on each
-    other share one, and a long chain is read after one derivation.
+    What was derived is remembered, and what is wrapped next has the salt that opened something last: backups share one,
+    and all of them are read after one derivation. One that opened nothing is used no further: anybody may have put it
+    there.
 
     Args:
         phrase: at least 8 characters; however a keyboard composes them (Unicode's form NFC is what counts).
@@ -46,6 +47,7 @@ class Passphrase:
     phrase: str
     log_n: int = _LOG_N
     _derived: dict[tuple[bytes, int], bytes] = field(default_factory=dict, init=False, compare=False)
+    _proven: list[bytes] = field(default_factory=list, init=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.phrase) < _SHORTEST:
@@ -62,8 +64,8 @@ class Passphrase:
 
     async def wrap(self, key: bytes, *, context: Mapping[str, str]) -> bytes:
         """Seal a key; the first time it takes a quarter of a second and 128 MiB, in a thread."""
-        known = [salt for salt, log_n in self._derived if log_n == self.log_n]
-        salt = known[-1] if known else secrets.token_bytes(_SALT_BYTES)
+        salt = self._proven[-1] if self._proven else secrets.token_bytes(_SALT_BYTES)
+        self._proven[:] = [salt]
         own = await self._key(salt, self.log_n)
         return bytes([self.log_n]) + salt + _sealed(own, key, context)
 
@@ -74,7 +76,10 @@ class Passphrase:
         if not 10 <= log_n <= _MOST_LOG_N:
             raise AccessDenied("The backup's sealed key is damaged: it names a cost that no version uses.")
         own = await self._key(salt, log_n)
-        return _opened(own, sealed, context, "The passphrase is not the one the backup was made with")
+        key = _opened(own, sealed, context, "The passphrase is not the one the backup was made with")
+        if log_n == self.log_n:
+            self._proven[:] = [salt]
+        return key
 
     async def _key(self, salt: bytes, log_n: int) -> bytes:
         if (salt, log_n) not in self._derived:
