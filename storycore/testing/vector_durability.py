@@ -10,7 +10,7 @@ import pytest
 
 from storycore.errors import SchemaConflict, SchemaMismatch
 from storycore.filters import F
-from storycore.ports.capabilities import Durability, Support
+from storycore.ports.capabilities import Durability
 from storycore.ports.vectors import VectorIndex
 from storycore.testing.harness import Harness
 from storycore.testing.machines import outcome
@@ -146,10 +146,7 @@ class VectorDurability:
     @pytest.mark.asyncio
     async def test_processes_agree_on_types(self, harness: Harness) -> None:
         """The type that one process gave a field holds in another, and what one forgot the other may give anew."""
-        store = await _shared(harness)
-        if store.capabilities.support("vectors.field_types") is not Support.NATIVE:
-            await store.close()
-            pytest.skip("not claimed: vectors.field_types natively")
+        store = await _shared(harness, "vectors.field_types")
         async with child(harness, f"{HERE}:_obey") as other:
             assert await other.hear() == "ready"
             await store.upsert([item("a", 1, x=1)])
