@@ -106,12 +106,13 @@ class S3Reader:
             return
         if self._hashing is not None:
             await self._hashing
-        self._hashing = asyncio.create_task(self._threads.run(partial(self._digest, pieces)))
+        self._hashing = asyncio.create_task(self._threads.run(partial(self._digest, deque(pieces))))
 
-    def _digest(self, pieces: Sequence[bytes]) -> None:
+    def _digest(self, pieces: deque[bytes]) -> None:
+        """Hash pieces, and let go of each."""
         assert self._hash is not None
-        for piece in pieces:
-            self._hash.update(piece)
+        while pieces:
+            self._hash.update(pieces.popleft())
 
     async def _require_sound(self) -> None:
         await self._source.close()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import boto3
@@ -44,7 +47,7 @@ def options(ministack: Mapping[str, Any]) -> dict[str, object]:
 async def test_a_key_is_sealed_and_opened(options: dict[str, object]) -> None:
     """With the same context and no other; what is sealed is not the key.
 
-    That AWS refuses another key and a changed byte is not shown here: ministack looks at neither.
+    Refusals of another key and of a changed byte are shown below: ministack looks at neither.
     """
     one = kms_key(options)
     wrapped = await one.wrap(KEY, context=WHERE)
@@ -76,6 +79,58 @@ async def test_a_key_that_is_not_there_is_named(options: dict[str, object]) -> N
     with pytest.raises(Unavailable, match="does not answer") as caught:
         await kms_key(silent).wrap(KEY, context=WHERE)
     assert "hush" not in str(caught.value)
+
+
+@pytest.fixture
+def refusing() -> Iterator[tuple[str, list[str]]]:
+    """A server that answers as AWS KMS does (Decrypt: Errors) with the codes it is given, one by one; and the codes."""
+    codes: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            body = json.dumps({"__type": codes.pop(0), "message": "no"}).encode()
+            self.send_response(400)
+            self.send_header("Content-Type", "application/x-amz-json-1.1")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as its base calls it
+            """Stay silent."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", codes
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "says"),
+    [
+        ("IncorrectKeyException", AccessDenied, "another key"),
+        ("InvalidCiphertextException", AccessDenied, "was changed"),
+        ("AccessDeniedException", AccessDenied, "kms:Decrypt"),
+        ("DisabledException", AccessDenied, "enable it"),
+        ("KMSInvalidStateException", AccessDenied, "enable it"),
+        ("NotFoundException", NotProvisioned, "does not exist"),
+        ("InvalidKeyUsageException", NotProvisioned, "symmetric"),
+        ("KMSInternalException", Unavailable, "KMSInternalException"),
+    ],
+)
+async def test_what_aws_refuses_is_told(
+    refusing: tuple[str, list[str]], code: str, error: type[Exception], says: str
+) -> None:
+    """Each refusal that AWS documents has its error and its cure, and names the key."""
+    url, codes = refusing
+    codes += [code] * 2
+    given = {"key_id": "alias/mine", "endpoint_url": url, "region": "us-east-1", "max_attempts": 1}
+    key = kms_key({**given, "access_key_id": "test", "secret_access_key": "test"})
+    with pytest.raises(error, match=says) as caught:
+        await key.unwrap(b"sealed", context=WHERE)
+    assert "alias/mine" in str(caught.value)
 
 
 @pytest.mark.parametrize(
