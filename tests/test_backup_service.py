@@ -13,6 +13,7 @@ import pytest
 from storycore.backup.archive import Archive
 from storycore.backup.keys import Passphrase
 from storycore.backup.manifest import Manifest
+from storycore.backup.restoring import Selection
 from storycore.backup.retention import Retention
 from storycore.backup.service import Backups
 from storycore.backup.sources import Source
@@ -258,3 +259,17 @@ async def test_a_damaged_backup_hides_no_moment(world: World) -> None:
         done = await world.backups.restore(at=moment, into=target)
         page = await target[0]._store.scan(Segment())  # type: ignore[attr-defined]  # the port itself
         assert (done.as_of, sorted(record.key.sk for record in page.records)) == (moment, ["a", "b", "c"])
+
+
+async def test_what_the_receiving_store_cannot_take_is_told(world: World) -> None:
+    """A port that it does not have is named, and refused where it was asked for."""
+    await world.write("a")
+    await world.backups.create()
+    async with ports(world.env) as target:
+        done = await world.backups.restore(into=target[:1])
+        assert (done.written, done.without) == ({"entities": 1}, ["events"])
+        named = Selection(ports=frozenset({"entities"}))
+        assert (await world.backups.restore(into=target[:1], selection=named)).without == []
+        for doing in (world.backups.restore, world.backups.plan_restore):
+            with pytest.raises(InvalidArgument, match="no such port"):
+                await doing(into=target[:1], selection=Selection(ports=frozenset({"events"})))

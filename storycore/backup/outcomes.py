@@ -40,12 +40,14 @@ class Restored:
         as_of: the moment whose state it is.
         written: items by port.
         erased: items by port that were left out, because the keys of those to whom they belonged were destroyed.
+        without: ports of which the backup has items, and which the receiving store does not have.
     """
 
     backup: str
     as_of: datetime
     written: Mapping[str, int]
     erased: Mapping[str, int] = field(default_factory=dict)
+    without: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,6 +168,8 @@ def _chosen(chain: Sequence[Manifest], targets: Sequence[Source], selection: Sel
         raise InvalidArgument(
             f"The backup {chain[-1].id} does not hold {', '.join(unknown)}; it holds {', '.join(sorted(held))}."
         )
+    if lacking := sorted((selection.ports or frozenset()) - {each.name for each in targets}):
+        raise InvalidArgument(f"The store that is to receive {', '.join(lacking)} has no such port; leave that out.")
     return [each for each in targets if each.name in held and _is_meant(each.name, selection.ports)]
 
 

@@ -262,7 +262,10 @@ class Backups:
             if target is not None and target._settle is not None:
                 await asyncio.shield(target._settle())
         left_out = {port: len(marks) for port, marks in erased.items() if marks}
-        return Restored(chain[-1].id, chain[-1].as_of if tail is None else tail.as_of, written, left_out)
+        there = {source.name for source in targets}
+        without = [name for name, content in chain[-1].ports.items() if content.items and name not in there]
+        meant = without if selection is None or selection.ports is None else []
+        return Restored(chain[-1].id, chain[-1].as_of if tail is None else tail.as_of, written, left_out, meant)
 
     async def prune(self, *, dry_run: bool = False, older_than: timedelta = timedelta(days=1)) -> Pruned:
         """Remove those of this store's backups that retention does not keep, and what unfinished backups left.

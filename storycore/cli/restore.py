@@ -180,4 +180,8 @@ def _tell_done(common: Common, done: Restored) -> None:
     if common.as_json:
         return print_json({"restored": done})
     counts = ", ".join(f"{count} {port}" for port, count in done.written.items())
-    return show(f"The state of {done.as_of:%Y-%m-%d %H:%M:%S} UTC, from {escape(done.backup)}: {counts} written.")
+    return show(
+        f"The state of {done.as_of:%Y-%m-%d %H:%M:%S} UTC, from {escape(done.backup)}: {counts} written.",
+        *(f"left out: {count} {port} of users who were erased" for port, count in done.erased.items()),
+        *(f"[yellow]left out: all {port}, for the receiving store has no such port[/]" for port in done.without),
+    )
