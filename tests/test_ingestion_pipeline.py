@@ -413,7 +413,7 @@ async def test_a_plan_tells_what_the_run_then_does(place: Place) -> None:
     plan, report = await place.pipeline().plan(place.root), await place.run()
     for name in ("added", "changed", "unchanged", "removed", "failed", "skipped", "complete"):
         assert getattr(plan, name) == getattr(report, name), name
-    for name in ("chunks_embedded", "chunks_kept", "chunks_deleted"):
+    for name in ("chunks_embedded", "chunks_kept", "chunks_deleted", "characters_embedded"):
         assert getattr(plan, name) == getattr(report, name), name
     assert plan.characters_embedded == len(place.counting.texts[-1])
 

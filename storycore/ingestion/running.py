@@ -86,6 +86,7 @@ class Run:
 
     def _count(self, counts: Counts) -> None:
         self.report.chunks_embedded += counts.embedded
+        self.report.characters_embedded += counts.characters
         self.report.chunks_kept += counts.kept
         self.report.chunks_deleted += counts.deleted
 

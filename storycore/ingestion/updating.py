@@ -50,6 +50,7 @@ class Counts:
     embedded: int = 0
     kept: int = 0
     deleted: int = 0
+    characters: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,8 @@ async def _attempt(
     await targets.delete(stale)
     with _stage("state"):
         await states.finish(uri, fingerprint, marks, loaded, note)
-    return Counts(embedded, len(chunks) - embedded, len({*leftover, *stale}))
+    characters = sum(len(chunk.embedded) for chunk in embedded)
+    return Counts(len(embedded), len(chunks) - len(embedded), len({*leftover, *stale}), characters)
 
 
 async def remove_document(uri: str, *, states: SourceStates, targets: Targets) -> Counts:
@@ -186,7 +188,8 @@ async def _withdraw(uri: str, mine: Chunks, now: Loaded, states: SourceStates, t
 
 async def _index(
     chunks: Sequence[Chunk], possible: set[str], targets: Targets, queue: EmbeddingQueue, verify: bool
-) -> int:
+) -> Sequence[Chunk]:
+    """Write chunks into the index; gives those that were embedded for it."""
     stored = await targets.stored([chunk.id for chunk in chunks if verify or chunk.id in possible])
     missing = [chunk for chunk in chunks if chunk.id not in stored]
     with _stage("embed"):
@@ -195,7 +198,7 @@ async def _index(
     values.update((chunk.id, vector) for chunk, vector in zip(missing, vectors, strict=True))
     items = [VectorItem(chunk.id, values[chunk.id], chunk.metadata) for chunk in chunks]
     await targets.upsert([item for item in items if item != stored.get(item.id)])
-    return len(missing)
+    return missing
 
 
 @contextmanager
