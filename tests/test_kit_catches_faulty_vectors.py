@@ -256,6 +256,26 @@ class PagesOverlap(MemoryVectorIndex):
         return await super().scan(limit=limit + 1, **place)
 
 
+@caught_by("test_pages_go_on_while_items_change")
+class PagesByPlace(MemoryVectorIndex):
+    """A page begins at a number of items instead of behind an id."""
+
+    def _ids_behind(self, after: str | None, namespace: str) -> list[str]:
+        ids = super()._ids_behind(None, namespace)
+        places = vars(self).setdefault("places", {})
+        start = places.setdefault(after, len([id_ for id_ in ids if id_ <= after])) if after else 0
+        places.update({id_: place for place, id_ in enumerate(ids, 1)} if not after else {})
+        return ids[start:]
+
+
+@caught_by("test_pages_go_on_while_items_change")
+class PagesNeedTheirId(MemoryVectorIndex):
+    """A page behind an id that is gone is the first one again."""
+
+    def _ids_behind(self, after: str | None, namespace: str) -> list[str]:
+        return super()._ids_behind(after if after in self._spaces.get(namespace, {}) else None, namespace)
+
+
 @caught_by("test_vectors_come_back_as_float32")
 class KeepsTooLittlePrecision(MemoryVectorIndex):
     """Vectors are kept with three digits."""

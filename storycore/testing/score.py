@@ -15,7 +15,7 @@ __all__ = ["FAULTY_STORES"]
 FAULTY_STORES: Mapping[PortName, int] = {
     PortName.ENTITIES: 101,
     PortName.CACHE: 28,
-    PortName.VECTORS: 100,
+    PortName.VECTORS: 102,
     PortName.BLOBS: 58,
     PortName.EVENTS: 31,
     PortName.EMBEDDER: 28,

@@ -46,6 +46,19 @@ class VectorListings:
         assert (names, names) == (ids, seen)
 
     @pytest.mark.asyncio
+    async def test_pages_go_on_while_items_change(self, store: VectorIndex) -> None:
+        """A page begins behind an id, also one that is gone or never was; what stays is seen once, what went is not."""
+        await store.upsert([item(name, 1) for name in "bdfhjlnp"])
+        ids, items = await store.list_ids(limit=3), await store.scan(limit=3, where=F.nowhere.exists() | ~F.no.exists())
+        assert (ids.ids, ids.next, items.next) == (["b", "d", "f"], "f", "f")
+        await store.delete(ids=["f", "j"])
+        await store.upsert([item(name, 1) for name in "aegm"])
+        assert (await store.list_ids(after=ids.next, limit=3)).ids == ["g", "h", "l"]
+        assert [each.id for each in (await store.scan(after=items.next, limit=3)).items] == ["g", "h", "l"]
+        assert (await store.list_ids(after="k", limit=1000)).ids == ["l", "m", "n", "p"]
+        assert [each.id for each in (await store.scan(after="k", where=~F.no.exists())).items] == ["l", "m", "n", "p"]
+
+    @pytest.mark.asyncio
     async def test_a_prefix_is_no_pattern(self, store: VectorIndex) -> None:
         """``prefix`` selects ids that begin with it, character by character, with ``after`` and ``limit``."""
         await store.upsert([item(name) for name in ["a", "a%", "a%b", "a_", "ab", "aZ", "b", "A"]])
