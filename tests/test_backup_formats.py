@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -18,6 +18,7 @@ from storycore.backup.service import Backups
 from storycore.backup.sources import Source
 from storycore.backup.sources.entities import EntitySource
 from storycore.backup.sources.events import EventSource
+from storycore.backup.verifying import Level
 from storycore.layers.checks import checked
 from storycore.memory.blobs import open_blobs
 from storycore.memory.config import MemoryBlobConfig, MemoryConfig
@@ -25,7 +26,7 @@ from storycore.memory.entities import open_entities
 from storycore.memory.events import open_events
 from storycore.ports.blobs import BlobStore
 from storycore.ports.conditions import ABSENT
-from storycore.ports.entities import EntityStore, Key, Put, Segment
+from storycore.ports.entities import EntityStore, FieldValue, Key, Put, Segment
 from storycore.ports.environment import Environment
 from storycore.ports.events import EventSink
 from storycore.ports.lifecycle import PortName
@@ -35,7 +36,22 @@ KEPT = Path(__file__).parent / "data" / "backups-1.json"
 """A full backup and two increments with their keys, blob by blob: made on 2026-11-01 by the first format's code."""
 BEGUN = datetime(2026, 11, 1, 2, tzinfo=UTC)
 KEYS = Passphrase("correct horse", 10)
-FIELDS = {"n": 1, "big": 2**70, "exact": Decimal("1.10"), "tags": frozenset({"a", "b"}), "share": 0.5, "is_long": True}
+FIELDS: Mapping[str, FieldValue] = {
+    "n": 1,
+    "big": 2**70,
+    "exact": Decimal("1.10"),
+    "tags": frozenset({"a", "b"}),
+    "share": 0.5,
+    "is_long": True,
+}
+    "n": 1,
+    "big": 2**70,
+    "exact": Decimal("1.10"),
+    "tags": frozenset({"a", "b"}),
+    "share": 0.5,
+    "is_long": True,
+}
+LEVELS: Sequence[Level] = ("full", "restore")
 
 
 def wanted(day: int) -> dict[str, Put]:
@@ -102,8 +118,8 @@ async def test_backups_of_the_first_format_restore_to_what_they_held() -> None:
         backups = Backups(Archive(blobs, KEYS, env), [], env, store="s", scratch=scratch)
         made = sorted((await backups.list()).manifests, key=lambda each: each.as_of)
         for day, manifest in enumerate(made):
-            for level in ("full", "restore"):
-                found = await backups.verify(manifest.id, level=level)  # type: ignore[arg-type]  # a level
+            for level in LEVELS:
+                found = await backups.verify(manifest.id, level=level)
                 assert found.problems == ()
             async with ports(env) as (entities, events):
                 await backups.restore(manifest.id, into=[EntitySource(entities, env), EventSource(events, env)])

@@ -8,6 +8,7 @@ import orjson
 
 from storycore.backup.archive import Archive
 from storycore.backup.frames import FRAME_BYTES, FrameOpener, contents
+from storycore.backup.lanes import Lane
 from storycore.backup.manifest import Manifest, ObjectInfo
 from storycore.backup.objects import Place, Upload
 from storycore.errors import Corrupt, NotFound
@@ -15,20 +16,23 @@ from storycore.errors import Corrupt, NotFound
 __all__ = ["Contents", "content_object", "read_content", "write_content"]
 
 
-async def write_content(place: Place, name: str, chunks: AsyncIterable[bytes], *, owner: str = "") -> ObjectInfo:
+async def write_content(
+    place: Place, name: str, chunks: AsyncIterable[bytes], lane: Lane, *, owner: str = ""
+) -> ObjectInfo:
     """Write an object that holds nothing but these bytes; it is there whole, or not at all when this fails.
 
     Args:
+        lane: the thread in which frames are sealed.
         owner: what ``Keyring.sealing`` says of the key in ``place``, where it is an owner's.
     """
-    upload, held = Upload(place, name), bytearray()
+    upload, held = Upload(place, name, lane), bytearray()
     try:
         async for chunk in chunks:
             held += chunk
             while len(held) > FRAME_BYTES:  # so that something is left for the last frame
-                await upload.add(bytes(held[:FRAME_BYTES]), 0, last=False)
+                await upload.add([bytes(held[:FRAME_BYTES])], 0, last=False)
                 del held[:FRAME_BYTES]
-        await upload.add(bytes(held), 1, last=True)
+        await upload.add([bytes(held)], 1, last=True)
         return (await upload.finished()).model_copy(update={"owner": owner})
     except BaseException:
         await upload.abandon()

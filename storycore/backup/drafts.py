@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from storycore.backup.entries import Entry, OwnerOf
+from storycore.backup.lanes import Lane
 from storycore.backup.manifest import Kind, Manifest, ObjectInfo, PortContent
 from storycore.backup.objects import ObjectWriter, Place
 from storycore.backup.owners import OWNERS
@@ -39,6 +40,7 @@ class Draft:
         self._archive = archive
         self._keyring = archive.keyring()
         self._owner_of = owner_of
+        self.lane = Lane()
         self._place = place
         self._kind: Kind = kind
         self._store = store
@@ -72,7 +74,7 @@ class Draft:
 
     def writer(self, stem: str) -> ObjectWriter:
         """Writes objects whose names begin with ``stem``, which is used once."""
-        return ObjectWriter(self._place, stem)
+        return ObjectWriter(self._place, stem, self.lane)
 
     async def commit(self, ports: Mapping[str, PortContent], *, as_of: datetime) -> Manifest:
         """Write the manifest; the backup exists when this returns."""
@@ -90,6 +92,7 @@ class Draft:
             owners=owners,
         )
         await self._archive.commit(manifest, self._place.key)
+        self.lane.close()
         return manifest
 
     async def _owners(self) -> tuple[ObjectInfo, ...]:
@@ -107,5 +110,6 @@ class Draft:
 
         What cannot be removed now is left to ``Archive.sweep``, for the error that ended the backup is the one to tell.
         """
+        self.lane.close()
         with suppress(StorycoreError):
             await self._archive.remove(self.id)

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 from storycore.errors import Corrupt
 
-__all__ = ["KEY_MARK_BYTES", "Entry", "OwnerOf", "key_mark", "pack", "unpacked"]
+__all__ = ["KEY_MARK_BYTES", "Entry", "OwnerOf", "capsules", "key_mark", "pack", "unpacked"]
 
 KEY_MARK_BYTES = 12
 """Of a key's mark."""
@@ -69,21 +69,46 @@ def unpacked(content: bytes) -> Iterator[Entry]:
     Raises:
         Corrupt: the content is not a run of entries.
     """
-    view, place = memoryview(content), 0
-    while place < len(content):
-        if place + _HEAD.size > len(content):
+    for what, begin, middle, end in _places(content):
+        key = content[begin:middle]
+        if what == _PUT:
+            yield Entry(key, content[middle:end])
+        elif what == _PUT_MORE:
+            item, more = _parted(content[middle:end])
+            yield Entry(key, item, more=more)
+        elif what == _CAPSULE:
+            yield Entry(key, content[middle:end], is_capsule=True)
+        else:
+            yield Entry(key, None, is_marked=what == _GONE_MARK)
+
+
+def capsules(content: bytes) -> list[Entry | None]:
+    """For each entry of a frame the capsule, or ``None`` where it is none: the others are looked at, and not taken out.
+
+    Raises:
+        Corrupt: the content is not a run of entries.
+    """
+    found: list[Entry | None] = []
+    for what, begin, middle, end in _places(content):
+        if what == _PUT_MORE:
+            _parted(content[middle:end])
+        found.append(Entry(content[begin:middle], content[middle:end], is_capsule=True) if what == _CAPSULE else None)
+    return found
+
+
+def _places(content: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Of each entry in a frame what it says, and where its key begins, its item begins, and both end."""
+    place, size, head_size, head = 0, len(content), _HEAD.size, _HEAD.unpack_from
+    while place < size:
+        if place + head_size > size:
             raise _damaged()
-        what, key_size, item_size = _HEAD.unpack_from(content, place)
-        place += _HEAD.size
-        end = place + key_size + item_size
-        is_put = what in (_PUT, _PUT_MORE, _CAPSULE)
-        if not _PUT <= what <= _CAPSULE or end > len(content) or (item_size and not is_put):
+        what, key_size, item_size = head(content, place)
+        begin = place + head_size
+        middle = begin + key_size
+        place = middle + item_size
+        if not _PUT <= what <= _CAPSULE or place > size or (item_size and what in (_GONE, _GONE_MARK)):
             raise _damaged()
-        item, more = bytes(view[place + key_size : end]) if is_put else None, b""
-        if item is not None and what == _PUT_MORE:
-            item, more = _parted(item)
-        yield Entry(bytes(view[place : place + key_size]), item, what == _GONE_MARK, more, what == _CAPSULE)
-        place = end
+        yield what, begin, middle, place
 
 
 def _parted(held: bytes) -> tuple[bytes, bytes]:

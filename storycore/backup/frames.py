@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-__all__ = ["FRAME_BYTES", "KEY_BYTES", "FrameOpener", "FrameSealer", "contents", "whole_frames"]
+__all__ = ["FRAME_BYTES", "KEY_BYTES", "FrameOpener", "FrameSealer", "contents", "sealed_frames", "whole_frames"]
 
 FRAME_BYTES = 4 * 1024 * 1024
 """How much content is gathered into one frame: enough for zstd to see what repeats, little enough for memory."""
@@ -129,13 +129,24 @@ async def contents(chunks: AsyncIterable[bytes], opener: FrameOpener) -> AsyncIt
     Raises:
         Corrupt: a frame is not the one that was written there, or the object ends before its last frame.
     """
+    async for sealed in sealed_frames(chunks, opener):
+        yield await asyncio.to_thread(opener.open, sealed)
+
+
+async def sealed_frames(chunks: AsyncIterable[bytes], opener: FrameOpener) -> AsyncIterator[bytes]:
+    """The frames of an object, in order, to be opened by this opener before the next one is asked for.
+
+    Raises:
+        Corrupt: a length is none that a frame has, or the object ends before its last frame.
+    """
     held = bytearray()
     async for chunk in chunks:
         held += chunk
         while (size := _whole_frame(held, opener.name)) is not None:
-            sealed = bytes(held[_LENGTH.size : size])
+            with memoryview(held) as view:
+                sealed = bytes(view[_LENGTH.size : size])
             del held[:size]
-            yield await asyncio.to_thread(opener.open, sealed)
+            yield sealed
     if held or not opener.is_complete:
         raise Corrupt(f"The backup's object {opener.name} ends behind frame {opener.number}, before its end; {_CURE}")
 

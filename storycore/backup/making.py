@@ -125,6 +125,7 @@ class Intake:
         self._changes = draft.writer(f"{port}.changes")
         self._marks = draft.writer(f"{port}.index")
         self._sealing = draft.sealing
+        self._lane = draft.lane
         self._seals_owners = draft.seals_owners
         self._enclosed = draft.enclosed
         self._contents: list[ObjectInfo] = []
@@ -147,7 +148,7 @@ class Intake:
         self._named += 1
         name = f"{self._port}.content-{self._named:06d}"
         place, owner = await self._sealing(self._port, entry)
-        self._contents.append(await write_content(place, name, chunks, owner=owner))
+        self._contents.append(await write_content(place, name, chunks, self._lane, owner=owner))
         return orjson.dumps([place.backup, name])
 
     async def end(self, reached: Reached) -> PortContent:
@@ -155,7 +156,7 @@ class Intake:
         base, changes = await self._base.close(), await self._changes.close()
         marks = self._index.packed(changed_only=not self.is_full)
         await self._marks.write(chain.from_iterable(marks))
-        items, digest = await asyncio.to_thread(self._index.state, reached.as_of)
+        items, digest = await self._lane.run(self._index.state, reached.as_of)
         return PortContent(
             base=base,
             changes=changes,
@@ -176,8 +177,8 @@ class Intake:
     async def _take(self, steps: Iterable[Step], writer: ObjectWriter) -> None:
         """Note the steps and write them; with keys of owners a page at a time, else an item at a time."""
         if self._seals_owners:
-            page = await asyncio.to_thread(list, steps)
-            await asyncio.to_thread(deque, self._noted(page), 0)
+            page = await self._lane.run(list, steps)
+            await self._lane.run(deque, self._noted(page), maxlen=0)
             await writer.add(await self._enclosed(self._port, [step.entry for step in page]))
         else:
             await writer.write(self._noted(steps))
@@ -214,11 +215,11 @@ class Increment(Intake):
 
     async def base(self, steps: Iterable[Step]) -> None:
         """Items as they were found; those that the parent has are passed over."""
-        await self.change(await asyncio.to_thread(self._met, steps))
+        await self.change(await self._lane.run(self._met, steps))
 
     async def wanted(self, steps: Sequence[Step]) -> list[bool]:
         """Those that the parent does not have as they are."""
-        return await asyncio.to_thread(self._index.differing, list(map(_mark, steps)))
+        return await self._lane.run(self._index.differing, list(map(_mark, steps)))
 
     async def end(self, reached: Reached) -> PortContent:
         """End the objects; what a source that read everything did not meet is gone."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TypeVar
 
-from storycore.backup.entries import Entry, pack, unpacked
-from storycore.backup.frames import FRAME_BYTES, FrameOpener, FrameSealer, contents
+from storycore.backup.entries import Entry, capsules, pack, unpacked
+from storycore.backup.frames import FRAME_BYTES, FrameOpener, FrameSealer, sealed_frames
+from storycore.backup.lanes import Lane
 from storycore.backup.manifest import ObjectInfo
 from storycore.errors import Corrupt, NotFound
 from storycore.ports.blobs import BlobStore
@@ -47,10 +48,16 @@ class ObjectWriter:
 
     Memory holds one frame that is gathered and a few that wait. ``close`` ends the last object; ``abandon`` leaves
     nothing of the one that was being written.
+
+    Args:
+        place: where they lie.
+        stem: what their names begin with.
+        lane: the thread in which entries are packed and frames sealed.
     """
 
-    def __init__(self, place: Place, stem: str) -> None:
+    def __init__(self, place: Place, stem: str, lane: Lane) -> None:
         self._place = place
+        self._lane = lane
         self._stem = stem
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
@@ -64,7 +71,7 @@ class ObjectWriter:
     async def write(self, packed: Iterable[bytes]) -> None:
         """Append what ``pack`` gave, in order; it is asked for in a thread, so that making it may take its time."""
         coming = iter(packed)
-        while await asyncio.to_thread(self._gather, coming):
+        while await self._lane.run(self._gather, coming):
             await self._frame()
 
     async def close(self) -> tuple[ObjectInfo, ...]:
@@ -89,12 +96,12 @@ class ObjectWriter:
         return False
 
     async def _frame(self, *, last: bool = False) -> None:
-        content, entries = b"".join(self._gathered), len(self._gathered)
+        gathered, size = self._gathered, self._gathered_bytes
         self._gathered, self._gathered_bytes = [], 0
         if self._open is None:
-            self._open = Upload(self._place, f"{self._stem}-{len(self._done) + 1:04d}")
-        last = last or self._open.content_bytes + len(content) >= _OBJECT_BYTES
-        await self._open.add(content, entries, last=last)
+            self._open = Upload(self._place, f"{self._stem}-{len(self._done) + 1:04d}", self._lane)
+        last = last or self._open.content_bytes + size >= _OBJECT_BYTES
+        await self._open.add(gathered, len(gathered), last=last)
         if last:
             upload, self._open = self._open, None
             self._done.append(await upload.finished())
@@ -106,8 +113,9 @@ class Upload:
     Give it frames, the last one marked, and then ask for what was ``finished``; or ``abandon`` it.
     """
 
-    def __init__(self, place: Place, name: str) -> None:
+    def __init__(self, place: Place, name: str, lane: Lane) -> None:
         self._name = name
+        self._lane = lane
         self._sealer = FrameSealer(place.key, backup=place.backup, name=name)
         self._hash = sha256()
         self._size_bytes = self._frames = self._entries = 0
@@ -117,9 +125,14 @@ class Upload:
         )
         self.content_bytes = 0
 
-    async def add(self, content: bytes, entries: int, *, last: bool) -> None:
-        sealed = await asyncio.to_thread(self._seal, content, last)
-        self.content_bytes += len(content)
+    async def add(self, parts: list[bytes], entries: int, *, last: bool) -> None:
+        """Seal the next frame and hand it over.
+
+        Args:
+            parts: of its content; taken out of the list.
+        """
+        self.content_bytes += sum(map(len, parts))
+        sealed = await self._lane.run(self._seal, parts, last)
         self._size_bytes += len(sealed)
         self._frames += 1
         self._entries += entries
@@ -140,7 +153,9 @@ class Upload:
         self._put.cancel()
         await asyncio.gather(self._put, return_exceptions=True)
 
-    def _seal(self, content: bytes, last: bool) -> bytes:
+    def _seal(self, parts: list[bytes], last: bool) -> bytes:
+        content = b"".join(parts)
+        parts.clear()
         sealed = self._sealer.seal(content, last=last)
         self._hash.update(sealed)
         return sealed
@@ -182,29 +197,46 @@ class ObjectReader:
         async for entries in self.read(info, _entries):
             yield await self._opened(entries) if any(entry.is_capsule for entry in entries) else entries
 
+    async def look(self, info: ObjectInfo) -> AsyncIterator[tuple[int, int]]:
+        """Open every frame and look at each entry; how many a frame has, and how many of them nobody can read any more.
+
+        Raises:
+            Corrupt: as of ``frames``.
+        """
+        async for seen in self.read(info, capsules):
+            closed = [capsule for capsule in seen if capsule is not None]
+            opened = await self._opened(closed) if closed else []
+            yield len(seen) - len(closed) + len(opened), sum(entry.is_erased for entry in opened)
+
     async def read(self, info: ObjectInfo, read: Callable[[bytes], list[T]]) -> AsyncIterator[list[T]]:
         """What ``read`` makes of each frame's content: one thing for each entry. It is called in a thread.
 
         Raises:
             Corrupt: as of ``frames``.
         """
-        place, seen = self._place, 0
+        place, seen, lane = self._place, 0, Lane()
         opener = FrameOpener(place.key, backup=place.backup, name=info.name)
         try:
             async with await place.blobs.get(place.folder + info.name) as reader:
-                async for content in contents(aiter(reader), opener):
-                    entries = await asyncio.to_thread(read, content)
+                async for sealed in sealed_frames(aiter(reader), opener):
+                    entries = await lane.run(_opened, opener, sealed, read)
                     seen += len(entries)
                     yield entries
         except NotFound as exc:
             raise Corrupt(f"{self._lost(info, seen)}: the object {info.name} is not there any more.") from exc
         except Corrupt as exc:
             raise Corrupt(f"{self._lost(info, seen)}: {exc.message}") from exc
+        finally:
+            lane.close()
         if seen != info.entries:
             raise Corrupt(f"{self._lost(info, seen)}: the manifest names more of them than {info.name} has.")
 
     def _lost(self, info: ObjectInfo, seen: int) -> str:
         return f"{info.entries - seen} of {info.entries} entries of {info.name} in {self._place.backup} are lost"
+
+
+def _opened(opener: FrameOpener, sealed: bytes, read: Callable[[bytes], list[T]]) -> list[T]:
+    return read(opener.open(sealed))
 
 
 def _entries(content: bytes) -> list[Entry]:

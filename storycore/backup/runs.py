@@ -20,8 +20,8 @@ __all__ = ["KEY_BYTES", "ROW_BYTES", "TAIL_BYTES", "Run", "Runs", "merged"]
 KEY_BYTES = 12
 TAIL_BYTES = 24
 ROW_BYTES = KEY_BYTES + TAIL_BYTES
-_RUN_ROWS = 32_768
-"""Rows that are gathered in memory, which take 6 MiB, before they become a run."""
+_RUN_ROWS = 16_384
+"""Rows that are gathered in memory, which take 3 MiB, before they become a run."""
 _MERGED_ROWS = 65_536
 """Rows in memory, of all runs together, while they are merged."""
 _BLOCK_ROWS = 128

@@ -22,8 +22,8 @@ __all__ = ["DatabaseFile", "segment_hash"]
 
 _CACHE_KIB = 32 * 1024
 _MAPPED_BYTES = 256 * 1024 * 1024
-_LANE_CACHE_KIB = 8 * 1024
-_LANE_MAPPED_BYTES = 16 * 1024 * 1024
+_LANE_CACHE_KIB = 4 * 1024
+_LANE_MAPPED_BYTES = 8 * 1024 * 1024
 """Less for connections that walk: a scan of the whole file must not fill the memory with it."""
 _LARGEST_SMOOTH_LOG = 4000
 """Pages after which a commit moves the log into the database by itself; mostly the writer does so when it is idle."""

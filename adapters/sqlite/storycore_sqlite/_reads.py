@@ -27,6 +27,9 @@ __all__ = ["explain_query", "find", "find_all", "read_changes", "read_end", "rea
 _PAGE_BYTES = 8 * 1024 * 1024
 """A page ends early when its bodies and fields are larger than this, so that no page fills the memory."""
 
+_ROWS = 32
+"""Rows that are fetched together: less than that many largest records more may lie in memory."""
+
 _MOST_DIGITS = 19
 """Of a place in the feed, which SQLite keeps in 64 bits."""
 
@@ -185,16 +188,15 @@ def _size(row: Row) -> int:
 
 
 def _page(cursor: sqlite3.Cursor, limit: int, slot: int | None) -> RecordPage:
-    records: list[Record] = []
+    rows: list[Row] = []
     size = 0
     with closing(cursor):
-        for row in cursor:
-            if len(records) == limit or size > _PAGE_BYTES:
-                return RecordPage(tuple(records), _position(records, slot))
-            record = record_of(Key(row[0], row[1]), row[2:])
-            records.append(record)
-            size += _size(row)
-    return RecordPage(tuple(records))
+        while size <= _PAGE_BYTES and (more := cursor.fetchmany(_ROWS)):
+            rows += more
+            size += sum(map(_size, more))
+    records = [record_of(Key(row[0], row[1]), row[2:]) for row in rows[:limit]]
+    is_all = len(rows) <= limit and size <= _PAGE_BYTES
+    return RecordPage(tuple(records), None if is_all else _position(records, slot))
 
 
 def _position(records: Sequence[Record], slot: int | None) -> Position:
