@@ -44,13 +44,6 @@ FIELDS: Mapping[str, FieldValue] = {
     "share": 0.5,
     "is_long": True,
 }
-    "n": 1,
-    "big": 2**70,
-    "exact": Decimal("1.10"),
-    "tags": frozenset({"a", "b"}),
-    "share": 0.5,
-    "is_long": True,
-}
 LEVELS: Sequence[Level] = ("full", "restore")
 
 
