@@ -194,7 +194,7 @@ def test_what_destroys_asks_for_yes(storycore: Storycore) -> None:
 def test_a_moment_needs_a_time_zone_and_a_backup(storycore: Storycore) -> None:
     """Both are said; the state of a moment is that of the newest backup before it."""
     change(add="ada")
-    storycore("backup", "create")
+    as_of = storycore("backup", "create", "--json").json["created"]["manifest"]["as_of"]
     moment = datetime.now(UTC).isoformat()
     time.sleep(0.002)
     change(add="bob")
@@ -206,6 +206,9 @@ def test_a_moment_needs_a_time_zone_and_a_backup(storycore: Storycore) -> None:
     assert (early.status, "No backup holds" in early.err) == (1, True)
     assert storycore("restore", "run", "--at", moment, "--into", "there").status == 0
     assert users(storycore, "there") == ["ada"]
+    exact = storycore("restore", "plan", "--at", as_of, "--into", "there")
+    later = storycore("restore", "plan", "--at", "2999-01-01T00:00:00Z", "--into", "there")
+    assert ("nearest state before" in exact.out, "nearest state before" in later.out) == (False, True)
     unknown = storycore("restore", "plan", "--backup", "manual_20200101_000000_nobody")
     assert (unknown.status, "backup list" in unknown.err) == (1, True)
     assert storycore("restore", "plan", "--into", "nowhere").status == 2

@@ -207,6 +207,11 @@ class Backups:
         await keep(self._archive, found)
         return found
 
+    async def reached(self, id_: str = "latest", *, at: datetime | None = None) -> tuple[str, datetime]:
+        """Which backup, and the state of which moment, ``plan_restore`` and ``restore`` would now take for these."""
+        chain, tail = await self._states.chain(id_, at)
+        return chain[-1].id, chain[-1].as_of if tail is None else tail.as_of
+
     async def plan_restore(
         self,
         id_: str = "latest",

@@ -108,7 +108,7 @@ def restore() -> None:
 @_wish_options
 def plan(common: Common, wish: _Wish) -> None:
     """Compare a backup with the store that would receive it; nothing is written."""
-    _tell_plan(common, asyncio.run(_plan(common, wish)))
+    _tell_plan(common, wish, *asyncio.run(_plan(common, wish)))
 
 
 @restore.command()
@@ -136,15 +136,18 @@ def run(common: Common, wish: _Wish, mode: str, on_conflict: str, dry_run: bool,
     What is not in the backup is only removed with --mode replace, and only within what --kind, --port and --user name.
     """
     if dry_run:
-        return _tell_plan(common, asyncio.run(_plan(common, wish)))
+        return _tell_plan(common, wish, *asyncio.run(_plan(common, wish)))
     if (mode == "replace" or on_conflict == "overwrite") and not yes:
         raise click.UsageError("This overwrites or removes what is there: --yes does it, --dry-run says what.")
-    return _tell_done(common, asyncio.run(_run(common, wish, cast("Mode", mode), cast("OnConflict", on_conflict))))
+    done = asyncio.run(_run(common, wish, cast("Mode", mode), cast("OnConflict", on_conflict)))
+    return _tell_done(common, wish, done)
 
 
-async def _plan(common: Common, wish: _Wish) -> dict[str, PortChanges]:
+async def _plan(common: Common, wish: _Wish) -> tuple[str, datetime, dict[str, PortChanges]]:
     async with common.open() as store, wish.target() as target:
-        return await store.backups.plan_restore(**wish.source, into=target, selection=wish.selection())
+        backup_id, as_of = await store.backups.reached(**wish.source)
+        changes = await store.backups.plan_restore(**wish.source, into=target, selection=wish.selection())
+        return backup_id, as_of, changes
 
 
 async def _run(common: Common, wish: _Wish, mode: Mode, on_conflict: OnConflict) -> Restored:
@@ -161,20 +164,32 @@ async def _run(common: Common, wish: _Wish, mode: Mode, on_conflict: OnConflict)
         )
 
 
-def _tell_plan(common: Common, found: dict[str, PortChanges]) -> None:
+def _tell_plan(common: Common, wish: _Wish, backup_id: str, as_of: datetime, found: dict[str, PortChanges]) -> None:
     from storycore.cli.output import escape, print_json, show, table
 
     if common.as_json:
-        return print_json({"plan": found})
+        return print_json({"plan": found, "backup": backup_id, "as_of": as_of})
     made = table("port", "kind", "added", "replaced", "unchanged", "not in the backup")
     for port, changes in found.items():
         counts = (changes.added, changes.replaced, changes.unchanged, changes.removed)
         for kind in sorted({name for count in counts for name in count}):
             made.add_row(port, escape(kind), *(str(count.get(kind, 0)) for count in counts))
-    return show(made, "What is not in the backup goes with --mode replace, and stays otherwise.")
+    return show(
+        made,
+        f"The state of {as_of:%Y-%m-%d %H:%M:%S} UTC, from {escape(backup_id)}.",
+        *_nearest(wish, as_of),
+        "What is not in the backup goes with --mode replace, and stays otherwise.",
+    )
 
 
-def _tell_done(common: Common, done: Restored) -> None:
+def _nearest(wish: _Wish, as_of: datetime) -> list[str]:
+    """That a moment which was asked for is not reached."""
+    if wish.at is None or as_of >= wish.at:
+        return []
+    return ["[yellow]That is the nearest state before the moment that was asked for: nothing later was recorded.[/]"]
+
+
+def _tell_done(common: Common, wish: _Wish, done: Restored) -> None:
     from storycore.cli.output import escape, print_json, show
 
     if common.as_json:
@@ -182,6 +197,7 @@ def _tell_done(common: Common, done: Restored) -> None:
     counts = ", ".join(f"{count} {port}" for port, count in done.written.items())
     return show(
         f"The state of {done.as_of:%Y-%m-%d %H:%M:%S} UTC, from {escape(done.backup)}: {counts} written.",
+        *_nearest(wish, done.as_of),
         *(f"left out: {count} {port} of users who were erased" for port, count in done.erased.items()),
         *(f"[yellow]left out: all {port}, for the receiving store has no such port[/]" for port in done.without),
     )
