@@ -132,6 +132,43 @@ async def test_it_is_told_what_an_erasure_concerns(store: Store, clock: ManualCl
         await store.backups.erase("")
 
 
+@pytest.mark.parametrize("is_recorded", [True, False])
+async def test_what_the_feed_still_tells_of_an_erased_user_meets_no_new_key(
+    store: Store, clock: ManualClock, tmp_path: Path, is_recorded: bool
+) -> None:
+    """Neither a recording nor the next backup, which is a full one, brings a state of the user from before."""
+    await store.backups.create()
+    if is_recorded:
+        await store.backups.record()
+    clock.advance(60)
+    await store.users.update("ada", {"username": "lady_ada"})
+    clock.advance(60)
+    moment = clock.now()
+    await store.users.delete("ada")
+    await store.blobs.delete(["photos/ada"])
+    clock.advance(60)
+    assert len((await store.backups.erase("ada")).recordings) == is_recorded
+    clock.advance(60)
+    await store.backups.record()
+    clock.advance(60)
+    await store.backups.create()
+    made = (await store.backups.list()).manifests
+    assert [each.is_full for each in made] == ([True, True] if is_recorded else [False, True, True])
+    assert not (await store.backups.erase("ada", dry_run=True)).had_key
+    async with storycore.open("memory", dir=tmp_path / "then", env=Environment(clock=clock)) as other:
+        await other.init(warm_cache=False)
+        await store.backups.restore(at=moment, into=other)
+        assert [await other.users.find(name) is not None for name in NAMES] == [False, True]
+
+
+async def test_a_damaged_note_of_the_last_erasure_makes_the_next_backup_a_full_one(store: Store) -> None:
+    """It is told, and not guessed at."""
+    await store.backups.create()
+    await store.backups.erase("ada")
+    await store.blobs.put("backups/owners/erased.json", b"{", when=ANY)
+    assert "damaged" in (await store.backups.create()).reason
+
+
 async def test_an_erasure_does_not_wait_for_what_is_damaged(store: Store, clock: ManualClock) -> None:
     """The backup is named with the reason, and is erased all the same."""
     full, increment = await backed_up(store, clock)

@@ -128,7 +128,9 @@ class KeyFile:
             text = self.path.read_text(encoding="ascii").strip()
         except FileNotFoundError as exc:
             raise ConfigError(
-                f"The key file {self.path} does not exist; `storycore backup key` makes one.", path="backup.key"
+                f"The key file {self.path} does not exist; bring it back, or where there is no backup yet, "
+                "`storycore backup key` makes one.",
+                path="backup.key",
             ) from exc
         except (OSError, UnicodeDecodeError) as exc:
             raise ConfigError(f"The key file {self.path} cannot be read ({exc}).", path="backup.key") from exc

@@ -2,6 +2,7 @@
 
 <prefix>owners/key.json      the key over all others, sealed by a key provider
 <prefix>owners/<hash>.json   an owner's key, sealed by that one; or that it was destroyed
+<prefix>owners/erased.json   when one was last destroyed
 
 In an object, entries of one owner that follow each other lie in a capsule. Beside what is sealed it has the marks of
 their keys, so that entries in front are still covered when nobody can open it any more.

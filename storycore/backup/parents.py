@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from storycore.backup.archive import Archive
+from storycore.backup.erasing import last_erasure
 from storycore.backup.manifest import Manifest
 from storycore.errors import AccessDenied, Corrupt, NotFound, SchemaMismatch
 
-__all__ = ["parent_among"]
+__all__ = ["others_among", "parent_among"]
+
+_UNDER_WAY = timedelta(hours=1)
+"""A backup of which nothing has been written for so long is not under way any more."""
 
 
 async def parent_among(
@@ -48,12 +52,31 @@ async def parent_among(
         return None, f"the backup {last.id} holds other ports"
     if seals_owners and (without := next((each.id for each in chain if each.owners is None), "")):
         return None, f"the backup {without} was made without keys of owners"
+    if why := await _erased_since(archive, last) if seals_owners else "":
+        return None, why
     if len(increments) >= max_chain:
         return None, f"{len(increments)} increments follow each other"
     if sum(each.size_bytes for each in increments) > max_share * max(first.size_bytes, 1):
         return None, f"the increments since {first.id} have grown large"
     damage = await _damage(archive, chain)
     return (None, damage) if damage else (last, "")
+
+
+async def others_among(archive: Archive, *, now: datetime) -> str:
+    """That another backup may be under way; both come to be, for each has objects of its own. ``""``: none is."""
+    begun = await archive.unfinished(since=now - _UNDER_WAY)
+    if not begun:
+        return ""
+    return f"Another backup was begun lately and has not ended: {', '.join(begun)}. If it runs, both are kept."
+
+
+async def _erased_since(archive: Archive, last: Manifest) -> str:
+    """Whether somebody was: what the feed tells of him from before then must not be backed up with a new key."""
+    try:
+        at = await last_erasure(archive)
+    except Corrupt as exc:
+        return exc.message
+    return f"somebody was erased since the backup {last.id} was begun" if at and at >= last.started_at else ""
 
 
 async def _damage(archive: Archive, chain: Sequence[Manifest]) -> str:

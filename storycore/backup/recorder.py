@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from storycore.backup.archive import Archive
 from storycore.backup.entries import Entry, OwnerOf
+from storycore.backup.erasing import last_erasure
+from storycore.backup.manifest import Manifest
 from storycore.backup.recordings import Recordings, require_whole
 from storycore.backup.segments import Head, Series, Tip
 from storycore.backup.sources.entities import EntitySource, Fed
-from storycore.errors import AlreadyExists, Corrupt, FeedGap, StorycoreError
+from storycore.errors import AlreadyExists, Corrupt, FeedGap, StorycoreError, Unsupported
 from storycore.ports.environment import Environment
 from storycore.ports.instants import micros
 from storycore.ports.lifecycle import PortName
@@ -95,6 +98,12 @@ class Recorder:
         self._segment_bytes = segment_bytes
         self._state: _State | None = None
 
+    async def flush(self) -> None:
+        """Seal everything that was written before now, where the recording goes on; else it begins behind a backup."""
+        await asyncio.sleep(self._source.lag.total_seconds())
+        with suppress(FeedGap, Corrupt, Unsupported):
+            await self.seal_once()
+
     async def seal_once(self) -> Sealed:
         """Seal what was changed since the last time. After any error the next call goes on where the archive ends.
 
@@ -146,7 +155,7 @@ class Recorder:
         except FeedGap as exc:
             if renew is None:
                 raise
-            is_first = await self._recordings.base() is None and not await self._recordings.places()
+            is_first = not await self._recordings.places()
             await renew()
             return replace(await self.seal_once(), gap="" if is_first else exc.message)
 
@@ -223,6 +232,9 @@ class Recorder:
         base = await self._recordings.base()
         if base is None:
             raise FeedGap("There is no backup to record behind; make one first.") from loss
+        if await self._is_outdated(base):
+            why = f"Somebody was erased since the backup {base.id} was begun."
+            raise FeedGap(f"{why} Make a backup; recording goes on behind it.") from loss
         try:
             series = await self._recordings.series(base.id)
             is_begun = await series.tip() is not None or bool(await series.numbers())
@@ -236,6 +248,11 @@ class Recorder:
         position = base.ports[PortName.ENTITIES].position
         assert position is not None, "such a backup was not chosen"
         return _State(series, self._store, base.as_of, position, 0, "", base.as_of, base.as_of)
+
+    async def _is_outdated(self, base: Manifest) -> bool:
+        """Whether the feed behind a backup tells of somebody who was erased; that must not meet a new key."""
+        at = None if self._owner_of is None else await last_erasure(self._archive)
+        return at is not None and at >= base.started_at
 
 
 def _is_end(fed: Fed, begun: datetime) -> bool:

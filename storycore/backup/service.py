@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from storycore.backup.making import make_backup
 from storycore.backup.manifest import Kind, Manifest
 from storycore.backup.outcomes import Created, Pruned, Restored, Rotated
 from storycore.backup.owners import OWNERS
-from storycore.backup.parents import parent_among
+from storycore.backup.parents import others_among, parent_among
 from storycore.backup.proofs import in_words, keep
 from storycore.backup.pruning import prune
 from storycore.backup.recorder import Recorder, Sealed
@@ -31,9 +32,6 @@ from storycore.ports.environment import Environment
 from storycore.ports.key_providers import KeyProvider
 
 __all__ = ["Backups", "Created", "Erased", "Pruned", "Restorable", "Restored"]
-
-_UNDER_WAY = timedelta(hours=1)
-"""A backup of which nothing has been written for so long is not under way any more."""
 
 
 class Restorable(Protocol):
@@ -119,7 +117,11 @@ class Backups:
         """
         if kind not in ("daily", "weekly", "monthly", "manual"):
             raise InvalidArgument(f"A backup is daily, weekly, monthly or manual, not {kind!r}.")
-        notices = [notice for notice in (await self.provide_key(), await self._others()) if notice]
+        notices = [
+            notice
+            for notice in (await self.provide_key(), await others_among(self._archive, now=self._env.clock.now()))
+            if notice
+        ]
         parent, reason = (None, "") if full or kind in ("weekly", "monthly") else await self._parent()
         try:
             made = await self._make(kind, parent, progress)
@@ -315,7 +317,8 @@ class Backups:
     async def erase(self, owner: str, *, dry_run: bool = False) -> Erased:
         """Destroy an owner's key, after which no backup and no recording gives back what belonged to that owner.
 
-        Delete it in the store first, for what is there comes into later backups with a new key. Can be repeated.
+        Delete it in the store first, for what is there comes into later backups with a new key. Can be repeated. The
+        next backup is a full one, and what the change feed still tells is recorded before, where it is recorded at all.
 
         Args:
             owner: the user's id.
@@ -325,7 +328,17 @@ class Backups:
             ConfigError: the profile gives owners no keys, and this one has none of earlier backups.
             AccessDenied: the keys of owners were sealed with another key.
         """
-        return await erased(self._archive, owner, seals_owners=self._owner_of is not None, dry_run=dry_run)
+        if not dry_run:
+            await self._seal_before()
+        at, seals_owners = self._env.clock.now(), self._owner_of is not None
+        return await erased(self._archive, owner, at=at, seals_owners=seals_owners, dry_run=dry_run)
+
+    async def _seal_before(self) -> None:
+        """Record what the feed tells with the keys that there are, so that nothing of it meets a new key later."""
+        if self._owner_of is not None and await self._recordings.places():
+            with suppress(InvalidArgument):
+                self._recorder = self._recorder or self.recorder()
+                await self._recorder.flush()
 
     def recorder(self) -> Recorder:
         """What records the changes of this store, so that any second behind its first backup can be restored.
@@ -372,13 +385,6 @@ class Backups:
             owner_of=self._owner_of,
             progress=progress,
         )
-
-    async def _others(self) -> str:
-        """That another backup may be under way; both come to be, for each has objects of its own."""
-        begun = await self._archive.unfinished(since=self._env.clock.now() - _UNDER_WAY)
-        if not begun:
-            return ""
-        return f"Another backup was begun lately and has not ended: {', '.join(begun)}. If it runs, both are kept."
 
     async def _parent(self) -> tuple[Manifest | None, str]:
         """The backup on which the next one builds, or why there is none."""
