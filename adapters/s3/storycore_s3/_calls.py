@@ -128,7 +128,7 @@ class Calls:
                     raise
                 if treatment(failure) is Treatment.FINAL or not self._affords(attempt):
                     raise self.translated(failure, about, effect=effect) from failure
-                await self._pause(attempt, getattr(failure, "retry_after_seconds", None))
+                await self.pause(attempt, getattr(failure, "retry_after_seconds", None))
             else:
                 self._budget.succeeded()
                 return answer
@@ -148,6 +148,11 @@ class Calls:
     def raced(self, about: str) -> StorycoreError:
         """The error after so many lost races that going on would be rude."""
         return Unavailable(f"{self._place}, {about}: every race against other writers was lost; try again later.")
+
+    async def pause(self, attempt: int, asked: float | None = None) -> None:
+        """Wait before a repetition: full jitter under a ceiling that doubles, and what the service asks for on top."""
+        ceiling = min(_LONGEST_PAUSE_SECONDS, self._config.retry_base_ms / 1000 * 2 ** (attempt - 1))
+        await asyncio.sleep((asked or 0.0) + self._env.random.uniform(0.0, ceiling))
 
     async def close(self) -> None:
         """Wait for what is under way, then close the connections."""
@@ -214,11 +219,6 @@ class Calls:
 
     def _affords(self, attempt: int) -> bool:
         return attempt < self._config.max_attempts and self._budget.take()
-
-    async def _pause(self, attempt: int, asked: float | None) -> None:
-        """Full jitter under a ceiling that doubles; what the service asks for comes on top."""
-        ceiling = min(_LONGEST_PAUSE_SECONDS, self._config.retry_base_ms / 1000 * 2 ** (attempt - 1))
-        await asyncio.sleep((asked or 0.0) + self._env.random.uniform(0.0, ceiling))
 
 
 def _ask_first(params: dict[str, Any], **_: object) -> None:

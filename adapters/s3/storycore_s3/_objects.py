@@ -32,7 +32,7 @@ from storycore_s3._wire import (
 )
 from storycore_s3.config import S3Config
 
-__all__ = ["Objects", "Seen", "require", "require_unlocked"]
+__all__ = ["Objects", "Seen", "absence", "require", "require_unlocked"]
 
 _ENDED: Final = "NoSuchUpload"
 _RACES: Final = 20

@@ -134,7 +134,7 @@ class Ranges:
     async def _fetch(self, start: int, stop: int, body: Any) -> list[bytes]:
         """A range; what came before a connection broke is kept."""
         pieces: list[bytes] = []
-        left = self._attempts
+        attempt = 0
         while start < stop:
             try:
                 if body is None:
@@ -145,9 +145,10 @@ class Ranges:
                     body.close()
                     body = None
             except Lost as failure:
-                left -= 1
-                if left == 0:
+                attempt += 1
+                if attempt == self._attempts:
                     raise self._calls.translated(failure, f"blob {self._info.key!r}") from failure
+                await self._calls.pause(attempt)
                 continue
             pieces += more
             start += sum(map(len, more))

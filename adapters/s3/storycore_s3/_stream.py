@@ -90,6 +90,7 @@ class Stream:
                 await self.close()
                 if attempt == self._attempts or isinstance(failure, Refused):
                     raise self._calls.translated(failure, f"blob {self._info.key!r}") from failure
+                await self._calls.pause(attempt)
             else:
                 self._at += sum(map(len, pieces))
                 return pieces

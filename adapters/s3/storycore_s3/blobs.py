@@ -19,9 +19,9 @@ from storycore.ports.lifecycle import AdapterInfo, Health, Lifecycle, Provision
 from storycore_s3._audit import audit
 from storycore_s3._calls import Calls
 from storycore_s3._copying import copy
-from storycore_s3._failures import VENDOR, failure_of
+from storycore_s3._failures import VENDOR, Refused, failure_of
 from storycore_s3._listing import page_of, revisions_of
-from storycore_s3._objects import Objects
+from storycore_s3._objects import Objects, absence
 from storycore_s3._opening import opened
 from storycore_s3._provision import Provisioning
 from storycore_s3._reader import S3Reader
@@ -180,7 +180,10 @@ class S3BlobStore(Lifecycle):
         if until > self._env.clock.now():
             retention = {"Mode": self._config.lock_mode, "RetainUntilDate": until}
             place: Headers = {"Key": self._objects.names.of(key), "VersionId": seen.info.revision}
-            await self._calls.send("put_object_retention", about=f"blob {key!r}", **place, Retention=retention)
+            try:
+                await self._calls.send("put_object_retention", about=f"blob {key!r}", **place, Retention=retention)
+            except Refused as refusal:
+                raise absence(key, seen.info.revision) from refusal
         found = await self._objects.found(key, seen.info.revision)
         return found.info
 

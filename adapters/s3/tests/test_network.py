@@ -9,13 +9,14 @@ import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from storycore.errors import AlreadyExists, StorycoreError, Throttled, Unavailable
+from storycore.errors import AlreadyExists, NotFound, StorycoreError, Throttled, Unavailable
 from storycore.ports.blobs import BlobStore
 from storycore.ports.conditions import ABSENT, ANY
 from storycore.ports.lifecycle import PortName
@@ -317,6 +318,16 @@ async def test_a_listing_that_is_cut_is_asked_for_again(way: Any, tmp_path: Path
         network.faults = [Fault("GET .*list-type=2", answered=1200, times=2)]
         assert [blob.key for blob in (await store.entries()).blobs] == keys
         assert len(network.done) == 2
+
+
+async def test_a_blob_that_goes_while_it_is_locked_is_not_found(way: Any, tmp_path: Path) -> None:
+    """Between the look at it and its lock."""
+    gone = reply("404 Not Found", b"<Error><Code>NoSuchVersion</Code><Message>no</Message></Error>")
+    async with opened(way, tmp_path, **PLACES[1]) as (store, network):
+        await store.put("a", b"abc", when=ANY)
+        network.faults = [Fault("PUT .*retention", answer=gone)]
+        with pytest.raises(NotFound, match="'a'"):
+            await store.lock("a", datetime(2090, 1, 1, tzinfo=UTC))
 
 
 async def test_a_server_that_knows_no_ranges_is_refused(way: Any, tmp_path: Path) -> None:
