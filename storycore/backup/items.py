@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from storycore.errors import Corrupt
+from storycore.ports.conditions import ANY, Condition
 from storycore.ports.entities import FieldValue, Key, Put, Record
 from storycore.ports.events import Event
 from storycore.ports.instants import micros, moment
@@ -49,8 +50,8 @@ def record_item(record: Record) -> bytes:
     return orjson.dumps(head, option=orjson.OPT_SORT_KEYS) + b"\n" + record.body
 
 
-def put_of(item: bytes) -> Put:
-    """The unconditional put that brings the record back.
+def put_of(item: bytes, when: Condition = ANY) -> Put:
+    """The put that brings the record back.
 
     Raises:
         Corrupt: these bytes are not a record's.
@@ -61,9 +62,10 @@ def put_of(item: bytes) -> Put:
         key=Key(pk, sk),
         kind=kind,
         expires_at=None if expires_at is None else moment(expires_at),
-        index_keys={int(slot): Key(*key) for slot, key in index_keys.items()},
-        fields={name: _untagged(value) for name, value in fields.items()},
+        index_keys={int(slot): Key(*key) for slot, key in index_keys.items()} if index_keys else {},
+        fields={name: _untagged(value) for name, value in fields.items()} if fields else {},
         body=body,
+        when=when,
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -29,7 +29,9 @@ Mode: TypeAlias = Literal["new", "merge", "replace"]
 OnConflict: TypeAlias = Literal["fail", "skip", "overwrite"]
 Progress: TypeAlias = Callable[[str, int], None]
 
-_BATCH = 500
+_BATCH = 1000
+_BATCH_BYTES = 4 * 1024 * 1024
+"""A store gets no more items at once, nor bytes, unless a single item has more: it is written in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +151,13 @@ async def restore(
     for target in chosen:
         async with _replayed(archive, chain, target, tail) as (replay, wanted):
             written[target.name] = 0
-            async for entries in _selected(replay, target, selection):
-                written[target.name] += await _apply(target, entries, contents, mode, on_conflict)
-                if mode == "replace":
-                    await asyncio.to_thread(wanted.note, [_mark(entry) for entry in entries], changed=False)
-                if progress is not None:
-                    progress(target.name, written[target.name])
+            async with aclosing(_ahead(_selected(replay, target, selection))) as lists:
+                async for entries in lists:
+                    written[target.name] += await _apply(target, entries, contents, mode, on_conflict)
+                    if mode == "replace":
+                        await asyncio.to_thread(wanted.note, [_mark(entry) for entry in entries], changed=False)
+                    if progress is not None:
+                        progress(target.name, written[target.name])
             if mode == "replace" and target.forgets:
                 await _remove_others(target, contents, wanted, selection)
             if erased is not None:
@@ -192,11 +195,43 @@ async def _replayed(
                 replay.close()
 
 
-async def _selected(replay: Replay, target: Source, selection: Selection) -> AsyncIterator[list[Entry]]:
+async def _ahead(lists: AsyncGenerator[list[Entry], None]) -> AsyncGenerator[list[Entry], None]:
+    """The same lists; while one is used, the next is fetched."""
+    async with aclosing(lists):
+        coming = asyncio.ensure_future(_next(lists))
+        try:
+            while (entries := await coming) is not None:
+                coming = asyncio.ensure_future(_next(lists))
+                yield entries
+        finally:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
+
+
+async def _next(lists: AsyncIterator[list[Entry]]) -> list[Entry] | None:
+    return await anext(lists, None)
+
+
+async def _selected(replay: Replay, target: Source, selection: Selection) -> AsyncGenerator[list[Entry], None]:
     async for entries in replay.items():
         meant = [entry for entry in entries if selection.has(target, entry)]
-        for start in range(0, len(meant), _BATCH):
-            yield meant[start : start + _BATCH]
+        for batch in _batches(meant):
+            yield batch
+
+
+def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    """The entries in runs that a store takes at once."""
+    batch: list[Entry] = []
+    size = 0
+    for entry in entries:
+        length = len(entry.item or b"")
+        if batch and (len(batch) == _BATCH or size + length > _BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(entry)
+        size += length
+    if batch:
+        yield batch
 
 
 async def _apply(

@@ -187,9 +187,9 @@ class _Looking:
     async def _read(self, id_: str, info: ObjectInfo) -> None:
         try:
             reader = await self._archive.reader(id_)
-            async for entries in reader.frames(info):
-                self.entries += len(entries)
-                self.erased += sum(entry.is_erased for entry in entries)
+            async for entries, erased in reader.look(info):
+                self.entries += entries
+                self.erased += erased
         except PASSING:
             raise
         except StorycoreError as exc:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import orjson
@@ -15,7 +15,7 @@ from storycore.backup.sources.contract import Contents, Reached, Sink, Step
 from storycore.entities.leases import OWN_KINDS
 from storycore.errors import AlreadyExists, FeedGap, InvalidArgument, PartialFailure
 from storycore.layers.spilled_bodies import PLACE_KIND
-from storycore.ports.conditions import ABSENT, ANY
+from storycore.ports.conditions import ABSENT, ANY, Condition
 from storycore.ports.entities import (
     Change,
     ChangePage,
@@ -35,7 +35,6 @@ __all__ = ["EntitySource", "Fed", "Told"]
 
 _PAGE = 1000
 _FEED_PAGE = 1000
-_BATCH = 100
 _OWN_KINDS = OWN_KINDS | {PLACE_KIND}
 """What a store keeps about itself, and another one must not take over."""
 
@@ -123,12 +122,9 @@ class EntitySource:
         return [None if record is None else record_item(record) for record in found]
 
     async def apply(self, entries: Sequence[Entry], contents: Contents, *, overwrite: bool) -> list[bool]:
-        """Put and delete records, a hundred a call."""
-        done: list[bool] = []
-        for start in range(0, len(entries), _BATCH):
-            writes = [_write(entry, overwrite=overwrite) for entry in entries[start : start + _BATCH]]
-            done += await self._written(writes)
-        return done
+        """Put and delete records, all in one call."""
+        writes = await asyncio.to_thread(_writes, entries, ANY if overwrite else ABSENT)
+        return await self._written(writes) if writes else []
 
     async def _written(self, writes: Sequence[Write]) -> list[bool]:
         try:
@@ -213,7 +209,5 @@ def _key(data: bytes) -> Key:
     return Key(pk, sk)
 
 
-def _write(entry: Entry, *, overwrite: bool) -> Write:
-    if entry.item is None:
-        return Delete(key=_key(entry.key))
-    return replace(put_of(entry.item), when=ANY if overwrite else ABSENT)
+def _writes(entries: Sequence[Entry], when: Condition) -> list[Write]:
+    return [Delete(key=_key(each.key)) if each.item is None else put_of(each.item, when) for each in entries]
