@@ -215,7 +215,7 @@ class Engine:
     def _note(self, view: View, query: VectorQuery, target: Floats) -> None:
         """Have the recall checked by what is asked, now and then."""
         if view.coded is not None and not query.exact and self._questions.note(query.namespace, target):
-            self._changed()
+            self._lanes.aside(lambda _: self._changed(), lambda _: None)  # which may wait for a lock
 
     def _matches(self, reads: Reads, view: View, found: Sequence[Found], query: VectorQuery) -> list[Match]:
         place, kept = query.namespace, view.kept.metadata

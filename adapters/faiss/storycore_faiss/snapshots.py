@@ -187,12 +187,12 @@ class Snapshots:
         if ends[-1] != len(data):
             raise ValueError("it has another length")
         slots, prints, centroids, middles, lists, codes = (data[a:b] for a, b in pairwise(ends))
-        book = Codebook(dimension, metric, empty.width, np.frombuffer(centroids, "<f4").reshape(words))
+        book = Codebook(dimension, metric, empty.width, np.frombuffer(centroids, "<f4").reshape(words).copy())
         coded = Coded(
             book,
-            Centres(metric, np.frombuffer(middles, "<f4").reshape(points)),
-            np.frombuffer(codes, np.uint8).reshape(rows, empty.code_bytes),
-            np.frombuffer(lists, "<u2"),
+            Centres(metric, np.frombuffer(middles, "<f4").reshape(points).copy()),
+            np.frombuffer(codes, np.uint8).reshape(rows, empty.code_bytes).copy(),  # lest it keeps the whole file
+            np.frombuffer(lists, "<u2").copy(),
             effort=Effort(_pair(facts["reach"]), _pair(facts["probes"])),
             trained_rows=facts["trained_rows"],
         )

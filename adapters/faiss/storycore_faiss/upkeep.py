@@ -93,6 +93,8 @@ class Upkeep:
                 if self._stopping.is_set():
                     break
                 dropped += self._keep(name, connection, thoroughly)
+            for name in self._questions.ready():
+                self._questions.take(name)  # of a namespace that is gone
             if thoroughly:
                 self._snapshots.keep_only({name for name, (shelf, _) in self._library.shelves().items() if shelf.coded})
         return dropped

@@ -104,6 +104,20 @@ def test_questions_are_noted_now_and_then() -> None:
     assert noted(16 * 32) == 1
 
 
+async def test_questions_about_a_namespace_that_is_gone_are_forgotten(tmp_path: Path) -> None:
+    """Upkeep comes to an end although there is nothing left to check."""
+    harness = Harness(PortName.VECTORS, "faiss", {"dimension": DIMENSION, "codes_from": 1024}, tmp_path)
+    target = array("f", ROWS[0].tobytes())
+    async with await harness.started(durability="normal", search="codes") as index:
+        await index.upsert([VectorItem(f"i{n}", array("f", row.tobytes())) for n, row in enumerate(ROWS[:2000])])
+        await index.optimize()
+        await index.query([VectorQuery(values=target) for _ in range(128 * 32)])
+        await index.delete(all=True)
+        await index.optimize()
+        assert (await index.query([VectorQuery(values=target)])) == [[]]
+        assert "upkeep" not in (await index.stats()).detail
+
+
 def test_ids_are_what_they_were() -> None:
     """Empty, short and long ones, in calls of any size."""
     ids, given = Ids(), ["a", "", "x" * 512, "b c", "~"]
