@@ -27,6 +27,10 @@ from storycore.ports.lifecycle import PortName
 __all__ = ["load_marks", "make_backup"]
 
 
+_NOTED = 4096
+"""Marks that are gathered before the index takes them."""
+
+
 async def make_backup(
     archive: Archive,
     sources: Sequence[Source],
@@ -192,8 +196,14 @@ class Intake:
             key, item = entry.key, entry.item
             tails.append((entry.mark, GONE if item is None else tail_of(item_mark(key, item), expires_at)))
             yield pack(entry)
+            if len(tails) == _NOTED:
+                self._note(tails)
+        self._note(tails)
+
+    def _note(self, tails: list[tuple[bytes, bytes]]) -> None:
         self._index.note_tails(tails, changed=not self.is_full)
         self._count += len(tails)
+        tails.clear()
 
 
 class Increment(Intake):

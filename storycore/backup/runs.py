@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from io import BufferedRandom
 from operator import lt
 from pathlib import Path
 
+from storycore.backup.entries import KEY_MARK_BYTES
 from storycore.errors import StorageFull
 
 __all__ = ["KEY_BYTES", "ROW_BYTES", "TAIL_BYTES", "Run", "Runs", "merged"]
 
-KEY_BYTES = 12
+KEY_BYTES = KEY_MARK_BYTES
 TAIL_BYTES = 24
 ROW_BYTES = KEY_BYTES + TAIL_BYTES
 _RUN_ROWS = 16_384
@@ -92,13 +94,14 @@ class Runs:
         """Note rows, which cost least where they come in the order of their keys."""
         if not rows:
             return
-        if not all(map(lt, rows, rows[1:])):
+        keys = [row[:KEY_BYTES] for row in rows]
+        if not all(map(lt, keys, keys[1:])):
             self.put((row[:KEY_BYTES], row[KEY_BYTES:]) for row in rows)
             return
         self._spill()
-        goes_on = self._last_loaded is not None and self._last_loaded[:KEY_BYTES] < rows[0][:KEY_BYTES]
+        goes_on = self._last_loaded is not None and self._last_loaded < keys[0]
         self._write(rows, goes_on=goes_on)
-        self._last_loaded = rows[-1]
+        self._last_loaded = keys[-1]
 
     def find(self, key: bytes) -> bytes | None:
         """What is noted under a key."""
@@ -191,5 +194,6 @@ def _latest(parts: Sequence[Sequence[bytes]]) -> list[bytes]:
 
 def _remove(file: BufferedRandom | None) -> None:
     if file is not None:
-        file.close()
+        with suppress(OSError):  # what could not be written is not wanted any more
+            file.close()
         Path(file.name).unlink(missing_ok=True)
