@@ -169,6 +169,19 @@ async def test_a_lost_key_is_no_erasure(world: World) -> None:
     assert (await world.backups.verify(full)).is_whole
 
 
+async def test_a_lost_key_is_no_erasure_either_when_another_one_was_made(world: World) -> None:
+    """What the first one sealed is told as lost, and not passed over as if somebody had been erased."""
+    full, _, _ = await filled(world)
+    infos = (await world.blobs.entries("backups/owners/")).blobs
+    await world.blobs.delete([info.key for info in infos if not info.key.endswith("/key.json")])
+    await world.put("a1", "ada", "newest")
+    world.clock.advance(60)
+    await world.backups.create(full=True)
+    with pytest.raises(Corrupt, match="owner"):
+        await world.restored(full)
+    assert any("owner" in problem for problem in (await world.backups.verify(full)).problems)
+
+
 async def test_nothing_but_marks_is_left_of_an_erased_user(world: World) -> None:
     """Who holds all the keys of the archive finds neither keys nor texts of the user's in the frames of a backup."""
     full, _, _ = await filled(world)

@@ -17,7 +17,7 @@ import secrets
 import struct
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import groupby
 
@@ -57,7 +57,7 @@ class Keyring:
         self._make = made
         self._ask = place
         self._place: Place | None = None
-        self._known: dict[bytes, tuple[bytes, bytes | None]] = {}
+        self._known: dict[bytes, _Held] = {}
         self._used: set[bytes] = set()
 
     async def enclosed(self, port: str, entries: Sequence[Entry], owner_of: OwnerOf) -> list[Entry]:
@@ -108,8 +108,10 @@ class Keyring:
         """An owner's key, if it is still the one with this id; ``None``: it was destroyed."""
         if owner not in self._known:
             self._known[owner] = await self._held(owner)
-        known, key = self._known[owner]
-        return key if known == id_ else None
+        held = self._known[owner]
+        if id_ != held.id and id_ not in held.gone:
+            raise _lost(owner)  # it was lost, and another one was made since
+        return held.key if held.id == id_ else None
 
     async def _capsule(self, owner: bytes, entries: Sequence[Entry]) -> Entry:
         id_, key = await self._key(owner)
@@ -138,15 +140,11 @@ class Keyring:
             self._place = await ask()
         return self._place
 
-    async def _held(self, owner: bytes) -> tuple[bytes, bytes | None]:
+    async def _held(self, owner: bytes) -> _Held:
         try:
-            id_, key, _ = await _read(await self._where(self._ask), owner)
+            return await _read(await self._where(self._ask), owner)
         except NotFound as exc:
-            raise Corrupt(
-                f"The key of an owner ({owner.hex()}) is missing, and nobody destroyed it; what belongs to that owner "
-                "is lost."
-            ) from exc
-        return id_, key
+            raise _lost(owner) from exc
 
     async def _key(self, owner: bytes) -> tuple[bytes, bytes]:
         """An owner's key, which now seals something; it is made where there is none, or none any more."""
@@ -156,20 +154,20 @@ class Keyring:
 
     async def _made_key(self, owner: bytes) -> tuple[bytes, bytes]:
         for _ in range(_TRIES):
-            id_, key = self._known.get(owner, (b"", None))
-            if key is not None:
-                return id_, key
-            when: BlobCondition = ABSENT
+            held = self._known.get(owner, _Held())
+            if held.key is not None:
+                return held.id, held.key
             with suppress(NotFound):
-                id_, key, when = await _read(await self._where(self._make), owner)
-            if key is None:
-                id_, key = secrets.token_bytes(_ID_BYTES), secrets.token_bytes(KEY_BYTES)
+                held = await _read(await self._where(self._make), owner)
+            if held.key is None:
+                gone = held.gone | ({held.id} if held.id else set())
+                held = replace(held, id=secrets.token_bytes(_ID_BYTES), key=secrets.token_bytes(KEY_BYTES), gone=gone)
                 try:
-                    await _write(await self._where(self._make), owner, id_, key, when)
+                    await _write(await self._where(self._make), owner, held)
                 except (AlreadyExists, VersionConflict):  # somebody else made one meanwhile
                     continue
-            self._known[owner] = id_, key
-            return id_, key
+            self._known[owner] = held
+            return await self._made_key(owner)
         raise Unavailable(f"Others write the key of an owner ({owner.hex()}) all the time; try again.")
 
 
@@ -177,10 +175,10 @@ async def named(place: Place, owner: str) -> bytes | None:
     """What stands for an owner's key in ``Keyring.used`` and in capsules; ``None``: there is none, or none any more."""
     hashed = _hash(owner)
     try:
-        id_, key, _ = await _read(place, hashed)
+        held = await _read(place, hashed)
     except NotFound:
         return None
-    return None if key is None else hashed + id_
+    return None if held.key is None else hashed + held.id
 
 
 async def erase(place: Place, owner: str) -> bool:
@@ -195,33 +193,55 @@ async def erase(place: Place, owner: str) -> bool:
         VersionConflict: a backup makes a new key at the same time; repeat it.
     """
     try:
-        id_, key, when = await _read(place, _hash(owner))
+        held = await _read(place, _hash(owner))
     except NotFound:
         return False
-    if key is not None:
-        await _write(place, _hash(owner), id_, None, when)
-    return key is not None
+    if held.key is not None:
+        await _write(place, _hash(owner), replace(held, key=None))
+    return held.key is not None
 
 
-async def _read(place: Place, owner: bytes) -> tuple[bytes, bytes | None, BlobCondition]:
-    """The id of an owner's key, and the key, unless it was destroyed; and the condition under which it is replaced."""
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What is kept of an owner's key.
+
+    Args:
+        id: of the key; empty where there never was one.
+        key: ``None``: it was destroyed.
+        gone: ids of those before it, which were destroyed; one that is not among them was lost.
+        when: the condition under which it is replaced.
+    """
+
+    id: bytes = b""
+    key: bytes | None = None
+    gone: frozenset[bytes] = frozenset()
+    when: BlobCondition = ABSENT
+
+
+async def _read(place: Place, owner: bytes) -> _Held:
     async with await place.blobs.get(_name(place, owner)) as reader:
         data, version = await reader.read(), reader.info.version
     try:
         held = orjson.loads(data)
         id_, wrapped, seal = bytes.fromhex(held["id"]), base64.b64decode(held["wrapped"], validate=True), held["seal"]
+        gone = frozenset(bytes.fromhex(each) for each in held["gone"])
     except (ValueError, KeyError, TypeError) as exc:
         raise _damaged(owner) from exc
-    if not hmac.compare_digest(_seal(place, owner, id_, wrapped).encode(), str(seal).encode()):
+    if not hmac.compare_digest(_seal(place, owner, id_, gone, wrapped).encode(), str(seal).encode()):
         raise _damaged(owner)
     key = _opened(place.key, owner + id_, wrapped, is_packed=False) if wrapped else None
-    return id_, key, BlobMatches(version)
+    return _Held(id_, key, gone, BlobMatches(version))
 
 
-async def _write(place: Place, owner: bytes, id_: bytes, key: bytes | None, when: BlobCondition) -> None:
-    wrapped = b"" if key is None else _sealed(place.key, owner + id_, key, is_packed=False)
-    held = {"id": id_.hex(), "wrapped": base64.b64encode(wrapped).decode(), "seal": _seal(place, owner, id_, wrapped)}
-    await place.blobs.put(_name(place, owner), orjson.dumps(held), when=when)
+async def _write(place: Place, owner: bytes, held: _Held) -> None:
+    wrapped = b"" if held.key is None else _sealed(place.key, owner + held.id, held.key, is_packed=False)
+    data = {
+        "id": held.id.hex(),
+        "gone": sorted(each.hex() for each in held.gone),
+        "wrapped": base64.b64encode(wrapped).decode(),
+        "seal": _seal(place, owner, held.id, held.gone, wrapped),
+    }
+    await place.blobs.put(_name(place, owner), orjson.dumps(data), when=held.when)
 
 
 def _name(place: Place, owner: bytes) -> str:
@@ -232,14 +252,21 @@ def _hash(owner: str) -> bytes:
     return sha256(b"storycore owner\n" + owner.encode()).digest()[:_HASH_BYTES]
 
 
-def _seal(place: Place, owner: bytes, id_: bytes, wrapped: bytes) -> str:
+def _seal(place: Place, owner: bytes, id_: bytes, gone: frozenset[bytes], wrapped: bytes) -> str:
     own = hmac.digest(place.key, b"storycore-backup-owner", "sha256")
-    return hmac.new(own, owner + id_ + wrapped, sha256).hexdigest()
+    about = owner + id_ + _COUNT.pack(len(gone)) + b"".join(sorted(gone))
+    return hmac.new(own, about + wrapped, sha256).hexdigest()
 
 
 def _naming(place: Place) -> bytes:
     """The key that seals whose a content is: made from the backup's, for that alone."""
     return hmac.digest(place.key, _ABOUT_NAME, "sha256")
+
+
+def _lost(owner: bytes) -> Corrupt:
+    return Corrupt(
+        f"The key of an owner ({owner.hex()}) is missing, and nobody destroyed it; what belongs to that owner is lost."
+    )
 
 
 def _damaged(owner: bytes) -> Corrupt:
