@@ -33,7 +33,7 @@ from storycore.ports.lifecycle import PortName
 
 __all__ = ["EntitySource", "Fed", "Told"]
 
-_PAGE = 1000
+_PAGE = 500
 _FEED_PAGE = 1000
 _OWN_KINDS = OWN_KINDS | {PLACE_KIND}
 """What a store keeps about itself, and another one must not take over."""
