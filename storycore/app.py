@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,7 +23,6 @@ from storycore.caching.functions import Runner
 from storycore.entities.catalog import Catalog
 from storycore.errors import ConfigError, StorycoreError, Unsupported
 from storycore.infrastructure import declared, document
-from storycore.ingestion import Pipeline, Plan, Progress, Report
 from storycore.layers.batching import BatchedEmbedder
 from storycore.layers.deadline import Deadline
 from storycore.layers.deferred import Deferred
@@ -45,6 +45,7 @@ from storycore.story import repositories
 
 if TYPE_CHECKING:
     from storycore.backup.service import Backups
+    from storycore.ingestion import Pipeline, Plan, Progress, Report
     from storycore.jobs import Jobs, Upkeep
 
 __all__ = ["InitReport", "Store"]
@@ -110,17 +111,7 @@ class Store(Catalog):
         )
 
         self.search = Search(self.vectors, self.embedder, reranker=self.reranker, namespace=profile.namespace)
-        self._pipeline = Pipeline(
-            entities=cast(EntityStore, self.ports[PortName.ENTITIES]),
-            vectors=self.vectors,
-            embedder=self.embedder,
-            env=env,
-            name=profile.namespace,
-            namespace=profile.namespace,
-            chunk_sink=story.chunk_sink,
-            chunkers=self._chunkers(),
-            own=self._own_paths(),
-        )
+        self._chunk_sink = story.chunk_sink
 
     # the operations that concern the layer as a whole
 
@@ -329,6 +320,22 @@ class Store(Catalog):
         configs = [*self._configs.values(), *([self._builder.config(PortName.BLOBS, blobs)] if blobs else [])]
         paths = [path for config in configs for _, path in config if isinstance(path, Path)]
         return [*paths, self.profile.backup_key_file]
+
+    @cached_property
+    def _pipeline(self) -> Pipeline:
+        from storycore.ingestion import Pipeline  # where nothing is ingested nothing of it is imported
+
+        return Pipeline(
+            entities=cast(EntityStore, self.ports[PortName.ENTITIES]),
+            vectors=self.vectors,
+            embedder=self.embedder,
+            env=self.env,
+            name=self.profile.namespace,
+            namespace=self.profile.namespace,
+            chunk_sink=self._chunk_sink,
+            chunkers=self._chunkers(),
+            own=self._own_paths(),
+        )
 
     def _chunkers(self) -> dict[str, Any]:
         return {kind: chunker for given in self._plugins.hook.storycore_chunkers() for kind, chunker in given.items()}

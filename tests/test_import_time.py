@@ -53,6 +53,13 @@ def test_opening_the_memory_profile_imports_no_vendor_library() -> None:
     assert imported(use) & (vendors | PLUGINS) == set()
 
 
+def test_a_store_that_ingests_nothing_imports_nothing_of_ingestion() -> None:
+    """It takes a fifth of the time that a small command takes."""
+    script = "import storycore.app, sys; print('storycore.ingestion' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 @pytest.mark.parametrize("plugin", sorted(PLUGINS))
 def test_a_plugin_module_imports_no_vendor_library(plugin: str) -> None:
     """`storycore plugins` may load every plugin there is, so that each has to be light."""
