@@ -198,7 +198,7 @@ def test_a_job_that_is_tried_again_is_shown_with_its_next_try() -> None:
     assert play(story) == [(Standing.RETRYING, "01:05", True), (Standing.FAILING, "02:00", False)]
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(
     failures=st.sets(st.integers(1, 12), max_size=10),
     retries=st.integers(0, 4),

@@ -178,7 +178,7 @@ def test_backups_and_jobs_work_without_await(tmp_path: Path) -> None:
         store.users.save(user())
         seen: list[tuple[str, int]] = []
         made = store.backups.create(progress=lambda port, done: seen.append((port, done)))
-        assert seen == [("entities", 3)]
+        assert ("entities", 3) in seen
         assert store.backups.show().id == store.backups.record().series == made.backup_id
         assert store.backups.verify(level="restore").is_whole
         store.users.delete("ada")
