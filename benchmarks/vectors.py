@@ -3,7 +3,7 @@
     uv run --with-requirements benchmarks/peers/vectors.txt python benchmarks/vectors.py [--items 100000]
         [--dimension 384] [--passages 24000] [--queries 300] [--peers faiss,chroma] [--keep FOLDER] [--json]
 
-Clustered unit vectors, and with ``--passages`` embeddings of passages of documentation; ten results a query, one
+Clustered unit vectors, and with ``--passages`` embeddings of passages from Python's sources; ten results a query, one
 caller. "1 %" is a filter that keeps a hundredth of the items, "elsewhere" one whose items are not near the query. Each
 index is made in one process and opened and searched in a second, so that memory and time are its own; ``--keep`` leaves
 what was made for the next run. Graphs are searched as far as 99 % of the nearest takes. Every answer is compared with
