@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from subprocess import Popen
@@ -59,6 +60,7 @@ def server_of_its_own(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("STORYCORE_SLOW" not in os.environ, reason="takes twelve seconds; set STORYCORE_SLOW=1 to run it")
 async def test_an_upload_goes_on_when_the_server_is_back(tmp_path: Path, server_of_its_own: Server) -> None:
     """Parts that were under way are sent again, and those before them are not lost."""
     patient = {"keys": "portable", "part_bytes": 5 * 1024 * 1024, "retry_base_ms": 200, "max_attempts": 30}
