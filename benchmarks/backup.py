@@ -248,6 +248,8 @@ def ratios(found: dict[str, Any]) -> dict[str, tuple[float, float]]:
     first, last = found["days"][0], found["days"][-1]
     kept = {"full / zstd-3, CPU": (first["ours"]["cpu"] / found["compress"]["cpu"], 1.3)}
     kept["memory of a full one, MiB"] = (first["ours"]["mib"], 64)
+    kept["memory of verifying, MiB"] = (found["verify"]["mib"], 64)
+    kept["memory of a restore, MiB"] = (found["restore"]["mib"], 64)
     kept["plain executemany / restore, rate"] = (
         found["restore"]["result"]["seconds"] / found["plain"]["result"]["seconds"],
         2.0,
@@ -256,6 +258,7 @@ def ratios(found: dict[str, Any]) -> dict[str, tuple[float, float]]:
         kept["bytes / restic"] = (last["ours"]["bytes"] / last["restic"]["bytes"], 0.2)
         later = [(row["ours"]["program"], row["restic"]["program"]) for row in found["days"][1:]]
         kept["later day / restic, CPU"] = (sum(a for a, _ in later) / sum(b for _, b in later), 0.2)
+        kept["verify / restic check, CPU of all"] = (found["verify"]["cpu"] / found["restic check"]["program"], 0.5)
         per_byte = found["verify"]["cpu"] / last["ours"]["bytes"]
         kept["verify / restic check, CPU per byte kept"] = (
             per_byte / (found["restic check"]["program"] / last["restic"]["bytes"]),
