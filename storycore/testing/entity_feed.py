@@ -87,7 +87,7 @@ class EntityFeed:
         assert told == 5
 
     async def test_only_what_is_written_later_is_behind_the_end(self, store: EntityStore, harness: Harness) -> None:
-        """Behind the end come the later writes, all of them and nothing else, in an empty feed, a long or a trimmed one."""
+        """Behind the end come all later writes and nothing else, in an empty feed, a long one and a trimmed one."""
         harness.require(store, CHANGES)
         ends = [await store.changes_end()]
         for turn in range(3):
