@@ -169,6 +169,17 @@ async def test_a_damaged_note_of_the_last_erasure_makes_the_next_backup_a_full_o
     assert "damaged" in (await store.backups.create()).reason
 
 
+async def test_an_erasure_does_not_wait_for_a_recording_that_does_not_open(store: Store, clock: ManualClock) -> None:
+    """A key of the recording that was exchanged is named, and the user is erased all the same."""
+    _, increment = await backed_up(store, clock)
+    name = f"backups/segments/{increment}/key.json"
+    sealed = await content(store, name)
+    await store.blobs.put(name, sealed.replace(b'"provider":"key', b'"provider":"kez'), when=ANY)
+    done = await store.backups.erase("ada")
+    assert (done.had_key, list(done.unread)) == (True, [increment])
+    assert not (await store.backups.erase("ada", dry_run=True)).had_key
+
+
 async def test_an_erasure_does_not_wait_for_what_is_damaged(store: Store, clock: ManualClock) -> None:
     """The backup is named with the reason, and is erased all the same."""
     full, increment = await backed_up(store, clock)

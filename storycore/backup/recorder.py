@@ -15,7 +15,7 @@ from storycore.backup.manifest import Manifest
 from storycore.backup.recordings import Recordings, require_whole
 from storycore.backup.segments import Head, Series, Tip
 from storycore.backup.sources.entities import EntitySource, Fed
-from storycore.errors import AlreadyExists, Corrupt, FeedGap, StorycoreError, Unsupported
+from storycore.errors import AccessDenied, AlreadyExists, Corrupt, FeedGap, StorycoreError, Unsupported
 from storycore.ports.environment import Environment
 from storycore.ports.instants import micros
 from storycore.ports.lifecycle import PortName
@@ -101,7 +101,7 @@ class Recorder:
     async def flush(self) -> None:
         """Seal everything that was written before now, where the recording goes on; else it begins behind a backup."""
         await asyncio.sleep(self._source.lag.total_seconds())
-        with suppress(FeedGap, Corrupt, Unsupported):
+        with suppress(AccessDenied, Corrupt, FeedGap, Unsupported):
             await self.seal_once()
 
     async def seal_once(self) -> Sealed:
