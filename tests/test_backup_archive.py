@@ -10,7 +10,7 @@ import pytest
 
 from storycore.backup import frames, objects
 from storycore.backup.archive import Archive
-from storycore.backup.entries import Entry, pack, unpacked
+from storycore.backup.entries import Entry, capsules, pack, unpacked
 from storycore.backup.keys import Passphrase
 from storycore.backup.manifest import Manifest, PortContent
 from storycore.errors import AccessDenied, AlreadyExists, Corrupt, NotFound, SchemaMismatch, Unavailable
@@ -292,9 +292,11 @@ async def test_an_abandoned_draft_leaves_nothing(blobs: BlobStore, env: Environm
 
 
 def test_damaged_entries_are_corrupt() -> None:
-    """A frame's content that is cut off or has an unknown kind of entry."""
+    """A frame's content that is cut off or has an unknown kind of entry, also for who looks at capsules alone."""
     content = pack(Entry(b"key", b"item")) + pack(Entry(b"other", None))
     assert [Entry(b"key", b"item"), Entry(b"other", None)] == list(unpacked(content))
+    capsule = Entry(b"k", b"i", is_capsule=True)
+    assert [None, None, capsule] == capsules(content + pack(capsule))
     for damaged in [
         content[:-1],
         b"\x07" + content[1:],
@@ -303,3 +305,5 @@ def test_damaged_entries_are_corrupt() -> None:
     ]:
         with pytest.raises(Corrupt):
             list(unpacked(damaged))
+        with pytest.raises(Corrupt):
+            capsules(damaged)
