@@ -83,7 +83,7 @@ async def _port(
 ) -> tuple[PortContent, Reached]:
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="storycore-backup-"))
-        index = stack.enter_context(Index(Path(folder) / "index.db"))
+        index = stack.enter_context(Index(Path(folder) / "index"))
         position = None if parent is None else await _load_parent(archive, parent, source.name, index)
         if parent is None:
             intake = Intake(draft, source.name, index, progress)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -101,11 +103,23 @@ async def test_a_server_that_is_killed_during_commands_says_what_may_have_happen
         failures = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(each) for each in failures] == [Unavailable] * 3
         assert [getattr(each, "effect", None) for each in failures] == [Effect.NONE, Effect.UNKNOWN, Effect.UNKNOWN]
+        await _gone(int(str(place["port"])))
         with server(port=int(str(place["port"])), password="kit", program=program):
             await asyncio.sleep(0.05)  # the pause after an attempt that failed
             assert await store.get(["k"]) == [None]
             assert not await fill(store, lease)
             assert await fill(store, await lease_of(store, "q"))
+
+
+async def _gone(port: int) -> None:
+    """Return once the system has taken the port away from a process that was killed."""
+    async with asyncio.timeout(10):
+        while True:
+            with socket.socket() as probe, suppress(OSError):
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("127.0.0.1", port))
+                return
+            await asyncio.sleep(0.01)
 
 
 async def test_a_stopped_server_costs_a_reader_his_load_and_little_more(

@@ -28,7 +28,7 @@ _PAGE_BYTES = 8 * 1024 * 1024
 """A page ends early when its bodies and fields are larger than this, so that no page fills the memory."""
 
 _ROWS = 32
-"""Rows that are fetched together: less than that many largest records more may lie in memory."""
+"""Rows that are fetched together at most; fewer where those before them were large."""
 
 _MOST_DIGITS = 19
 """Of a place in the feed, which SQLite keeps in 64 bits."""
@@ -189,11 +189,13 @@ def _size(row: Row) -> int:
 
 def _page(cursor: sqlite3.Cursor, limit: int, slot: int | None) -> RecordPage:
     rows: list[Row] = []
-    size = 0
+    size, count = 0, 1
     with closing(cursor):
-        while size <= _PAGE_BYTES and (more := cursor.fetchmany(_ROWS)):
+        while size <= _PAGE_BYTES and (more := cursor.fetchmany(count)):
             rows += more
             size += sum(map(_size, more))
+            left = (_PAGE_BYTES - size) * len(rows) // max(size, 1)
+            count = max(1, min(_ROWS, left))
     records = [record_of(Key(row[0], row[1]), row[2:]) for row in rows[:limit]]
     is_all = len(rows) <= limit and size <= _PAGE_BYTES
     return RecordPage(tuple(records), None if is_all else _position(records, slot))
