@@ -514,3 +514,21 @@ def test_an_idle_runner_does_next_to_nothing() -> None:
         return reads
 
     assert play(story) <= 600 + 20
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_runner_that_is_woken_while_it_is_closed_ends(turns: int) -> None:
+    """Whatever the loop is about to do when it is cancelled."""
+
+    async def story(world: World) -> bool:
+        runner = world.jobs(job(world)).runner()
+        async with runner:
+            await asyncio.sleep(1)
+            runner.wake()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            closing = asyncio.create_task(runner.close())
+            await asyncio.wait({closing}, timeout=60)
+            return closing.done()
+
+    assert play(story)

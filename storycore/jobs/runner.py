@@ -111,7 +111,8 @@ class Runner:
         pause = await self._look()
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), max(pause, _LEAST_PAUSE_SECONDS))
+                async with asyncio.timeout(max(pause, _LEAST_PAUSE_SECONDS)):  # wait_for swallows cancellations
+                    await self._woken.wait()
             self._woken.clear()
             if self._failure is not None:
                 raise self._failure
