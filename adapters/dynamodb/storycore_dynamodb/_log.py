@@ -20,7 +20,17 @@ from storycore.ports.entities import EntityStore, Write
 from storycore.ports.environment import Environment
 from storycore.ports.events import Emitted, Event, Offset, StoredEvent
 from storycore_dynamodb._log_reads import LogReader
-from storycore_dynamodb._log_records import Chunk, Head, chunks_of, marker, marker_key, marker_offset, without_marker
+from storycore_dynamodb._log_records import (
+    MOST_CHUNKS,
+    MOST_WRITES,
+    Chunk,
+    Head,
+    chunks_of,
+    marker,
+    marker_key,
+    marker_offset,
+    without_marker,
+)
 
 __all__ = ["LogWriter"]
 
@@ -31,9 +41,6 @@ _SHORTEST: Final = 16
 """The first pause is so many times shorter than the longest one."""
 _LONG: Final = 5
 """After so many doublings a pause is the longest."""
-_MOST_WRITES: Final = 98
-_MOST_CHUNKS: Final = 8
-"""Of 300 KiB each, well below a transaction's 4 MiB."""
 _PATIENCE: Final = 24
 """Looks at a writer that does not move on, about five seconds, before what it left is removed."""
 
@@ -107,9 +114,8 @@ class LogWriter:
         known: Mapping[str, Offset] = {}
         for races in range(_MOST_RACES):
             head = self._head or await self._free_head()
-            start = max(head.last, head.first - 1) + 1
             new = [event for id_, event in distinct.items() if id_ not in known]
-            stored = [StoredEvent(Offset(start + place), event) for place, event in enumerate(new)]
+            stored = [StoredEvent(Offset(place), event) for place, event in enumerate(new, head.last + 1)]
             try:
                 await self._keep(head, stored)
             except TransactionConflict:  # somebody else has written, or an id is known
@@ -192,9 +198,9 @@ def _parts(chunks: Sequence[Chunk]) -> list[list[Write]]:
     room = 0
     for chunk in chunks:
         writes: list[Write] = [chunk.put(), *(marker(stored) for stored in chunk.events)]
-        if not parts or len(parts[-1]) + len(writes) > _MOST_WRITES or not room:
+        if not parts or len(parts[-1]) + len(writes) > MOST_WRITES or not room:
             parts.append([])
-            room = _MOST_CHUNKS
+            room = MOST_CHUNKS
         parts[-1] += writes
         room -= 1
     return parts

@@ -23,6 +23,8 @@ from storycore.ports.instants import micros, moment
 __all__ = [
     "CHUNK_EVENTS",
     "HEAD_KEY",
+    "MOST_CHUNKS",
+    "MOST_WRITES",
     "PARTITION_EVENTS",
     "Chunk",
     "Head",
@@ -42,6 +44,10 @@ PARTITION_EVENTS: Final = 2**20
 """How many offsets share a partition key."""
 CHUNK_EVENTS: Final = 90
 """Events of one chunk at most: with their markers and the head they fit into one transaction of 100 writes."""
+MOST_WRITES: Final = 98
+"""Of a transaction's 100; the head is one of the others."""
+MOST_CHUNKS: Final = 8
+"""Of a transaction: 300 KiB each are well below its 4 MiB."""
 _CHUNK_BYTES: Final = 300 * 1024
 """A chunk is closed when the next event would make it longer; one event may be longer by itself."""
 _DIGITS: Final = 19

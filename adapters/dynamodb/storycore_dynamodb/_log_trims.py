@@ -6,19 +6,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final
 
 from storycore.errors import TransactionConflict
 from storycore.ports.entities import EntityStore, Write
 from storycore.ports.events import StoredEvent
 from storycore_dynamodb._log_reads import LogReader
-from storycore_dynamodb._log_records import PARTITION_EVENTS, Chunk, chunk_of, without_marker
+from storycore_dynamodb._log_records import MOST_CHUNKS, MOST_WRITES, PARTITION_EVENTS, Chunk, chunk_of, without_marker
 
 __all__ = ["trim"]
-
-_MOST_WRITES: Final = 96
-_MOST_CHUNKS: Final = 8
-"""Of 300 KiB each, well below a transaction's 4 MiB."""
 
 
 @dataclass(slots=True)
@@ -28,7 +23,7 @@ class _Batch:
     removed: int = 0
 
     def takes(self, writes: Sequence[Write]) -> bool:
-        return len(self.chunks) < _MOST_CHUNKS and len(self.writes) + len(writes) <= _MOST_WRITES
+        return len(self.chunks) < MOST_CHUNKS and len(self.writes) + len(writes) <= MOST_WRITES
 
     def add(self, chunk: Chunk, writes: Sequence[Write]) -> None:
         self.chunks.append(chunk)
