@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from storycore.backup.frames import FrameOpener, FrameSealer, contents
 from storycore.backup.keys import KeyFile, Passphrase, new_key_file
-from storycore.errors import AccessDenied, ConfigError, Corrupt, TooLarge
+from storycore.errors import AccessDenied, AlreadyExists, ConfigError, Corrupt, TooLarge
 from storycore.ports.key_providers import KeyProvider
 
 KEY = bytes(range(32))
@@ -126,9 +126,9 @@ def test_a_key_file_is_its_owners_alone_and_never_overwritten(tmp_path: Path) ->
     new_key_file(path)
     before = path.read_bytes()
     assert path.stat().st_mode & 0o777 == 0o600
-    with pytest.raises(ConfigError, match="never overwritten"):
+    with pytest.raises(AlreadyExists, match="never overwritten"):
         new_key_file(path)
-    assert before == path.read_bytes()
+    assert (path.read_bytes(), [*tmp_path.iterdir()]) == (before, [path])
 
 
 @pytest.mark.parametrize("text", [None, "", "abc", "zz" * 32, "00" * 31, "é"])

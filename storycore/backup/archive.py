@@ -118,9 +118,9 @@ class Archive:
         """Which key seals new backups, for people."""
         return self._keys.identity
 
-    async def ensure(self) -> Provision:
+    async def ensure(self, *, dry_run: bool = False) -> Provision:
         """Create the place where backups lie."""
-        return await self._blobs.ensure()
+        return await self._blobs.ensure(dry_run=dry_run)
 
     async def close(self) -> None:
         """Close that place, where it is the archive's own."""

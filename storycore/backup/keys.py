@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import secrets
 from collections.abc import Mapping
@@ -15,9 +16,9 @@ from unicodedata import normalize
 import orjson
 
 from storycore.backup.frames import KEY_BYTES
-from storycore.errors import AccessDenied, ConfigError
+from storycore.errors import AccessDenied, AlreadyExists, ConfigError, StorageFull
 
-__all__ = ["KeyFile", "Passphrase", "new_key_file", "provided"]
+__all__ = ["KeyFile", "Passphrase", "missing_key", "new_key_file", "provided"]
 
 _SALT_BYTES = 16
 _NONCE_BYTES = 12
@@ -143,27 +144,58 @@ class KeyFile:
 
 
 def new_key_file(path: Path) -> KeyFile:
-    """Make a key file that only its owner can read; an existing file is never touched.
+    """Make a key file that only its owner can read; it is there whole or not at all, and none is ever overwritten.
 
     Raises:
-        ConfigError: there is a file already, or it cannot be made.
+        AlreadyExists: there is a file.
+        StorageFull: there is no room for it.
+        ConfigError: it cannot be made.
     """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            _write(draft, f"{secrets.token_hex(KEY_BYTES)}\n".encode())
+            _publish(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
     except FileExistsError as exc:
-        raise ConfigError(f"{path} exists already, and a key is never overwritten.", path="backup.key") from exc
+        raise AlreadyExists(f"{path} exists already, and a key is never overwritten.") from exc
     except OSError as exc:
+        if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StorageFull(f"There is no room for the key file {path}; free some space.") from exc
         raise ConfigError(f"The key file {path} cannot be made ({exc.strerror}).", path="backup.key") from exc
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(secrets.token_hex(KEY_BYTES) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
     return KeyFile(path)
 
 
+def _write(path: Path, data: bytes) -> None:
+    """Bring a new file to the disk."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _publish(draft: Path, path: Path) -> None:
+    """Give a file its name, which nobody has, and bring that to the disk too."""
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links, for example of a stick
+        if path.exists():
+            raise FileExistsError(path) from None
+        draft.rename(path)
+    if os.name != "nt":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
 async def provided(file: KeyFile, backups: int) -> str:
-    """Make a key file that is missing; what to do with it.
+    """Make a key file that is missing; what to do with it. ``""``: somebody else has made it meanwhile.
 
     Args:
         backups: how many need it.
@@ -177,8 +209,18 @@ async def provided(file: KeyFile, backups: int) -> str:
             "make another one, which does not open them, with `storycore backup key --new`.",
             path="backup.key_file",
         )
-    await asyncio.to_thread(new_key_file, file.path)
+    try:
+        await asyncio.to_thread(new_key_file, file.path)
+    except AlreadyExists:
+        return ""
     return f"Made the key {file.path}. Keep a copy in another place: without it nobody can read the backups."
+
+
+async def missing_key(file: KeyFile | None) -> str:
+    """That a key would be made; ``""``: it is there, or lies in no file."""
+    if file is None or await asyncio.to_thread(file.path.exists):
+        return ""
+    return f"make the key {file.path}"
 
 
 _MARK_BYTES = 8

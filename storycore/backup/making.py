@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections import deque
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from itertools import chain
-from pathlib import Path
 
 import orjson
 
@@ -21,6 +19,7 @@ from storycore.backup.index import GONE, Index, Mark, item_mark, read_rows, tail
 from storycore.backup.manifest import Kind, Manifest, ObjectInfo, PortContent
 from storycore.backup.objects import ObjectWriter
 from storycore.backup.sources import Reached, Source, Step
+from storycore.backup.workspaces import workspace
 from storycore.errors import FeedGap, InvalidArgument
 from storycore.ports.lifecycle import PortName
 
@@ -82,8 +81,8 @@ async def _port(
     progress: Callable[[str, int], None] | None,
 ) -> tuple[PortContent, Reached]:
     async with AsyncExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="storycore-backup-"))
-        index = stack.enter_context(Index(Path(folder) / "index"))
+        folder = await stack.enter_async_context(workspace("backup"))
+        index = stack.enter_context(Index(folder / "index"))
         position = None if parent is None else await _load_parent(archive, parent, source.name, index)
         if parent is None:
             intake = Intake(draft, source.name, index, progress)

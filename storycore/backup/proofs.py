@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import sha256
 from typing import Any
 
@@ -14,7 +14,7 @@ from storycore.backup.archive import Archive
 from storycore.backup.manifest import Manifest
 from storycore.backup.retention import Made
 from storycore.backup.verifying import Level, Verification
-from storycore.errors import AccessDenied, Corrupt
+from storycore.errors import AccessDenied, Corrupt, StorycoreError
 
 __all__ = ["in_words", "keep", "made_of"]
 
@@ -22,11 +22,20 @@ _PROOFS: tuple[Level, ...] = ("full", "restore")
 """The levels after which a backup counts as verified."""
 
 
-async def keep(archive: Archive, found: Verification) -> None:
-    """Keep what was found; a look that found nothing does not take the place of one that looked closer.
+async def keep(archive: Archive, found: Verification) -> Verification:
+    """Keep what was found; the same, which says why where it could not be kept.
 
-    Whoever does not open the backup has proved nothing about it, and leaves what was found before.
+    A look that found nothing does not take the place of one that looked closer. Whoever does not open the backup has
+    proved nothing about it, and leaves what was found before.
     """
+    try:
+        await _keep(archive, found)
+    except StorycoreError as exc:  # a full disk, or a key that may only read: what was found is as true
+        return replace(found, unkept=exc.message)
+    return found
+
+
+async def _keep(archive: Archive, found: Verification) -> None:
     try:
         key = await archive.key(found.backup)
     except AccessDenied:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 from storycore.backup.archive import Archive
@@ -20,10 +18,11 @@ from storycore.backup.manifest import Manifest
 from storycore.backup.recordings import Tail
 from storycore.backup.replay import Replay
 from storycore.backup.sources import Source
+from storycore.backup.workspaces import workspace
 from storycore.errors import AlreadyExists, ConditionFailed, InvalidArgument, NotProvisioned
 from storycore.ports.lifecycle import PortName
 
-__all__ = ["Mode", "OnConflict", "PortChanges", "Selection", "plan_restore", "restore"]
+__all__ = ["Mode", "OnConflict", "PortChanges", "Selection", "plan_restore", "restore", "without_place"]
 
 Mode: TypeAlias = Literal["new", "merge", "replace"]
 OnConflict: TypeAlias = Literal["fail", "skip", "overwrite"]
@@ -176,6 +175,12 @@ def _chosen(chain: Sequence[Manifest], targets: Sequence[Source], selection: Sel
     return [each for each in targets if each.name in held and _is_meant(each.name, selection.ports)]
 
 
+def without_place(manifest: Manifest, targets: Sequence[Source]) -> list[str]:
+    """The ports of which a backup has items, and which none of the targets is."""
+    there = {target.name for target in targets}
+    return [name for name, content in manifest.ports.items() if content.items and name not in there]
+
+
 def _is_meant(port: str, ports: frozenset[str] | None) -> bool:
     return ports is None or port in ports
 
@@ -185,10 +190,10 @@ async def _replayed(
     archive: Archive, chain: Sequence[Manifest], target: Source, tail: Tail | None
 ) -> AsyncIterator[tuple[Replay, Index]]:
     """The replay of one port, and an index for the keys that it gives."""
-    with tempfile.TemporaryDirectory(prefix="storycore-restore-") as folder:
+    async with workspace("restore") as folder:
         behind = tail if target.name == PortName.ENTITIES else None
-        replay = Replay(archive, chain, target.name, Path(folder), behind)
-        with Index(Path(folder) / "wanted.db") as wanted:
+        replay = Replay(archive, chain, target.name, folder, behind)
+        with Index(folder / "wanted.db") as wanted:
             try:
                 yield replay, wanted
             finally:

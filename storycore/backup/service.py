@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Protocol
 
 from storycore.backup.archive import Archive, Listing
 from storycore.backup.entries import OwnerOf
 from storycore.backup.erasing import Erased, erased
-from storycore.backup.keys import KeyFile, provided
+from storycore.backup.keys import KeyFile, missing_key, provided
 from storycore.backup.making import make_backup
 from storycore.backup.manifest import Kind, Manifest
 from storycore.backup.outcomes import Created, Pruned, Restored, Rotated
@@ -20,11 +19,18 @@ from storycore.backup.parents import others_among, parent_among
 from storycore.backup.proofs import in_words, keep
 from storycore.backup.pruning import prune
 from storycore.backup.recorder import Recorder, Sealed
-from storycore.backup.recordings import Recordings
-from storycore.backup.restoring import Mode, OnConflict, PortChanges, Selection, plan_restore, restore
+from storycore.backup.recording import Recording
+from storycore.backup.restoring import (
+    Mode,
+    OnConflict,
+    PortChanges,
+    Selection,
+    plan_restore,
+    restore,
+    without_place,
+)
 from storycore.backup.retention import Retention
 from storycore.backup.sources import Source
-from storycore.backup.sources.entities import EntitySource
 from storycore.backup.states import States
 from storycore.backup.verifying import Level, Scratch, Verification, verify_backup
 from storycore.errors import FeedGap, InvalidArgument
@@ -93,9 +99,9 @@ class Backups:
         self._max_chain = max_chain
         self._max_share = max_share
         self._owner_of = owner_of
-        self._recordings = Recordings(archive, store)
+        self._recording = Recording(archive, sources, env, store=store, owner_of=owner_of)
+        self._recordings = self._recording.recordings
         self._states = States(archive, self._recordings, store=store)
-        self._recorder: Recorder | None = None
 
     async def create(
         self, kind: Kind = "manual", *, full: bool = False, progress: Callable[[str, int], None] | None = None
@@ -160,10 +166,14 @@ class Backups:
         listing = await self._archive.listing()
         return await provided(self._key_file, 0 if anew else len(listing.manifests) + len(listing.damaged))
 
-    async def ensure(self) -> Sequence[str]:
-        """Create what backups need: their place, and the key; one sentence for each thing that was created."""
-        provision = await self._archive.ensure()
-        key = await self.provide_key()
+    async def ensure(self, *, dry_run: bool = False) -> Sequence[str]:
+        """Create what backups need: their place, and the key; one sentence for each thing that was created.
+
+        Args:
+            dry_run: only tell.
+        """
+        provision = await self._archive.ensure(dry_run=dry_run)
+        key = await (missing_key(self._key_file) if dry_run else self.provide_key())
         return [*provision.actions, *([key] if key else [])]
 
     @property
@@ -206,8 +216,7 @@ class Backups:
             random=self._env.random,
             scratch=self._scratch,
         )
-        await keep(self._archive, found)
-        return found
+        return await keep(self._archive, found)
 
     async def reached(self, id_: str = "latest", *, at: datetime | None = None) -> tuple[str, datetime]:
         """Which backup, and the state of which moment, ``plan_restore`` and ``restore`` would now take for these."""
@@ -269,10 +278,8 @@ class Backups:
             if target is not None and target._settle is not None:
                 await asyncio.shield(target._settle())
         left_out = {port: len(marks) for port, marks in erased.items() if marks}
-        there = {source.name for source in targets}
-        without = [name for name, content in chain[-1].ports.items() if content.items and name not in there]
-        meant = without if selection is None or selection.ports is None else []
-        return Restored(chain[-1].id, chain[-1].as_of if tail is None else tail.as_of, written, left_out, meant)
+        without = [] if selection and selection.ports else without_place(chain[-1], targets)
+        return Restored(chain[-1].id, chain[-1].as_of if tail is None else tail.as_of, written, left_out, without)
 
     async def prune(self, *, dry_run: bool = False, older_than: timedelta = timedelta(days=1)) -> Pruned:
         """Remove those of this store's backups that retention does not keep, and what unfinished backups left.
@@ -329,16 +336,9 @@ class Backups:
             AccessDenied: the keys of owners were sealed with another key.
         """
         if not dry_run:
-            await self._seal_before()
+            await self._recording.seal_before_erasure()
         at, seals_owners = self._env.clock.now(), self._owner_of is not None
         return await erased(self._archive, owner, at=at, seals_owners=seals_owners, dry_run=dry_run)
-
-    async def _seal_before(self) -> None:
-        """Record what the feed tells with the keys that there are, so that nothing of it meets a new key later."""
-        if self._owner_of is not None and await self._recordings.places():
-            with suppress(InvalidArgument):
-                self._recorder = self._recorder or self.recorder()
-                await self._recorder.flush()
 
     def recorder(self) -> Recorder:
         """What records the changes of this store, so that any second behind its first backup can be restored.
@@ -346,10 +346,7 @@ class Backups:
         Raises:
             InvalidArgument: the store's entities are not backed up.
         """
-        for source in self._sources:
-            if isinstance(source, EntitySource):
-                return Recorder(self._archive, source, self._env, store=self._store, owner_of=self._owner_of)
-        raise InvalidArgument("Only the changes of entities can be recorded, and they are left out of these backups.")
+        return self._recording.recorder()
 
     async def record(self) -> Sealed:
         """Seal the changes since the last time; where a backup is needed first, it is made, and the result says why.
@@ -357,8 +354,7 @@ class Backups:
         Raises:
             Unsupported: the store has no change feed.
         """
-        self._recorder = self._recorder or self.recorder()
-        return await self._recorder.seal(lambda: self.create(full=True))
+        return await self._recording.record(lambda: self.create(full=True))
 
     async def verify_recording(self) -> Sequence[str]:
         """Read everything that was recorded; one sentence for each thing that is lost."""

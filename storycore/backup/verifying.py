@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from storycore.backup.manifest import Manifest, ObjectInfo, PortContent
 from storycore.backup.restoring import Selection, restore
 from storycore.backup.sources import Source
 from storycore.backup.sources.blobs import content_name
+from storycore.backup.workspaces import workspace
 from storycore.errors import NotFound, StorycoreError
 
 __all__ = ["Level", "Scratch", "Verification", "verify_backup"]
@@ -44,6 +44,7 @@ class Verification:
         entries: how many entries were read.
         problems: one sentence for each thing that is lost; empty when the backup is whole.
         erased: how many of the entries nobody can read, because the keys of those to whom they belong were destroyed.
+        unkept: why this could not be kept beside the backup, so that retention knows nothing of it; ``""``: it was.
     """
 
     backup: str
@@ -53,6 +54,7 @@ class Verification:
     entries: int = 0
     problems: tuple[str, ...] = ()
     erased: int = 0
+    unkept: str = ""
 
     @property
     def is_whole(self) -> bool:
@@ -121,17 +123,16 @@ class _Looking:
     async def restore(self, chain: Sequence[Manifest], scratch: Scratch) -> None:
         """Restore into an empty store and compare."""
         last, erased = chain[-1], dict[str, list[bytes]]()
-        with tempfile.TemporaryDirectory(prefix="storycore-verify-") as folder:
-            async with scratch(Path(folder) / "store", last) as targets:
-                try:
-                    await restore(self._archive, chain, targets, Selection(), erased=erased)
-                except PASSING:
-                    raise
-                except StorycoreError as exc:
-                    self.problems.append(f"The restore of {last.id} failed: {exc.message}")
-                    return
-                for target in targets:
-                    await self._compare(chain, target, Path(folder), erased.get(target.name, []))
+        async with workspace("verify") as folder, scratch(folder / "store", last) as targets:
+            try:
+                await restore(self._archive, chain, targets, Selection(), erased=erased)
+            except PASSING:
+                raise
+            except StorycoreError as exc:
+                self.problems.append(f"The restore of {last.id} failed: {exc.message}")
+                return
+            for target in targets:
+                await self._compare(chain, target, folder, erased.get(target.name, []))
 
     def _chosen(self, there: Sequence[ObjectInfo], level: Level) -> Sequence[ObjectInfo]:
         if level in ("full", "restore"):

@@ -134,6 +134,7 @@ def verify(common: Common, backup_id: str, level: str) -> int:
         show(
             f"{escape(found.backup)} {what}: {found.objects} objects looked at, {found.entries} entries read.",
             *(f"[red]lost[/] {escape(problem)}" for problem in found.problems),
+            *([f"[yellow]retention does not learn of this:[/] {escape(found.unkept)}"] if found.unkept else []),
         )
     return 0 if found.is_whole else FAILED
 

@@ -20,7 +20,10 @@ __all__ = ["init"]
 @click.option("--dry-run", is_flag=True, help="Only say what would be created.")
 @click.option("--warm/--no-warm", default=True, help="Read the templates into the cache.")
 def init(common: Common, dry_run: bool, warm: bool) -> None:
-    """Create what the profile needs: folders, tables, indexes. Doing it twice changes nothing."""
+    """Create what the profile needs: folders, tables, indexes, and for backups their place and their key.
+
+    Doing it twice changes nothing.
+    """
     from storycore.cli.output import print_json
 
     report = asyncio.run(_init(common, dry_run=dry_run, warm=warm))
@@ -33,12 +36,15 @@ def init(common: Common, dry_run: bool, warm: bool) -> None:
 async def _init(common: Common, *, dry_run: bool, warm: bool) -> InitReport:
     async with common.open() as store:
         if not dry_run:
-            return await store.init(warm_cache=warm)
+            return await store.init(warm_cache=warm, enable_backups=store.profile.has_backups)
         from storycore.app import InitReport
 
         found = {str(name): await port.ensure(dry_run=True) for name, port in store.ports.items()}
         differences = {name: each.differences for name, each in found.items() if each.differences}
-        return InitReport({name: each.actions for name, each in found.items()}, differences=differences)
+        actions = {name: each.actions for name, each in found.items()}
+        if store.profile.has_backups:
+            actions["backup"] = await store.backups.ensure(dry_run=True)
+        return InitReport(actions, differences=differences)
 
 
 def _show(report: InitReport, *, dry_run: bool) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pydantic import JsonValue
@@ -60,7 +59,7 @@ def assembled(
             await track(f"job_{record.outcome}", properties=_properties(record))
 
     def given() -> Iterator[Job]:
-        if not _has_backups(profile):
+        if not profile.has_backups:
             yield from default_jobs(upkeep.works())
         elif _is_recorded(profile, store):
             works = {**upkeep.works(), **_backup_works(backups), "backup.record": _recording(backups)}
@@ -93,12 +92,6 @@ def _properties(record: RunRecord) -> dict[str, JsonValue]:
         "count": record.count,
         "detail": record.detail,
     }
-
-
-def _has_backups(profile: Profile) -> bool:
-    """Whether the profile says anything of backups, or their key was made where it is by default."""
-    is_said = any(path.startswith("backup.") for path in profile.origins)
-    return is_said or (Path(profile.dir) / "backup.key").exists()
 
 
 def _is_recorded(profile: Profile, store: EntityStore) -> bool:
@@ -150,7 +143,7 @@ def _backup_works(backups: Callable[[], Backups]) -> dict[str, Work]:
         found = await backups().verify(level="full")
         if not found.is_whole:
             raise Corrupt(f"The backup {found.backup} is damaged in {len(found.problems)} places: {found.problems[0]}")
-        return {"backup": found.backup, "entries": found.entries}
+        return {"backup": found.backup, "entries": found.entries, **({"unkept": found.unkept} if found.unkept else {})}
 
     async def prune() -> dict[str, object]:
         return {"removed": len((await backups().prune()).removed)}

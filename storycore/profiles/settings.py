@@ -249,3 +249,8 @@ class Profile(BaseModel):
         """The adapters that the ports and the backups use, each once, in the order of the ports."""
         names = [self.port(name).adapter for name in self.ports]
         return list(dict.fromkeys([*names, *([self.backup.blobs.adapter] if self.backup.blobs else [])]))
+    @property
+    def has_backups(self) -> bool:
+        """Whether anything is said of backups, or their key was made where it is by default."""
+        return any(path.startswith("backup.") for path in self.origins) or (self.dir / "backup.key").exists()
+

@@ -129,12 +129,12 @@ class Folder:
 
     def draft(self, key: str) -> Draft:
         """Begin to write a blob."""
-        with translating(f"write the blob {key!r}"):
+        with translating(f"write the blob {key!r} in {self.root}"):
             return Draft(self._drafts, self._new_id)
 
     def write(self, draft: Draft, data: bytes) -> None:
         """Append to a draft."""
-        with translating("write a blob"):
+        with translating(f"write a blob in {self.root}"):
             draft.write(data)
 
     def publish(self, draft: Draft, info: BlobInfo, when: BlobCondition) -> None:
@@ -145,7 +145,7 @@ class Folder:
             Unavailable: the draft was abandoned meanwhile.
         """
         path = self._path(info.key)
-        with translating(f"write the blob {info.key!r}"):
+        with translating(f"write the blob {info.key!r} in {self.root}"):
             draft.finish(tail_of(info))
             with self._locked(info.key):
                 require_inside(path.parent)
