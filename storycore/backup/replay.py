@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from storycore.backup.archive import Archive
 from storycore.backup.entries import Entry
 from storycore.backup.manifest import Manifest, ObjectInfo
 from storycore.backup.recordings import Tail
+from storycore.errors import StorageFull
 
 __all__ = ["Replay"]
 
@@ -97,32 +99,53 @@ class _Overlay:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()  # SQLite crashes where a connection is closed during a call
-        self._sql = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._sql.execute("PRAGMA journal_mode=OFF")
-        self._sql.execute("PRAGMA synchronous=OFF")
-        self._sql.execute("CREATE TABLE last(key BLOB PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID")
-        self._is_empty = True
+        self._path = path
+        self._sql: sqlite3.Connection | None = None
 
     def note(self, first: int, entries: Sequence[Entry]) -> None:
         rows = [(entry.mark, number) for number, entry in enumerate(entries, first)]
-        with self._lock:
-            self._sql.execute("BEGIN")
-            self._sql.executemany("INSERT OR REPLACE INTO last VALUES (?, ?)", rows)
-            self._sql.execute("COMMIT")
-        self._is_empty = False
+        with self._lock, _in_room():
+            sql = self._sql = self._sql or _opened(self._path)
+            sql.execute("BEGIN")
+            sql.executemany("INSERT OR REPLACE INTO last VALUES (?, ?)", rows)
+            sql.execute("COMMIT")
 
     def known(self, entries: Sequence[Entry]) -> dict[bytes, int]:
         """The number of the last entry for each key that has one."""
-        if self._is_empty:
+        if self._sql is None:
             return {}
         found: dict[bytes, int] = {}
         for start in range(0, len(entries), _AT_ONCE):
             marks = [entry.mark for entry in entries[start : start + _AT_ONCE]]
             places = ",".join("?" * len(marks))
-            with self._lock:
+            with self._lock, _in_room():
                 found.update(self._sql.execute(f"SELECT key, number FROM last WHERE key IN ({places})", marks))  # noqa: S608 - question marks
         return found
 
     def close(self) -> None:
         with self._lock:
-            self._sql.close()
+            if self._sql is not None:
+                self._sql.close()
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    sql = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        sql.execute("PRAGMA journal_mode=OFF")
+        sql.execute("PRAGMA synchronous=OFF")
+        sql.execute("CREATE TABLE last(key BLOB PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID")
+    except BaseException:
+        sql.close()
+        raise
+    return sql
+
+
+@contextmanager
+def _in_room() -> Iterator[None]:
+    """What fails in here has no room, for nobody else touches the file."""
+    try:
+        yield
+    except sqlite3.Error as exc:
+        raise StorageFull(
+            f"The temporary folder has no room for the index of a restore ({exc}); set TMPDIR to a larger one."
+        ) from exc

@@ -20,7 +20,7 @@ from storycore.backup.restoring import Selection, restore
 from storycore.backup.sources import Source
 from storycore.backup.sources.blobs import content_name
 from storycore.backup.workspaces import workspace
-from storycore.errors import NotFound, StorycoreError
+from storycore.errors import NotFound, StorageFull, StorycoreError
 
 __all__ = ["Level", "Scratch", "Verification", "verify_backup"]
 
@@ -122,17 +122,24 @@ class _Looking:
 
     async def restore(self, chain: Sequence[Manifest], scratch: Scratch) -> None:
         """Restore into an empty store and compare."""
-        last, erased = chain[-1], dict[str, list[bytes]]()
-        async with workspace("verify") as folder, scratch(folder / "store", last) as targets:
-            try:
-                await restore(self._archive, chain, targets, Selection(), erased=erased)
-            except PASSING:
-                raise
-            except StorycoreError as exc:
-                self.problems.append(f"The restore of {last.id} failed: {exc.message}")
-                return
-            for target in targets:
-                await self._compare(chain, target, folder, erased.get(target.name, []))
+        last = chain[-1]
+        try:
+            async with workspace("verify") as folder, scratch(folder / "store", last) as targets:
+                await self._restore(chain, targets, folder)
+        except StorageFull as exc:
+            raise StorageFull(f"A restore of {last.id} has no room where TMPDIR says. {exc.message}") from exc
+
+    async def _restore(self, chain: Sequence[Manifest], targets: Sequence[Source], folder: Path) -> None:
+        erased: dict[str, list[bytes]] = {}
+        try:
+            await restore(self._archive, chain, targets, Selection(), erased=erased)
+        except PASSING:
+            raise
+        except StorycoreError as exc:
+            self.problems.append(f"The restore of {chain[-1].id} failed: {exc.message}")
+            return
+        for target in targets:
+            await self._compare(chain, target, folder, erased.get(target.name, []))
 
     def _chosen(self, there: Sequence[ObjectInfo], level: Level) -> Sequence[ObjectInfo]:
         if level in ("full", "restore"):
