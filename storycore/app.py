@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -15,13 +14,12 @@ from pydantic import BaseModel
 
 from storycore.analytics import Tracker
 from storycore.building import PortBuilder, demand
-from storycore.caching import CachedEmbedder
 from storycore.caching.assembly import assembled as caching_of
-from storycore.caching.assembly import entities_of, follower_of
+from storycore.caching.assembly import embedder_of, entities_of, follower_of
 from storycore.caching.following import Following
 from storycore.caching.functions import Runner
 from storycore.entities.catalog import Catalog
-from storycore.errors import ConfigError, StorycoreError, Unsupported
+from storycore.errors import ConfigError, Unsupported
 from storycore.infrastructure import declared, document
 from storycore.layers.batching import BatchedEmbedder
 from storycore.layers.deadline import Deadline
@@ -31,11 +29,11 @@ from storycore.layers.spilling import SpillingEntities
 from storycore.plugins import Plugins
 from storycore.ports.blobs import BlobStore
 from storycore.ports.cache import Cache
-from storycore.ports.embeddings import Embedder, Purpose
+from storycore.ports.embeddings import Embedder
 from storycore.ports.entities import EntityStore
 from storycore.ports.environment import Environment
 from storycore.ports.events import EventSink
-from storycore.ports.lifecycle import Health, Port, PortName, Provision
+from storycore.ports.lifecycle import Port, PortName, Provision
 from storycore.ports.metering import Meter
 from storycore.ports.reranking import Reranker
 from storycore.ports.vectors import VectorIndex
@@ -45,6 +43,7 @@ from storycore.story import repositories
 
 if TYPE_CHECKING:
     from storycore.backup.service import Backups
+    from storycore.health import Checkup, HealthReport
     from storycore.ingestion import Pipeline, Plan, Progress, Report
     from storycore.jobs import Jobs, Upkeep
 
@@ -215,14 +214,18 @@ class Store(Catalog):
         """What ``ingest`` would do; writes nothing."""
         return await self._pipeline.plan(Path(path))
 
-    async def health(self, *, deep: bool = False) -> dict[str, Health]:
-        """Probe every port, jobs where they are used, and whatever plugins add; a failure is an answer, no error."""
-        found = {str(name): await self._health(port, deep) for name, port in self.ports.items()}
-        if (jobs := await self.jobs.health()) is not None:
-            found["jobs"] = jobs
-        for more in self._plugins.hook.storycore_health(store=self):
-            found.update(more)
-        return found
+    async def health(self, level: str = "detail", *, deep: bool = False) -> HealthReport:
+        """Whether the store lives, is ready, or how each part does; a failure is an answer, no error.
+
+        Args:
+            level: ``"live"``: touches no port; ``"ready"``: reads and writes what the profile requires; ``"detail"``:
+                every port, jobs where they are used, and whatever plugins add.
+            deep: also check the integrity of what is stored, which may take long.
+
+        Raises:
+            InvalidArgument: there is no such level, or a deep look is asked of another than ``"detail"``.
+        """
+        return await self._checkup.look(level, deep=deep)
 
     def deadline(self, seconds: float) -> Deadline:
         """A block in which no operation of a port runs longer than until ``seconds`` from now.
@@ -297,16 +300,7 @@ class Store(Catalog):
         return self._builder.deferred(port, settings, lambda: config, dressed=dressed)
 
     def _dressed_embedder(self, embedder: Port) -> Port:
-        return self._remembering(BatchedEmbedder(cast(Embedder, embedder)))
-
-    def _remembering(self, embedder: Embedder) -> Embedder:
-        """The embedder behind the cache, if the profile asks for it and its vectors cost something."""
-        caching = self.profile.caching
-        if caching.embeddings == "none" or not embedder.spec.semantic:
-            return embedder
-        purposes: Sequence[Purpose] = ("query",) if caching.embeddings == "queries" else ("query", "document")
-        ttl = timedelta(seconds=caching.embedding_ttl_seconds)
-        return CachedEmbedder(embedder, self.cache, ttl=ttl, purposes=purposes)
+        return embedder_of(self.profile, BatchedEmbedder(cast(Embedder, embedder)), self.cache)
 
     def _fitted_to_embedder(self, config: BaseModel) -> BaseModel:
         """A vector index that is told no dimension or model takes the embedder's."""
@@ -369,6 +363,7 @@ class Store(Catalog):
         failures: list[BaseException] = []
         for close in (
             self._tell_closing,
+            *([self._checkup.close] if "_checkup" in vars(self) else []),
             *([] if self._jobs is None else [self._jobs.close]),
             self._stop_following,
             self._feed.close,
@@ -390,9 +385,14 @@ class Store(Catalog):
     async def _tell_closing(self) -> None:
         self._plugins.hook.storycore_closing(store=self)
 
-    async def _health(self, port: Deferred, deep: bool) -> Health:
-        try:
-            await port.open()
-            return await port.health(deep=deep)
-        except StorycoreError as exc:
-            return Health(ok=False, detail=exc.message)
+    @cached_property
+    def _checkup(self) -> Checkup:
+        from storycore.health.assembly import assembled
+
+        return assembled(
+            self.profile,
+            self.ports,
+            jobs=lambda: self.jobs.health(),
+            plugged=lambda: self._plugins.hook.storycore_health(store=self),
+            last_errors=self.metrics.last_errors,
+        )

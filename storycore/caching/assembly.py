@@ -6,17 +6,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 from storycore.caching.caching import Caching
+from storycore.caching.embeddings import CachedEmbedder
 from storycore.caching.entities import CachedEntities
 from storycore.caching.following import Following
 from storycore.caching.functions import Runner
 from storycore.caching.tagged_entities import TaggedEntities
 from storycore.plugins import Plugins
 from storycore.ports.cache import Cache
+from storycore.ports.embeddings import Embedder, Purpose
 from storycore.ports.entities import EntityStore, FeedPosition, Key
 from storycore.ports.environment import Environment
 from storycore.profiles import Profile, revealed
 
-__all__ = ["assembled", "entities_of", "follower_of"]
+__all__ = ["assembled", "embedder_of", "entities_of", "follower_of"]
 
 
 def assembled(profile: Profile, plugins: Plugins, env: Environment, cache: Cache, *, run: Runner | None) -> Caching:
@@ -61,6 +63,15 @@ def entities_of(
     if asked.entities:
         cached = CachedEntities(inner, caching, ttl=timedelta(seconds=asked.entity_ttl_seconds))
     return cached, TaggedEntities(cached or inner, raw, caching, remembers=asked.follow_changes)
+
+
+def embedder_of(profile: Profile, inner: Embedder, caching: Caching) -> Embedder:
+    """The embedder behind the cache, if the profile asks for it and its vectors cost something."""
+    asked = profile.caching
+    if asked.embeddings == "none" or not inner.spec.semantic:
+        return inner
+    purposes: Sequence[Purpose] = ("query",) if asked.embeddings == "queries" else ("query", "document")
+    return CachedEmbedder(inner, caching, ttl=timedelta(seconds=asked.embedding_ttl_seconds), purposes=purposes)
 
 
 def follower_of(

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ClassVar, TypeVar
 
+from storycore.errors import ConditionFailed, InvalidArgument, NotFound
 from storycore.layers.around import Operation
 
 __all__ = ["Metrics", "OperationCount"]
 
 T = TypeVar("T")
+
+_ANSWERS = (ConditionFailed, InvalidArgument, NotFound, asyncio.CancelledError)
+"""Errors that are the caller's, of a port that serves."""
 
 
 @dataclass(slots=True)
@@ -41,6 +46,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.counts: dict[tuple[str, str], OperationCount] = {}
+        self.last_errors: dict[str, str] = {}
+        """Port to the class of its last failure, which no refusal is; a message might tell what is private."""
 
     async def __call__(self, operation: Operation, proceed: Callable[[], Awaitable[T]]) -> T:
         """Run the operation and count it; a cancelled call counts as an error."""
@@ -56,8 +63,10 @@ class Metrics:
             begun = clock()
             try:
                 return await call(*args, **kwargs)
-            except BaseException:
+            except BaseException as exc:
                 count.errors += 1
+                if not isinstance(exc, _ANSWERS):
+                    self.last_errors[str(operation.port)] = type(exc).__name__
                 raise
             finally:
                 took = clock() - begun

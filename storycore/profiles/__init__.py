@@ -12,6 +12,7 @@ from storycore.profiles.secrets import revealed
 from storycore.profiles.settings import (
     BackupSettings,
     CachingSettings,
+    HealthSettings,
     JobSettings,
     LayerSettings,
     PortSettings,
@@ -21,6 +22,7 @@ from storycore.profiles.settings import (
 __all__ = [
     "BackupSettings",
     "CachingSettings",
+    "HealthSettings",
     "JobSettings",
     "LayerSettings",
     "PortSettings",

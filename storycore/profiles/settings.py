@@ -12,7 +12,15 @@ from storycore.errors import ConfigError
 from storycore.ports.lifecycle import PortName
 from storycore.profiles.redaction import redacted, redacted_url
 
-__all__ = ["BackupSettings", "CachingSettings", "JobSettings", "LayerSettings", "PortSettings", "Profile"]
+__all__ = [
+    "BackupSettings",
+    "CachingSettings",
+    "HealthSettings",
+    "JobSettings",
+    "LayerSettings",
+    "PortSettings",
+    "Profile",
+]
 
 
 class LayerSettings(BaseModel):
@@ -184,6 +192,29 @@ class JobSettings(BaseModel):
         return tuple(part.strip() for part in given.split(",") if part.strip()) if isinstance(given, str) else given
 
 
+class HealthSettings(BaseModel):
+    """How the store's health is looked at.
+
+    Args:
+        required: ports without which the store does not serve: while one of them fails the store is down, while
+            another fails it is degraded.
+        timeout_seconds: how long a part may take to answer.
+        keep_seconds: for so long an answer to whether the store is ready is given again.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    required: tuple[PortName, ...] = (PortName.ENTITIES,)
+    timeout_seconds: float = Field(default=5.0, gt=0, le=300, allow_inf_nan=False)
+    keep_seconds: float = Field(default=2.0, ge=0, le=300, allow_inf_nan=False)
+
+    @field_validator("required", mode="before")
+    @classmethod
+    def _listed(cls, given: object) -> object:
+        """A variable of the environment lists them with commas."""
+        return tuple(part.strip() for part in given.split(",") if part.strip()) if isinstance(given, str) else given
+
+
 class Profile(BaseModel):
     """Everything that ``storycore.open`` needs to know.
 
@@ -198,6 +229,7 @@ class Profile(BaseModel):
         caching: how reads are cached above the ports.
         backup: where backups lie, who can read them, and which stay.
         jobs: when the store's jobs run.
+        health: how the store's health is looked at.
         origins: path of a setting (``"cache.url"``) to where its value came from, for people.
     """
 
@@ -219,12 +251,18 @@ class Profile(BaseModel):
     caching: CachingSettings = Field(default_factory=CachingSettings)
     backup: BackupSettings = Field(default_factory=BackupSettings)
     jobs: JobSettings = Field(default_factory=JobSettings)
+    health: HealthSettings = Field(default_factory=HealthSettings)
     origins: Mapping[str, str] = Field(default_factory=dict, repr=False)
 
     @property
     def backup_key_file(self) -> Path:
         """Where the key of backups is, if it is in a file."""
         return Path(self.backup.key_file).expanduser() if self.backup.key_file else self.dir / "backup.key"
+
+    @property
+    def has_backups(self) -> bool:
+        """Whether anything is said of backups, or their key was made where it is by default."""
+        return any(path.startswith("backup.") for path in self.origins) or (self.dir / "backup.key").exists()
 
     @property
     def ports(self) -> tuple[PortName, ...]:
@@ -249,8 +287,3 @@ class Profile(BaseModel):
         """The adapters that the ports and the backups use, each once, in the order of the ports."""
         names = [self.port(name).adapter for name in self.ports]
         return list(dict.fromkeys([*names, *([self.backup.blobs.adapter] if self.backup.blobs else [])]))
-    @property
-    def has_backups(self) -> bool:
-        """Whether anything is said of backups, or their key was made where it is by default."""
-        return any(path.startswith("backup.") for path in self.origins) or (self.dir / "backup.key").exists()
-

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from storycore.errors import ConfigError
 from storycore.ports.lifecycle import PortName
-from storycore.profiles.settings import BackupSettings, CachingSettings, JobSettings
+from storycore.profiles.settings import BackupSettings, CachingSettings, HealthSettings, JobSettings
 from storycore.suggestions import did_you_mean, nearest
 
 __all__ = ["SETTINGS", "Merged", "Source", "merged", "source"]
@@ -20,7 +20,9 @@ Table = Mapping[str, object]
 _PORTS = frozenset(str(port) for port in PortName)
 _NAMING = ("url", "adapter")
 
-SETTINGS = frozenset({"dir", "namespace", "cursor_key", "requires", "plugins", "caching", "backup", "jobs"}) | _PORTS
+SETTINGS = (
+    frozenset({"dir", "namespace", "cursor_key", "requires", "plugins", "caching", "backup", "jobs", "health"}) | _PORTS
+)
 """The settings of a profile, apart from ``extends``."""
 
 
@@ -108,7 +110,7 @@ def _shape(name: str) -> Callable[[object, str, Path], object]:
     if name in _PORTS:
         return _port
     shapes = {"dir": _dir, "namespace": _text, "cursor_key": _text, "requires": _names, "plugins": _names}
-    return {**shapes, "caching": _caching, "backup": _backup, "jobs": _jobs}[name]
+    return {**shapes, "caching": _caching, "backup": _backup, "jobs": _jobs, "health": _health}[name]
 
 
 def _port(value: object, where: str, _folder: Path) -> object:
@@ -153,6 +155,10 @@ def _backup(value: object, where: str, folder: Path) -> object:
 
 def _jobs(value: object, where: str, _folder: Path) -> object:
     return _fields(value, where, JobSettings)
+
+
+def _health(value: object, where: str, _folder: Path) -> object:
+    return _fields(value, where, HealthSettings)
 
 
 def _fields(value: object, where: str, model: type[BaseModel]) -> dict[str, object]:

@@ -20,6 +20,7 @@ from storycore_redis._link import SingleLink
 from storycore_redis.config import RedisConfig
 from storycore_redis.testing import executable, redis_executable, server
 
+import storycore
 from storycore.errors import ConfigError, StorageFull, Unavailable, Unsupported
 from storycore.ports.cache import Acquired, Cache, CacheItem, Changed
 from storycore.ports.lifecycle import PortName
@@ -97,6 +98,20 @@ async def test_a_primary_that_became_a_replica_is_left(tmp_path: Path) -> None:
             assert told == [None]
             await store.put([item("k")])
             assert await store.get(["k"]) == [b"v"]
+
+
+async def test_health_sees_a_server_that_answers_and_takes_no_writes() -> None:
+    """It answers a PING all the while."""
+    with server(password="kit") as place, Redis(port=int(str(place["port"])), password="kit") as admin:
+        async with storycore.open("memory", overrides={"cache": {"adapter": "redis", **place}}) as store:
+            assert (await store.health())["cache"].ok
+            admin.replicaof("127.0.0.1", 1)
+            assert admin.ping()
+            ill = (await store.health())["cache"]
+            assert (ill.ok, "primary" in ill.detail) == (False, True)
+            admin.replicaof("NO", "ONE")
+            await asyncio.sleep(0.05)
+            assert (await store.health())["cache"].ok
 
 
 @pytest.mark.parametrize("program", [None, "redis"])
