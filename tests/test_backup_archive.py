@@ -12,7 +12,7 @@ from storycore.backup import frames, objects
 from storycore.backup.archive import Archive
 from storycore.backup.entries import Entry, capsules, pack, unpacked
 from storycore.backup.keys import Passphrase
-from storycore.backup.manifest import Manifest, PortContent
+from storycore.backup.manifest import Manifest, PortContent, sign_manifest
 from storycore.errors import AccessDenied, AlreadyExists, Corrupt, NotFound, SchemaMismatch, Unavailable
 from storycore.layers.checks import checked
 from storycore.layers.checks.forward import Forward
@@ -229,12 +229,14 @@ async def test_a_manifest_of_a_newer_version_is_refused(blobs: BlobStore, env: E
     archive = Archive(blobs, KEYS, env)
     made = await make(archive)
     name = f"backups/manifests/{made.id}.json"
-    async with await blobs.get(name) as reader:
-        content = await reader.read()
-    await blobs.put(name, content.replace(b'{"format":1', b'{"format":2', 1), when=ANY)
+    newer = sign_manifest(made.model_copy(update={"format": 2}), await archive.key(made.id))
+    await blobs.put(name, newer, when=ANY)
     with pytest.raises(SchemaMismatch, match="format 2"):
         await archive.manifest(made.id)
     assert "format 2" in (await archive.listing()).damaged[made.id]
+    await blobs.put(name, newer.replace(b'{"format":2', b'{"format":3', 1), when=ANY)
+    with pytest.raises(Corrupt, match="changed"):  # whoever has no key cannot let it claim to be newer
+        await archive.manifest(made.id)
 
 
 async def test_rotation_changes_who_can_read(blobs: BlobStore, env: Environment) -> None:

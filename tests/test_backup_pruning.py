@@ -13,7 +13,7 @@ import pytest
 
 from storycore.backup.archive import Archive
 from storycore.backup.keys import Passphrase
-from storycore.backup.manifest import Manifest
+from storycore.backup.manifest import Manifest, sign_manifest
 from storycore.backup.retention import Retention
 from storycore.backup.service import Backups
 from storycore.backup.sources import Source
@@ -142,10 +142,9 @@ async def test_a_backup_that_does_not_open_keeps_its_parents(world: World) -> No
 async def test_an_older_version_does_not_prune_what_a_newer_builds_on(world: World) -> None:
     """It does not know what that is; it says who does."""
     full, increment = await world.made(), await world.made()
-    name = f"backups/manifests/{increment.id}.json"
-    async with await world.blobs.get(name) as reader:
-        manifest = orjson.loads(await reader.read())
-    await world.blobs.put(name, orjson.dumps(manifest | {"format": 99}), when=ANY)
+    name, archive = f"backups/manifests/{increment.id}.json", Archive(world.blobs, KEYS, world.env)
+    newer = sign_manifest(increment.model_copy(update={"format": 99}), await archive.key(increment.id))
+    await world.blobs.put(name, newer, when=ANY)
     with pytest.raises(SchemaMismatch, match="newer version"):
         await world.backups.prune()
     assert [each.id for each in (await world.backups.list()).manifests] == [full.id]

@@ -48,6 +48,8 @@ __all__ = ["Archive", "Listing"]
 
 _MANIFEST_TYPE = "application/json"
 _PAGE = 1000
+_GREETED = 8
+"""Backups of which one should open, so that a new one shares its salt; anybody may have put some there."""
 _ID = re.compile(r"(daily|weekly|monthly|manual)_\d{8}_\d{6}_\w{1,6}", re.ASCII)
 """Other folders beside the backups hold other things."""
 
@@ -306,10 +308,10 @@ class Archive:
 
     async def _greet(self) -> None:
         """Let the key provider see a key that it sealed before: one made from a passphrase then shares its salt."""
-        made = sorted(await self.committed(), key=lambda id_: id_.partition("_")[2])
-        with suppress(AccessDenied, Corrupt):
-            for id_ in made[-1:]:
+        for id_ in sorted(await self.committed(), key=lambda id_: id_.partition("_")[2], reverse=True)[:_GREETED]:
+            with suppress(AccessDenied, Corrupt):
                 await self.key(id_)
+                return
 
     async def _without_manifest(self) -> dict[str, datetime]:
         """The ids under which something lies, but no manifest; and when anything there was written last."""

@@ -128,10 +128,11 @@ class _Looking:
         )
 
     async def _is_in_backup(self, manifest: Manifest) -> bool:
-        if manifest.owners is None:
-            self._unsealed.append(manifest.id)
         is_in = False
         try:
+            manifest = await self._archive.manifest(manifest.id)
+            if manifest.owners is None:
+                self._unsealed.append(manifest.id)
             reader = await self._archive.reader(manifest.id)
             for info in manifest.owners or ():
                 async for entries in reader.frames(info):

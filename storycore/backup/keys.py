@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import secrets
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,7 +26,6 @@ _NONCE_BYTES = 12
 _LOG_N, _BLOCK, _LANES = 17, 8, 1
 """scrypt with 128 MiB (OWASP, "Password Storage Cheat Sheet": N = 2**17, r = 8, p = 1)."""
 _MOST_LOG_N = 22
-"""A damaged header must not ask for more than 4 GiB."""
 _SHORTEST = 8
 
 
@@ -40,6 +40,7 @@ class Passphrase:
     Args:
         phrase: at least 8 characters; however a keyboard composes them (Unicode's form NFC is what counts).
         log_n: the cost as a power of two, 10 to 22; what was wrapped says with which cost, so it can be raised later.
+            What asks for more than this and the default is not opened: anybody may have put it there.
 
     Raises:
         ConfigError: the phrase is too short, or the cost is out of range.
@@ -49,6 +50,7 @@ class Passphrase:
     log_n: int = _LOG_N
     _derived: dict[tuple[bytes, int], bytes] = field(default_factory=dict, init=False, compare=False)
     _proven: list[bytes] = field(default_factory=list, init=False, compare=False)
+    _turn: threading.Lock = field(default_factory=threading.Lock, init=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.phrase) < _SHORTEST:
@@ -74,8 +76,11 @@ class Passphrase:
         """Open a sealed key."""
         head, salt, sealed = wrapped[:1], wrapped[1 : 1 + _SALT_BYTES], wrapped[1 + _SALT_BYTES :]
         log_n = int.from_bytes(head)
-        if not 10 <= log_n <= _MOST_LOG_N:
-            raise AccessDenied("The backup's sealed key is damaged: it names a cost that no version uses.")
+        if not 10 <= log_n <= max(self.log_n, _LOG_N):
+            raise AccessDenied(
+                f"The backup's sealed key asks for scrypt with a cost of {log_n}, and this passphrase is used up to "
+                f"{max(self.log_n, _LOG_N)}: it is damaged, or was sealed with a higher cost on purpose."
+            )
         own = await self._key(salt, log_n)
         key = _opened(own, sealed, context, "The passphrase is not the one the backup was made with")
         if log_n == self.log_n:
@@ -84,13 +89,16 @@ class Passphrase:
 
     async def _key(self, salt: bytes, log_n: int) -> bytes:
         if (salt, log_n) not in self._derived:
-            self._derived[salt, log_n] = await asyncio.to_thread(self._derive, salt, log_n)
+            await asyncio.to_thread(self._derive, salt, log_n)
         return self._derived[salt, log_n]
 
-    def _derive(self, salt: bytes, log_n: int) -> bytes:
+    def _derive(self, salt: bytes, log_n: int) -> None:
         from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-        return Scrypt(salt, KEY_BYTES, 1 << log_n, _BLOCK, _LANES).derive(normalize("NFC", self.phrase).encode())
+        with self._turn:  # each derivation takes 128 MiB
+            if (salt, log_n) not in self._derived:
+                scrypt = Scrypt(salt, KEY_BYTES, 1 << log_n, _BLOCK, _LANES)
+                self._derived[salt, log_n] = scrypt.derive(normalize("NFC", self.phrase).encode())
 
 
 @dataclass(frozen=True, repr=False)

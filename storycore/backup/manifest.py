@@ -137,7 +137,7 @@ class Manifest(_Frozen):
 def sign_manifest(manifest: Manifest, key: bytes) -> bytes:
     """The bytes of a manifest, with a seal that only the backup's key makes."""
     content = orjson.dumps(manifest.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
-    return orjson.dumps({"format": FORMAT, "manifest": orjson.Fragment(content), "seal": _seal(content, key)})
+    return orjson.dumps({"format": manifest.format, "manifest": orjson.Fragment(content), "seal": _seal(content, key)})
 
 
 def read_manifest(data: bytes, key: bytes | None = None, *, name: str) -> Manifest:
@@ -146,6 +146,8 @@ def read_manifest(data: bytes, key: bytes | None = None, *, name: str) -> Manife
     Args:
         key: the backup's; ``None`` reads without looking at the seal, which is enough for a listing.
         name: the id under which it lies.
+
+    Every format has the same outer form and seal, so that what claims to be of a newer version proves it too.
 
     Raises:
         Corrupt: these are not a manifest's bytes, it is another backup's, or the seal is not this key's.
@@ -156,16 +158,15 @@ def read_manifest(data: bytes, key: bytes | None = None, *, name: str) -> Manife
         format_, inner, seal = outer["format"], outer["manifest"], outer["seal"]
     except (orjson.JSONDecodeError, KeyError, TypeError) as exc:
         raise Corrupt(f"The manifest {name} of a backup is damaged; other backups are not concerned.") from exc
-    if not isinstance(format_, int) or format_ < 1:
+    if not isinstance(format_, int) or format_ < 1 or not isinstance(inner, dict):
         raise Corrupt(f"The manifest {name} of a backup is damaged; other backups are not concerned.")
+    if key is not None and not _bears(str(seal), inner, key, format_):
+        raise Corrupt(f"The manifest {name} of a backup was changed after it was written.")
     if format_ > FORMAT:
         raise SchemaMismatch(
             f"The backup {name} has format {format_}, and this version of storycore reads up to {FORMAT}; "
             "restore it with the version that made it, or a newer one."
         )
-    content = orjson.dumps(inner, option=orjson.OPT_SORT_KEYS)
-    if key is not None and not hmac.compare_digest(_seal(content, key).encode(), str(seal).encode()):
-        raise Corrupt(f"The manifest {name} of a backup was changed after it was written.")
     try:
         manifest = Manifest.model_validate(inner)
     except ValidationError as exc:
@@ -178,6 +179,13 @@ def read_manifest(data: bytes, key: bytes | None = None, *, name: str) -> Manife
 def new_backup_id(kind: Kind, at: datetime, unique: str) -> str:
     """The id of a backup that begins at ``at``; the first six characters of ``unique`` keep two of one second apart."""
     return f"{kind}_{at.astimezone(UTC):%Y%m%d_%H%M%S}_{unique[:6]}"
+
+
+def _bears(seal: str, inner: Mapping[str, object], key: bytes, format_: int) -> bool:
+    """Whether a manifest bears its seal, and is of the format that it claims."""
+    content = orjson.dumps(inner, option=orjson.OPT_SORT_KEYS)
+    is_sealed = hmac.compare_digest(_seal(content, key).encode(), seal.encode())
+    return is_sealed and inner.get("format", 1) == format_
 
 
 def _seal(content: bytes, key: bytes) -> str:

@@ -41,6 +41,7 @@ class Restored:
         written: items by port.
         erased: items by port that were left out, because the keys of those to whom they belonged were destroyed.
         without: ports of which the backup has items, and which the receiving store does not have.
+        notices: what claims to be a later backup, and bears no seal of this profile's key, in sentences.
     """
 
     backup: str
@@ -48,6 +49,7 @@ class Restored:
     written: Mapping[str, int]
     erased: Mapping[str, int] = field(default_factory=dict)
     without: Sequence[str] = ()
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

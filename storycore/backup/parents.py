@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from storycore.backup.archive import Archive
 from storycore.backup.erasing import last_erasure
 from storycore.backup.manifest import Manifest
+from storycore.backup.seals import Unread, worst
 from storycore.errors import AccessDenied, Corrupt, NotFound, SchemaMismatch
 
 __all__ = ["others_among", "parent_among"]
@@ -18,7 +19,8 @@ _UNDER_WAY = timedelta(hours=1)
 
 async def parent_among(
     archive: Archive,
-    own: Sequence[Manifest],
+    newest: Manifest | None,
+    unread: Unread,
     ports: set[str],
     *,
     now: datetime,
@@ -29,17 +31,18 @@ async def parent_among(
     """The newest backup, where an increment over it is possible and worth it; else ``None``, and why not.
 
     Args:
-        own: the store's backups, newest state first.
+        newest: of the store's backups whose manifests bear their seals.
+        unread: what claims to be newer, and bears none.
         ports: the names of the ports that are backed up.
         now: the present.
         max_chain: how many increments may follow a full one.
         max_share: how large they may be together, as a share of the full one.
         seals_owners: whether what belongs to somebody is sealed with a key of his own.
     """
-    if not own:
-        return None, "it is the first one"
+    if newest is None:
+        return None, worst(unread)[1].message if unread else "it is the first one"
     try:
-        chain = await archive.chain(own[0].id)
+        chain = await archive.chain(newest.id)
     except (AccessDenied, Corrupt, NotFound, SchemaMismatch) as exc:
         return None, exc.message
     first, increments, last = chain[0], chain[1:], chain[-1]

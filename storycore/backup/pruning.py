@@ -11,8 +11,9 @@ from storycore.backup.outcomes import Pruned
 from storycore.backup.proofs import made_of
 from storycore.backup.recordings import Recordings
 from storycore.backup.retention import Kept, Retention, kept
+from storycore.backup.seals import Unread
 from storycore.backup.states import States
-from storycore.errors import SchemaMismatch, Unavailable
+from storycore.errors import AccessDenied, Corrupt, NotFound, SchemaMismatch, Unavailable
 
 __all__ = ["prune"]
 
@@ -34,7 +35,7 @@ async def prune(
     for _ in range(_TRIES):
         known = await archive.committed()
         manifests, unread = await states.sealed()
-        stays = await _stays(archive, manifests, set(unread), rules, zone)
+        stays = await _stays(archive, manifests, unread, rules, zone)
         removed = [each.id for each in manifests if each.id not in stays]  # children before their parents: newest first
         if dry_run or await _removed(archive, removed, known, gone):
             break
@@ -43,22 +44,34 @@ async def prune(
     swept = await archive.sweep(older_than=older_than, dry_run=dry_run)
     left = [each.as_of for each in manifests if each.id in stays]
     segments = await recordings.prune(min(left), dry_run=dry_run) if left else 0
-    return Pruned(stays, removed if dry_run else gone, swept, segments, unread)
+    told = {id_: why.message for id_, why in unread.items()}
+    return Pruned(stays, removed if dry_run else gone, swept, segments, told)
 
 
 async def _stays(
-    archive: Archive, manifests: Sequence[Manifest], unread: set[str], rules: Retention, zone: tzinfo
+    archive: Archive, manifests: Sequence[Manifest], unread: Unread, rules: Retention, zone: tzinfo
 ) -> Kept:
-    """What retention keeps, and what those build on that do not open now."""
+    """What retention keeps, and what those build on that do not open now: their keys may come back."""
     listing = await archive.listing()
-    if listing.newer:
+    if newer := [id_ for id_ in listing.newer if await _is_newer(archive, id_)]:
         raise SchemaMismatch(
-            f"A newer version of storycore made {', '.join(listing.newer)}, and this one does not know on what they "
+            f"A newer version of storycore made {', '.join(newer)}, and this one does not know on what they "
             "build; prune with the newer version."
         )
     wanted = {each.parent for each in listing.manifests if each.id in unread}
     made = [await made_of(archive, each, is_pinned=each.id in wanted) for each in manifests]
     return kept(made, rules, zone=zone)
+
+
+async def _is_newer(archive: Archive, id_: str) -> bool:
+    """Whether a newer version made a backup indeed: its manifest bears the seal that all versions make alike."""
+    try:
+        await archive.manifest(id_)
+    except SchemaMismatch:
+        return True
+    except (AccessDenied, Corrupt, NotFound):
+        pass
+    return False
 
 
 async def _removed(archive: Archive, ids: Sequence[str], known: set[str], gone: list[str]) -> bool:

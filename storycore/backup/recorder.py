@@ -12,7 +12,7 @@ from storycore.backup.archive import Archive
 from storycore.backup.entries import Entry, OwnerOf
 from storycore.backup.erasing import last_erasure
 from storycore.backup.manifest import Manifest
-from storycore.backup.recordings import Recordings, require_whole
+from storycore.backup.recordings import Reach, Recordings, require_whole
 from storycore.backup.segments import Head, Series, Tip
 from storycore.backup.sources.entities import EntitySource, Fed
 from storycore.errors import AccessDenied, AlreadyExists, Corrupt, FeedGap, StorycoreError, Unsupported
@@ -219,6 +219,8 @@ class Recorder:
         reach = await self._recordings.newest()
         if reach is None:
             return None
+        if not reach.is_last:
+            await self._require_not_outdated(reach)
         numbers = reach.numbers
         first = await reach.series.first()
         require_whole(reach, range(first, numbers[-1] + 1) if numbers else range(0))
@@ -248,6 +250,19 @@ class Recorder:
         position = base.ports[PortName.ENTITIES].position
         assert position is not None, "such a backup was not chosen"
         return _State(series, self._store, base.as_of, position, 0, "", base.as_of, base.as_of)
+
+    async def _require_not_outdated(self, reach: Reach) -> None:
+        """A later series may be lost; then the feed behind this one may tell of somebody who was erased meanwhile.
+
+        Raises:
+            FeedGap: somebody was.
+        """
+        at = None if self._owner_of is None else await last_erasure(self._archive)
+        if at is not None and at > reach.until:
+            raise FeedGap(
+                f"Somebody was erased since {reach.until}, and of the recording behind a later backup than "
+                f"{reach.series.id} the key does not open."
+            )
 
     async def _is_outdated(self, base: Manifest) -> bool:
         """Whether the feed behind a backup tells of somebody who was erased; that must not meet a new key."""

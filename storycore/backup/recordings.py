@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from storycore.backup.archive import Archive
@@ -13,8 +13,9 @@ from storycore.backup.findings import PASSING
 from storycore.backup.manifest import Manifest
 from storycore.backup.objects import Place
 from storycore.backup.owners import Keyring
+from storycore.backup.seals import first_sealed, worst
 from storycore.backup.segments import Head, Series, Tip
-from storycore.errors import AccessDenied, AlreadyExists, Corrupt, NotFound, StorycoreError, VersionConflict
+from storycore.errors import AccessDenied, AlreadyExists, Corrupt, StorycoreError, VersionConflict
 from storycore.ports.instants import micros
 from storycore.ports.lifecycle import PortName
 
@@ -89,15 +90,22 @@ class Recordings:
         return Tail(as_of, reach.series, require_whole(reach, wanted), self._archive.keyring())
 
     async def newest(self) -> Reach | None:
-        """The series that goes on now.
+        """The series that goes on now; one whose key does not open is none: anybody may have put it there.
 
         Raises:
             Corrupt: it is damaged.
+            AccessDenied: there are some of this store, and none opens: the key is wrong.
         """
+        is_last, denied = True, None
         for id_ in await self._ids():
-            reach = await self._reach(id_)
+            place, why = await self._opened(id_)
+            reach = None if place is None else await self._reach(place)
             if reach is not None:
-                return reach
+                return replace(reach, is_last=is_last)
+            is_last = is_last and why is None
+            denied = denied or (why if isinstance(why, AccessDenied) else None)
+        if denied is not None:
+            raise denied
         return None
 
     async def _over(self, base: Manifest) -> Reach | None:
@@ -105,33 +113,34 @@ class Recordings:
         for id_ in await self._ids():
             if _made(id_) > _stamp(base.as_of):
                 continue
-            reach = await self._reach(id_)
+            place, _ = await self._opened(id_)
+            reach = None if place is None else await self._reach(place)
             if reach is not None and reach.since <= base.as_of:
                 return reach
         return None
 
-    async def _reach(self, id_: str) -> Reach | None:
+    async def _reach(self, place: Place) -> Reach | None:
         """How far a series reaches; ``None``: it has not begun, or is another store's."""
-        place = await self._opened(id_)
-        reach = None if place is None else await reach_of(Series(place))
+        reach = await reach_of(Series(place))
         return reach if reach is not None and reach.store == self._store else None
 
-    async def _opened(self, id_: str) -> Place | None:
-        """Where a series lies; ``None``: another store's, which has a key of its own."""
+    async def _opened(self, id_: str) -> tuple[Place | None, StorycoreError | None]:
+        """Where a series lies; or why its key does not open, unless it is another store's, which has one of its own."""
         try:
-            return await self._archive.place(_place(id_))
-        except AccessDenied:
-            if await self._archive.store_of(id_) == self._store:
-                raise
-            return None
+            return await self._archive.place(_place(id_)), None
+        except Corrupt as exc:
+            return None, exc
+        except AccessDenied as exc:
+            return None, exc if await self._archive.store_of(id_) in (self._store, None) else None
 
     async def verify(self) -> list[str]:
         """Read everything; one sentence for each thing that is lost."""
         problems: list[str] = []
         for id_ in await self._ids():
             try:
-                place = await self._opened(id_)
+                place, why = await self._opened(id_)
                 problems += [] if place is None else await _problems(Series(place))
+                problems += [] if why is None else [why.message]
             except PASSING:
                 raise
             except StorycoreError as exc:
@@ -146,19 +155,21 @@ class Recordings:
         Args:
             oldest: the moment of the oldest backup that stays.
         """
-        removed = 0
-        for number, id_ in enumerate(await self._ids()):
+        removed, is_newest = 0, True
+        for id_ in await self._ids():
+            place, _ = await self._opened(id_)
             reach = None
             with suppress(Corrupt):
-                reach = await self._reach(id_)
+                reach = None if place is None else await self._reach(place)
             if reach is None:
                 continue
-            if number and reach.until < oldest:
+            if not is_newest and reach.until < oldest:
                 removed += len(reach.numbers)
                 if not dry_run:
                     await self._archive.discard(_place(id_))
             elif reach.numbers:
                 removed += await _shortened(reach, oldest - _OVERLAP, dry_run=dry_run)
+            is_newest = False
         return removed
 
     async def places(self) -> list[str]:
@@ -166,13 +177,16 @@ class Recordings:
         return [_place(id_) for id_ in await self._ids()]
 
     async def base(self) -> Manifest | None:
-        """The newest backup of this store on which a series can build."""
-        for manifest in (await self._archive.listing()).manifests:
-            content = manifest.ports.get(PortName.ENTITIES)
-            if manifest.store == self._store and content is not None and content.position is not None:
-                with suppress(NotFound, Corrupt):
-                    return await self._archive.manifest(manifest.id)
-        return None
+        """The newest backup of this store on which a series can build, whose manifest bears its seal.
+
+        Raises:
+            AccessDenied: there are some, and none opens: the key is wrong.
+        """
+        listed = [each for each in (await self._archive.listing()).manifests if _is_base(each, self._store)]
+        base, unread = await first_sealed(self._archive, listed)
+        if base is None and unread and isinstance(why := worst(unread)[1], AccessDenied):
+            raise why
+        return base
 
     async def series(self, id_: str) -> Series:
         """The series behind a backup, which is begun where there is none."""
@@ -196,6 +210,7 @@ class Reach:
         numbers: of its segments.
         through: the latest moment of its changes.
         expected: the number of its last segment, as it says itself.
+        is_last: whether there is no later series that does not open.
     """
 
     series: Series
@@ -206,6 +221,12 @@ class Reach:
     numbers: Sequence[int]
     through: datetime
     expected: int
+    is_last: bool = True
+
+
+def _is_base(manifest: Manifest, store: str) -> bool:
+    content = manifest.ports.get(PortName.ENTITIES)
+    return manifest.store == store and content is not None and content.position is not None
 
 
 async def reach_of(series: Series) -> Reach | None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Protocol
 
+from storycore.backup import seals
 from storycore.backup.archive import Archive, Listing
 from storycore.backup.entries import OwnerOf
 from storycore.backup.erasing import Erased, erased
@@ -128,18 +129,18 @@ class Backups:
             for notice in (await self.provide_key(), await others_among(self._archive, now=self._env.clock.now()))
             if notice
         ]
-        parent, reason = (None, "") if full or kind in ("weekly", "monthly") else await self._parent()
+        parent, reason, left_out = (None, "", ()) if full or kind in ("weekly", "monthly") else await self._parent()
         try:
             made = await self._make(kind, parent, progress)
         except FeedGap as exc:
             made, reason = await self._make(kind, None, progress), exc.message
-        return Created(made, reason, tuple(notices))
+        return Created(made, reason, (*notices, *left_out))
 
     async def plan_create(self, kind: Kind = "manual", *, full: bool = False) -> tuple[str | None, str]:
         """On which backup ``create`` would build; ``None`` and the reason where it would make a full one."""
         if full or kind in ("weekly", "monthly"):
             return None, f"{kind} backups always are" if kind in ("weekly", "monthly") else "it was asked for"
-        parent, reason = await self._parent()
+        parent, reason, _ = await self._parent()
         return None if parent is None else parent.id, reason
 
     @property
@@ -279,7 +280,8 @@ class Backups:
                 await asyncio.shield(target._settle())
         left_out = {port: len(marks) for port, marks in erased.items() if marks}
         without = [] if selection and selection.ports else without_place(chain[-1], targets)
-        return Restored(chain[-1].id, chain[-1].as_of if tail is None else tail.as_of, written, left_out, without)
+        as_of = chain[-1].as_of if tail is None else tail.as_of
+        return Restored(chain[-1].id, as_of, written, left_out, without, await self._states.left_out(id_, at))
 
     async def prune(self, *, dry_run: bool = False, older_than: timedelta = timedelta(days=1)) -> Pruned:
         """Remove those of this store's backups that retention does not keep, and what unfinished backups left.
@@ -382,14 +384,17 @@ class Backups:
             progress=progress,
         )
 
-    async def _parent(self) -> tuple[Manifest | None, str]:
-        """The backup on which the next one builds, or why there is none."""
-        return await parent_among(
+    async def _parent(self) -> tuple[Manifest | None, str, Sequence[str]]:
+        """The backup on which the next one builds, or why there is none; and what claims to be a later one."""
+        newest, unread = await self._states.newest()
+        parent, reason = await parent_among(
             self._archive,
-            await self._states.own(),
+            newest,
+            unread,
             {source.name for source in self._sources},
             now=self._env.clock.now(),
             max_chain=self._max_chain,
             max_share=self._max_share,
             seals_owners=self._owner_of is not None,
         )
+        return parent, reason, seals.in_words(unread)

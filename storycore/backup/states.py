@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from storycore.backup.archive import Archive
 from storycore.backup.manifest import Manifest
 from storycore.backup.recordings import Recordings, Tail
-from storycore.errors import AccessDenied, Corrupt, InvalidArgument, NotFound, StorycoreError
+from storycore.backup.seals import Unread, first_sealed, in_words, sealed_among, worst
+from storycore.errors import Corrupt, InvalidArgument, NotFound, StorycoreError
 
 __all__ = ["States"]
 
@@ -31,39 +32,47 @@ class States:
         """The store's backups among those that lie there, newest state first; not checked against their seals."""
         return [each for each in (await self._archive.listing()).manifests if each.store == self._store]
 
-    async def sealed(self) -> tuple[Sequence[Manifest], Mapping[str, str]]:
-        """Those of them whose manifests bear their seals; and the ids of the others, with the reasons.
+    async def sealed(self) -> tuple[Sequence[Manifest], Unread]:
+        """Those of them whose manifests bear their seals; and the others, with the reasons.
 
         Raises:
             AccessDenied, Corrupt: there are some, and none opens: the key is wrong.
         """
-        found, unread = list[Manifest](), dict[str, StorycoreError]()
-        for listed in await self.own():
-            try:
-                found.append(await self._archive.manifest(listed.id))
-            except NotFound:
-                continue  # removed since it was listed
-            except (AccessDenied, Corrupt) as exc:
-                unread[listed.id] = exc
+        found, unread = await sealed_among(self._archive, await self.own())
         if unread and not found:
-            raise min(unread.values(), key=lambda exc: not isinstance(exc, AccessDenied))
-        return found, {id_: exc.message for id_, exc in unread.items()}
+            raise worst(unread)[1]
+        return found, unread
+
+    async def newest(self) -> tuple[Manifest | None, Unread]:
+        """The newest of the store's backups whose manifest bears its seal; and what claims to be newer without one."""
+        return await first_sealed(self._archive, await self.own())
+
+    async def left_out(self, id_: str = "latest", at: datetime | None = None) -> tuple[str, ...]:
+        """What claims to be the backup of such a state, and is not counted as one, in sentences."""
+        if id_ != "latest":
+            return ()
+        _, unread = await first_sealed(self._archive, await self._until(at))
+        return in_words(unread)
 
     async def named(self, id_: str) -> str:
-        """An id, where ``latest`` stands for the newest of the store's backups.
+        """An id, where ``latest`` stands for the newest of the store's backups whose manifest bears its seal.
+
+        Where none does it is one of them all the same: whoever opens it hears why.
 
         Raises:
             NotFound: there is none yet.
         """
         if id_ != "latest":
             return id_
-        own = await self.own()
-        if not own:
-            raise NotFound(
-                f"There is no backup of the store {self._store!r} yet; `storycore backup create` makes one, and those "
-                "of other stores are reached by the ids that `storycore backup list` shows."
-            )
-        return own[0].id
+        newest, unread = await self.newest()
+        if newest is not None:
+            return newest.id
+        if unread:
+            return worst(unread)[0]
+        raise NotFound(
+            f"There is no backup of the store {self._store!r} yet; `storycore backup create` makes one, and those "
+            "of other stores are reached by the ids that `storycore backup list` shows."
+        )
 
     async def chain(self, id_: str, at: datetime | None) -> tuple[Sequence[Manifest], Tail | None]:
         """The backups of which a state consists, and what was recorded behind them.
@@ -73,7 +82,7 @@ class States:
         Raises:
             InvalidArgument: a backup and a moment are named, or the moment has no time zone.
             NotFound: there is no such backup, or none that is old enough.
-            Corrupt: of those that are old enough all are damaged.
+            AccessDenied, Corrupt: of those that are old enough none opens, or all are damaged.
         """
         if at is None:
             return await self._archive.chain(await self.named(id_)), None
@@ -81,13 +90,22 @@ class States:
             raise InvalidArgument("Name a backup or a moment, not both.")
         if at.tzinfo is None:
             raise InvalidArgument(f"The moment {at} has no time zone; write it like 2026-11-22T14:03:07Z.")
-        damage: Corrupt | None = None
-        for manifest in await self.own():
-            if manifest.as_of <= at:
-                try:
-                    chain = await self._archive.chain(manifest.id)
-                except Corrupt as exc:  # what was recorded behind the one in front leads to the same moment
-                    damage = damage or exc
-                    continue
-                return chain, await self._recordings.tail(chain[-1], at)
+        damage: StorycoreError | None = None
+        left = await self._until(at)
+        while left:
+            newest, unread = await first_sealed(self._archive, left)
+            damage = damage or (worst(unread)[1] if unread else None)
+            if newest is None:
+                break
+            left = left[[each.id for each in left].index(newest.id) + 1 :]
+            try:
+                chain = await self._archive.chain(newest.id)
+            except Corrupt as exc:  # what was recorded behind the one in front leads to the same moment
+                damage = damage or exc
+                continue
+            return chain, await self._recordings.tail(chain[-1], at)
         raise damage or NotFound(f"No backup holds a state of {at} or before.")
+
+    async def _until(self, at: datetime | None) -> Sequence[Manifest]:
+        """The store's backups up to a moment, newest state first."""
+        return [each for each in await self.own() if at is None or each.as_of <= at]

@@ -200,4 +200,5 @@ def _tell_done(common: Common, wish: _Wish, done: Restored) -> None:
         *_nearest(wish, done.as_of),
         *(f"left out: {count} {port} of users who were erased" for port, count in done.erased.items()),
         *(f"[yellow]left out: all {port}, for the receiving store has no such port[/]" for port in done.without),
+        *(f"[yellow]{escape(notice)}[/]" for notice in done.notices),
     )
