@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import pytest
 
 from storycore.errors import NotProvisioned, Unavailable, Unsupported
+from storycore.health.probes import PROBES
 from storycore.plugins import Adapter
 from storycore.ports.lifecycle import AdapterInfo
 from storycore.testing.harness import Harness
@@ -98,7 +99,10 @@ class LifecycleSuite:
 
     @pytest.mark.asyncio
     async def test_health_answers_and_never_raises(self, harness: Harness) -> None:
-        """Health is bad with a reason before ``ensure`` and after ``close``, and good while open, deep or not."""
+        """Health is bad with a reason before ``ensure`` and after ``close``, and good while open, deep or not.
+
+        The probe of ``store.health()``, a read and a write without a trace, holds an open store for well too.
+        """
         unopened = await harness.make().health()
         assert (unopened.ok, bool(unopened.detail)) == (False, True)
         store = await harness.started()
@@ -106,6 +110,8 @@ class LifecycleSuite:
             health = await store.health(deep=deep)
             assert health.ok, health.detail
             assert health.latency_ms >= 0
+            probed = await PROBES[harness.port](store, True)
+            assert probed.ok, probed.detail
         await store.close()
         closed = await store.health(deep=True)
         assert (closed.ok, bool(closed.detail)) == (False, True)
