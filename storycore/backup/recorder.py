@@ -25,6 +25,8 @@ __all__ = ["Recorder", "Sealed"]
 _SEGMENT_BYTES = 4 * 1024 * 1024
 _IN_FLIGHT = timedelta(seconds=1)
 """A write is stamped so much before it is in the feed at most, besides the feed's own lag."""
+_AHEAD = timedelta(minutes=1)
+"""Clocks that are kept in time differ by less; a stamp further ahead is of one that went wrong."""
 _TRIES = 5
 
 
@@ -180,7 +182,8 @@ class Recorder:
         while size < self._segment_bytes:
             fed = await self._source.feed(position)
             position = fed.next
-            changes += [(told.at, told.step.entry) for told in fed.told]
+            now = self._env.clock.now()
+            changes += [(told.at if told.at <= now + _AHEAD else now, told.step.entry) for told in fed.told]
             size += sum(len(told.step.entry.item or b"") for told in fed.told)
             if _is_end(fed, begun):
                 return changes, position, (fed.until or begun - self._source.lag) - _IN_FLIGHT
