@@ -7,13 +7,12 @@
 
 from __future__ import annotations
 
-import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from storycore.backup.catalogue import Catalogue, Listing
 from storycore.backup.drafts import Draft
 from storycore.backup.entries import OwnerOf
 from storycore.backup.frames import KEY_BYTES
@@ -33,11 +32,9 @@ from storycore.errors import (
     Corrupt,
     Effect,
     NotFound,
-    SchemaMismatch,
     StorycoreError,
     Unavailable,
 )
-from storycore.layers.spilled_bodies import in_parallel
 from storycore.ports.blobs import BlobInfo, BlobStore
 from storycore.ports.conditions import ABSENT, ANY
 from storycore.ports.environment import Environment
@@ -50,23 +47,6 @@ _MANIFEST_TYPE = "application/json"
 _PAGE = 1000
 _GREETED = 8
 """Backups of which one should open, so that a new one shares its salt; anybody may have put some there."""
-_ID = re.compile(r"(daily|weekly|monthly|manual)_\d{8}_\d{6}_\w{1,6}", re.ASCII)
-"""Other folders beside the backups hold other things."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """What is in an archive.
-
-    Args:
-        manifests: newest state first.
-        damaged: ids whose manifest cannot be read, with the reason.
-        newer: those of them that a newer version of storycore made.
-    """
-
-    manifests: Sequence[Manifest]
-    damaged: Mapping[str, str] = field(default_factory=dict)
-    newer: Sequence[str] = ()
 
 
 class Archive:
@@ -95,6 +75,7 @@ class Archive:
         self._env = env
         self._prefix = prefix
         self.sealed_keys = SealedKeys(blobs, keys, prefix=prefix)
+        self.catalogue = Catalogue(blobs, prefix)
 
     async def begin(
         self, kind: Kind, *, store: str, parent: str | None = None, owner_of: OwnerOf | None = None
@@ -136,23 +117,7 @@ class Archive:
 
     async def listing(self) -> Listing:
         """All backups. Needs no key: what is listed was not checked against its seal."""
-        ids = sorted(await self.committed())
-        read = dict(zip(ids, await in_parallel(self._listed, ids), strict=True))
-        found = [each for each in read.values() if isinstance(each, Manifest)]
-        return Listing(
-            sorted(found, key=lambda each: (each.as_of, each.id), reverse=True),
-            {id_: each.message for id_, each in read.items() if isinstance(each, StorycoreError)},
-            tuple(id_ for id_, each in read.items() if isinstance(each, SchemaMismatch)),
-        )
-
-    async def _listed(self, id_: str) -> Manifest | StorycoreError | None:
-        """A manifest, or why it cannot be read; ``None``: it was removed since it was listed."""
-        try:
-            return read_manifest(await self._content(self._manifest_name(id_)), name=id_)
-        except NotFound:
-            return None
-        except (Corrupt, SchemaMismatch) as exc:
-            return exc
+        return await self.catalogue.listing()
 
     async def manifest(self, id_: str) -> Manifest:
         """A backup's manifest, checked against its seal.
@@ -172,7 +137,7 @@ class Archive:
 
     async def has(self, id_: str) -> bool:
         """Whether there is such a backup."""
-        return await self._blobs.head(self._manifest_name(id_)) is not None
+        return await self._blobs.head(self.catalogue.name(id_)) is not None
 
     async def chain(self, id_: str) -> list[Manifest]:
         """The backups that are needed to restore one, the full one first; all checked against their seals.
@@ -205,13 +170,7 @@ class Archive:
 
     async def recordings(self) -> list[str]:
         """The ids of the backups behind which changes were recorded; their places are ``segments/<id>``."""
-        folder = f"{self._prefix}segments/"
-        found, after = list[str](), None
-        while True:
-            page = await self._blobs.entries(folder, delimiter="/", after=after, limit=_PAGE)
-            found += [each.removeprefix(folder).removesuffix("/") for each in page.prefixes]
-            if (after := page.next) is None:
-                return found
+        return await self.catalogue.recordings()
 
     async def made_place(self, id_: str) -> Place:
         """A place that is no backup's, with its key, which is made where there is none.
@@ -254,7 +213,7 @@ class Archive:
 
         Interrupted, it leaves objects without a manifest, which ``sweep`` removes. Removing what is gone is no error.
         """
-        await self._blobs.delete([self._manifest_name(id_)])
+        await self._blobs.delete([self.catalogue.name(id_)])
         await self._remove_folder(id_)
 
     async def sweep(self, *, older_than: timedelta = timedelta(days=1), dry_run: bool = False) -> list[str]:
@@ -268,7 +227,7 @@ class Archive:
         latest = await self._without_manifest()
         stale = sorted(id_ for id_, at in latest.items() if at < before)
         for id_ in [] if dry_run else stale:
-            if await self._blobs.head(self._manifest_name(id_)) is None:  # not committed since we looked
+            if await self._blobs.head(self.catalogue.name(id_)) is None:  # not committed since we looked
                 await self._remove_folder(id_)
         return stale
 
@@ -299,7 +258,7 @@ class Archive:
                 f"What the backup {manifest.id} had written was removed before its end, by hand or by a prune whose "
                 "clock is ahead; make it again."
             )
-        name, data = self._manifest_name(manifest.id), sign_manifest(manifest, key)
+        name, data = self.catalogue.name(manifest.id), sign_manifest(manifest, key)
         try:
             await self._blobs.put(name, data, when=ABSENT, content_type=_MANIFEST_TYPE)
         except StorycoreError as exc:
@@ -323,17 +282,11 @@ class Archive:
 
     async def ids(self) -> set[str]:
         """What backups lie here, finished or not, whatever their manifests say."""
-        found, after = set[str](), None
-        while True:
-            page = await self._blobs.entries(self._prefix, delimiter="/", after=after, limit=_PAGE)
-            found |= {each.removeprefix(self._prefix).removesuffix("/") for each in page.prefixes}
-            if (after := page.next) is None:
-                return {each for each in found if _ID.fullmatch(each)}
+        return await self.catalogue.ids()
 
     async def committed(self) -> set[str]:
         """The ids of all that have a manifest, whatever it says."""
-        names = await self._all(self._prefix + "manifests/")
-        return {info.key.rsplit("/", 1)[-1].removesuffix(".json") for info in names}
+        return await self.catalogue.committed()
 
     async def _remove_folder(self, id_: str) -> None:
         names = [info.key for info in await self._all(f"{self._prefix}{id_}/")]
@@ -343,7 +296,7 @@ class Archive:
 
     async def _manifest_bytes(self, id_: str) -> bytes:
         try:
-            return await self._content(self._manifest_name(id_))
+            return await self.catalogue.content(id_)
         except NotFound as exc:
             raise NotFound(f"There is no backup {id_!r}; `storycore backup list` names them.") from exc
 
@@ -361,9 +314,6 @@ class Archive:
 
     def _place(self, id_: str, key: bytes) -> Place:
         return Place(self._blobs, f"{self._prefix}{id_}/", id_, key)
-
-    def _manifest_name(self, id_: str) -> str:
-        return f"{self._prefix}manifests/{id_}.json"
 
     def _note_name(self, id_: str) -> str:
         return f"{self._prefix}{id_}/verified.json"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from contextlib import aclosing
+from datetime import datetime, timedelta
 
 from storycore.backup.archive import Archive
 from storycore.backup.manifest import Manifest
@@ -12,6 +13,9 @@ from storycore.backup.seals import Unread, first_sealed, in_words, sealed_among,
 from storycore.errors import Corrupt, InvalidArgument, NotFound, StorycoreError
 
 __all__ = ["States"]
+
+_LONGEST = timedelta(days=7)
+"""No backup takes so long from its beginning, which its id names, to the moment whose state it holds."""
 
 
 class States:
@@ -45,7 +49,20 @@ class States:
 
     async def newest(self) -> tuple[Manifest | None, Unread]:
         """The newest of the store's backups whose manifest bears its seal; and what claims to be newer without one."""
-        return await first_sealed(self._archive, await self.own())
+        newest: Manifest | None = None
+        listed, unread = dict[str, Manifest](), dict[str, StorycoreError]()
+        async with aclosing(self._archive.catalogue.by_beginning()) as lists:
+            async for manifests, rest in lists:
+                own = [each for each in manifests if each.store == self._store]
+                listed |= {each.id: each for each in own}
+                sealed, others = await first_sealed(self._archive, own)
+                unread |= others
+                newest = max(filter(None, (newest, sealed)), key=_place, default=None)
+                if newest is not None and rest is not None and rest < newest.as_of - _LONGEST:
+                    break
+        return newest, {
+            id_: why for id_, why in unread.items() if newest is None or _place(listed[id_]) > _place(newest)
+        }
 
     async def left_out(self, id_: str = "latest", at: datetime | None = None) -> tuple[str, ...]:
         """What claims to be the backup of such a state, and is not counted as one, in sentences."""
@@ -109,3 +126,8 @@ class States:
     async def _until(self, at: datetime | None) -> Sequence[Manifest]:
         """The store's backups up to a moment, newest state first."""
         return [each for each in await self.own() if at is None or each.as_of <= at]
+
+
+def _place(manifest: Manifest) -> tuple[datetime, str]:
+    """Which of two is newer."""
+    return manifest.as_of, manifest.id

@@ -180,11 +180,11 @@ def without_pointer(record: Record, body: bytes) -> Record:
     return replace(record, fields=fields, body=body)
 
 
-async def in_parallel(call: Callable[[T], Awaitable[R]], items: Sequence[T]) -> list[R]:
+async def in_parallel(call: Callable[[T], Awaitable[R]], items: Sequence[T], *, width: int = _WIDTH) -> list[R]:
     """The results of ``call`` in the order of the items, a few calls at a time; after a failure no call goes on."""
     if len(items) == 1:
         return [await call(items[0])]
-    gate = asyncio.Semaphore(_WIDTH)
+    gate = asyncio.Semaphore(width)
 
     async def one(item: T) -> R:
         async with gate:
