@@ -61,8 +61,20 @@ async def in_words(archive: Archive, id_: str) -> str:
 
 async def made_of(archive: Archive, manifest: Manifest, *, is_pinned: bool = False) -> Made:
     """What retention looks at; the manifest's seal has been seen."""
-    is_verified = _is_proof(await archive.noted(manifest.id), await archive.key(manifest.id))
+    is_verified = await _is_verified(archive, manifest.id)
     return Made(manifest.id, manifest.as_of, manifest.parent, is_verified=is_verified, is_pinned=is_pinned)
+
+
+async def _is_verified(archive: Archive, id_: str) -> bool:
+    note = await archive.noted(id_)
+    if note is None:
+        return False
+    try:
+        return _is_proof(note, await archive.key(id_))
+    except Corrupt:
+        if await archive.has(id_):
+            raise
+        return False  # another prune was faster
 
 
 def _is_proof(note: bytes | None, key: bytes) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta, tzinfo
 
-from storycore.backup.archive import Archive
+from storycore.backup.archive import Archive, Listing
 from storycore.backup.manifest import Manifest
 from storycore.backup.outcomes import Pruned
 from storycore.backup.proofs import made_of
@@ -14,6 +14,7 @@ from storycore.backup.retention import Kept, Retention, kept
 from storycore.backup.seals import Unread
 from storycore.backup.states import States
 from storycore.errors import AccessDenied, Corrupt, NotFound, SchemaMismatch, Unavailable
+from storycore.layers.spilled_bodies import in_parallel
 
 __all__ = ["prune"]
 
@@ -34,8 +35,9 @@ async def prune(
     gone: list[str] = []
     for _ in range(_TRIES):
         known = await archive.committed()
-        manifests, unread = await states.sealed()
-        stays = await _stays(archive, manifests, unread, rules, zone)
+        listing = await archive.listing()
+        manifests, unread = await states.sealed(listing)
+        stays = await _stays(archive, listing, manifests, unread, rules, zone)
         removed = [each.id for each in manifests if each.id not in stays]  # children before their parents: newest first
         if dry_run or await _removed(archive, removed, known, gone):
             break
@@ -49,17 +51,16 @@ async def prune(
 
 
 async def _stays(
-    archive: Archive, manifests: Sequence[Manifest], unread: Unread, rules: Retention, zone: tzinfo
+    archive: Archive, listing: Listing, manifests: Sequence[Manifest], unread: Unread, rules: Retention, zone: tzinfo
 ) -> Kept:
     """What retention keeps, and what those build on that do not open now: their keys may come back."""
-    listing = await archive.listing()
     if newer := [id_ for id_ in listing.newer if await _is_newer(archive, id_)]:
         raise SchemaMismatch(
             f"A newer version of storycore made {', '.join(newer)}, and this one does not know on what they "
             "build; prune with the newer version."
         )
     wanted = {each.parent for each in listing.manifests if each.id in unread}
-    made = [await made_of(archive, each, is_pinned=each.id in wanted) for each in manifests]
+    made = await in_parallel(lambda each: made_of(archive, each, is_pinned=each.id in wanted), manifests)
     return kept(made, rules, zone=zone)
 
 

@@ -64,4 +64,4 @@ async def _sealed(archive: Archive, id_: str) -> Manifest | StorycoreError | Non
     except NotFound:
         return None
     except (AccessDenied, Corrupt, SchemaMismatch) as exc:
-        return exc
+        return exc if await archive.has(id_) else None  # a prune removes a manifest first, and its key last

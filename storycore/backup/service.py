@@ -35,6 +35,7 @@ from storycore.backup.sources import Source
 from storycore.backup.states import States
 from storycore.backup.verifying import Level, Scratch, Verification, verify_backup
 from storycore.errors import FeedGap, InvalidArgument
+from storycore.layers.spilled_bodies import in_parallel
 from storycore.ports.environment import Environment
 from storycore.ports.key_providers import KeyProvider
 
@@ -150,8 +151,8 @@ class Backups:
 
     async def verified(self, ids: Sequence[str]) -> dict[str, str]:
         """What the last verification of each backup found, in words; only of those that have one."""
-        found = {id_: await in_words(self._archive, id_) for id_ in ids}
-        return {id_: words for id_, words in found.items() if words}
+        found = await in_parallel(lambda id_: in_words(self._archive, id_), ids)
+        return {id_: words for id_, words in zip(ids, found, strict=True) if words}
 
     async def provide_key(self, *, anew: bool = False) -> str:
         """Make the key file where there is none; what to do with it, or ``""`` where nothing was made.
@@ -164,8 +165,7 @@ class Backups:
         """
         if self._key_file is None or await asyncio.to_thread(self._key_file.path.exists):
             return ""
-        listing = await self._archive.listing()
-        return await provided(self._key_file, 0 if anew else len(listing.manifests) + len(listing.damaged))
+        return await provided(self._key_file, 0 if anew else len(await self._archive.committed()))
 
     async def ensure(self, *, dry_run: bool = False) -> Sequence[str]:
         """Create what backups need: their place, and the key; one sentence for each thing that was created.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 
-from storycore.backup.archive import Archive
+from storycore.backup.archive import Archive, Listing
 from storycore.backup.manifest import Manifest
 from storycore.backup.recordings import Recordings, Tail
 from storycore.backup.seals import Unread, first_sealed, in_words, sealed_among, worst
@@ -34,15 +34,15 @@ class States:
 
     async def own(self) -> Sequence[Manifest]:
         """The store's backups among those that lie there, newest state first; not checked against their seals."""
-        return [each for each in (await self._archive.listing()).manifests if each.store == self._store]
+        return self._own(await self._archive.listing())
 
-    async def sealed(self) -> tuple[Sequence[Manifest], Unread]:
-        """Those of them whose manifests bear their seals; and the others, with the reasons.
+    async def sealed(self, listing: Listing) -> tuple[Sequence[Manifest], Unread]:
+        """The store's backups in a listing whose manifests bear their seals; and the others, with the reasons.
 
         Raises:
             AccessDenied, Corrupt: there are some, and none opens: the key is wrong.
         """
-        found, unread = await sealed_among(self._archive, await self.own())
+        found, unread = await sealed_among(self._archive, self._own(listing))
         if unread and not found:
             raise worst(unread)[1]
         return found, unread
@@ -122,6 +122,9 @@ class States:
                 continue
             return chain, await self._recordings.tail(chain[-1], at)
         raise damage or NotFound(f"No backup holds a state of {at} or before.")
+
+    def _own(self, listing: Listing) -> list[Manifest]:
+        return [each for each in listing.manifests if each.store == self._store]
 
     async def _until(self, at: datetime | None) -> Sequence[Manifest]:
         """The store's backups up to a moment, newest state first."""
