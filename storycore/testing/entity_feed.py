@@ -11,7 +11,17 @@ import pytest
 
 from storycore.errors import FeedGap, InvalidArgument, TransactionConflict, Unsupported
 from storycore.ports.conditions import ABSENT
-from storycore.ports.entities import Action, Change, Check, Delete, EntityStore, FeedPosition, Patch
+from storycore.ports.entities import (
+    Action,
+    Change,
+    Check,
+    Delete,
+    EntityStore,
+    FeedPosition,
+    Patch,
+    Record,
+    Write,
+)
 from storycore.testing.entity_examples import content, key, put, walk_changes, write
 from storycore.testing.entity_limits import refused
 from storycore.testing.harness import Harness
@@ -102,6 +112,28 @@ class EntityFeed:
         end = await store.changes_end()
         await write(store, put("a", fields={"n": 3}))
         assert numbers(await self.told(store, end)) == [3]
+
+    async def test_a_change_keeps_what_it_stored(self, store: EntityStore, harness: Harness) -> None:
+        """Whatever became of a record: put over, patched, deleted and made again, swept, or put over when expired."""
+        harness.require(store, CHANGES)
+        soon, stored = harness.clock.now() + MINUTE, list[Record]()
+
+        async def turn(number: int, *writes: Write, atomic: bool = False) -> None:
+            many = [put(f"many{i}", body=b"%d.%d" % (i, number), fields={"n": number}) for i in range(12)]
+            for call, at_once in ((many, False), (writes, atomic)):
+                done = await store.write(call, atomic=at_once)
+                stored.extend(each.record for each in done if each.record is not None)
+
+        passing = (put(name, body=name.encode(), expires_at=soon) for name in ("swept", "expired"))
+        await turn(1, *(put(name, body=name.encode()) for name in ("over", "patched", "again", "kept")), *passing)
+        harness.clock.advance(2 * MINUTE)
+        await turn(2, put("over", body=b"2"), Patch(key=key("patched"), body=b"2"), Delete(key=key("again")))
+        await turn(3, put("expired", body=b"3", index_keys={1: key("x")}), put("over", body=b"3"), atomic=True)
+        await store.expire(harness.clock.now())
+        await turn(4, put("again", body=b"4"), Patch(key=key("over"), add={"n": 1}), put("swept", body=b"4"))
+        for limit in (3, 100):
+            told = [each.record for each in await self.told(store, limit=limit) if each.record is not None]
+            assert sorted(stored, key=place_of) == sorted(told, key=place_of)
 
     async def test_an_atomic_write_is_told_whole(self, store: EntityStore, harness: Harness) -> None:
         """Each of its puts, patches and deletes is told once; checks are not."""
@@ -242,6 +274,11 @@ class EntityFeed:
         for arguments in calls:
             with refused(InvalidArgument, str(arguments)):
                 await store.changes(**arguments)
+
+
+def place_of(record: Record) -> tuple[str, int]:
+    """The sort key, then the version."""
+    return record.key.sk, record.version
 
 
 def numbers(changes: Sequence[Change]) -> list[object]:

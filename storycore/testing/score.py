@@ -13,7 +13,7 @@ from storycore.ports.lifecycle import PortName
 __all__ = ["FAULTY_STORES"]
 
 FAULTY_STORES: Mapping[PortName, int] = {
-    PortName.ENTITIES: 101,
+    PortName.ENTITIES: 105,
     PortName.CACHE: 28,
     PortName.VECTORS: 102,
     PortName.BLOBS: 58,

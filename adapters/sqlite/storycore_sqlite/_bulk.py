@@ -29,7 +29,7 @@ LEAST_PUTS = 8
 _KEYS_AT_ONCE = 400
 """Keys of one question: two variables each, of which SQLite takes 999 in old versions."""
 
-_LAST_IN_FEED = "SELECT seq FROM sqlite_sequence WHERE name = 'storycore_feed'"
+_LAST_IN_FEED = "SELECT seq FROM sqlite_sequence WHERE name = 'storycore_changes'"
 
 _Values: TypeAlias = tuple[Any, ...]  # values of columns, of SQLite's types
 
@@ -102,7 +102,8 @@ def _store(connection: sqlite3.Connection, accepted: Sequence[tuple[Put, Version
     stored: defaultdict[str, list[_Values]] = defaultdict(list)
     for put, version, head in accepted:
         key, kind, content = put.key, put.kind, _content(put)
-        told.append((version, now, Action.PUT.value, key.pk, key.sk, kind, None, *content))
+        replaced = None if head is None else head.row
+        told.append((version, now, Action.PUT.value, key.pk, key.sk, kind, *content[:-1], replaced))
         if head is None:
             statement = adding(tuple(sorted(put.index_keys)))
             stored[statement].append((key.pk, key.sk, kind, version, *content, *index_values(put.index_keys)))

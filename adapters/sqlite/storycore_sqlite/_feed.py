@@ -10,7 +10,7 @@ from storycore_sqlite._rows import micros
 
 __all__ = ["trim"]
 
-_OLDEST = "SELECT seq, at FROM storycore_feed ORDER BY seq LIMIT ?"
+_OLDEST = "SELECT seq, at FROM storycore_changes ORDER BY seq LIMIT ?"
 
 
 def trim(connection: sqlite3.Connection, before: datetime, now: datetime, limit: int) -> int:
@@ -22,6 +22,6 @@ def trim(connection: sqlite3.Connection, before: datetime, now: datetime, limit:
     oldest = connection.execute(_OLDEST, (limit,)).fetchall()
     old = [seq for seq, _ in takewhile(lambda row: row[1] <= micros(before), oldest)]
     if old:
-        connection.execute("DELETE FROM storycore_feed WHERE seq <= ?", (old[-1],))
+        connection.execute("DELETE FROM storycore_changes WHERE seq <= ?", (old[-1],))
         connection.execute("UPDATE storycore_state SET trimmed = ?", (old[-1],))
     return len(old)

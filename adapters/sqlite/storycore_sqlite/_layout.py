@@ -17,13 +17,15 @@ from storycore_sqlite._sql import INDEX_COLUMNS, SLOTS
 
 __all__ = ["LAYOUT_VERSION", "create", "is_older", "is_provisioned", "recognise"]
 
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 
 _APPLICATION_ID = 0x53544352
 """``STCR``: marks a file as storycore's own (SQLite: PRAGMA application_id)."""
 
 _FIRST_TABLES = ("items", "feed", "tokens", "state", "events")
 """Layout 1 had these names, without the prefix."""
+
+_FORMER_INDEX = "CREATE INDEX storycore_changes_former ON storycore_changes (version) WHERE former IS NOT NULL"
 
 _TABLES = (
     f"""CREATE TABLE storycore_items (
@@ -37,10 +39,11 @@ _TABLES = (
         for slot in SLOTS
     ),
     "CREATE INDEX storycore_items_expiry ON storycore_items (expires_at) WHERE expires_at IS NOT NULL",
-    """CREATE TABLE storycore_feed (
+    """CREATE TABLE storycore_changes (
         seq INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, action TEXT NOT NULL,
         pk TEXT NOT NULL, sk TEXT NOT NULL, kind TEXT NOT NULL, version INTEGER,
-        expires_at INTEGER, index_keys TEXT, fields TEXT, body BLOB)""",
+        expires_at INTEGER, index_keys TEXT, fields TEXT, body BLOB, former BLOB)""",
+    _FORMER_INDEX,
     """CREATE TABLE storycore_tokens (
         token TEXT PRIMARY KEY, digest BLOB NOT NULL, results TEXT NOT NULL, until INTEGER NOT NULL)""",
     "CREATE TABLE storycore_state (feed TEXT NOT NULL, trimmed INTEGER NOT NULL DEFAULT 0, layout INTEGER)",
@@ -52,7 +55,13 @@ _TABLES = (
     "CREATE INDEX storycore_events_at ON storycore_events (at)",
 )
 """``seq`` of the feed is the one sequence of the file: a put's place in the feed is the record's version, so versions
-grow also across delete and re-create; AUTOINCREMENT keeps it growing after old changes are trimmed."""
+grow also across delete and re-create; AUTOINCREMENT keeps it growing after old changes are trimmed.
+
+A body is kept once. While a record is as a change stored it, the change has no body; the change that replaces or
+removes the record takes over, as ``version`` and ``former``, the version and the body that it had. So rows are only
+ever added behind the last: moving the body back into the row of the first change would write three times the pages.
+Only rows of layout 2 have a ``body``.
+"""
 
 
 def recognise(connection: sqlite3.Connection, name: str) -> None:
@@ -106,18 +115,26 @@ def create(connection: sqlite3.Connection, feed_id: str, *, is_guest: bool) -> N
         for statement in _TABLES:
             connection.execute(statement)
         connection.execute("INSERT INTO storycore_state (feed, layout) VALUES (?, ?)", (feed_id, LAYOUT_VERSION))
-    elif layout == 1:
-        _move_from_first(connection)
+    elif layout < LAYOUT_VERSION:
+        _move(connection, layout)
     if not is_guest:
         connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {LAYOUT_VERSION}")
 
 
-def _move_from_first(connection: sqlite3.Connection) -> None:
-    """Rename the tables, which costs nothing; the indexes keep their names, which nothing reads."""
-    for table in _FIRST_TABLES:
-        connection.execute(f"ALTER TABLE {table} RENAME TO storycore_{table}")
-    connection.execute("ALTER TABLE storycore_state ADD COLUMN layout INTEGER")
+def _move(connection: sqlite3.Connection, layout: int) -> None:
+    """Rename and extend the tables of an earlier layout; no row is written again.
+
+    A new name of the feed keeps out programs of the earlier version that have the database open: they would lose
+    bodies. Indexes keep their names, which nothing reads.
+    """
+    if layout == 1:
+        for table in _FIRST_TABLES:
+            connection.execute(f"ALTER TABLE {table} RENAME TO storycore_{table}")
+        connection.execute("ALTER TABLE storycore_state ADD COLUMN layout INTEGER")
+    connection.execute("ALTER TABLE storycore_feed RENAME TO storycore_changes")
+    connection.execute("ALTER TABLE storycore_changes ADD COLUMN former BLOB")
+    connection.execute(_FORMER_INDEX)
     connection.execute("UPDATE storycore_state SET layout = ?", (LAYOUT_VERSION,))
 
 

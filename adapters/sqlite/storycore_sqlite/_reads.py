@@ -20,7 +20,7 @@ from storycore.ports.entities import (
 )
 from storycore.ports.environment import Clock
 from storycore_sqlite._rows import Row, change_of, micros, record_of
-from storycore_sqlite._sql import CHANGE_COLUMNS, LIVE, RECORD_COLUMNS
+from storycore_sqlite._sql import CHANGES, LIVE, RECORD_COLUMNS
 
 __all__ = ["explain_query", "find", "find_all", "read_changes", "read_end", "read_query", "read_segment", "snapshot"]
 
@@ -34,6 +34,7 @@ _MOST_DIGITS = 19
 """Of a place in the feed, which SQLite keeps in 64 bits."""
 
 _FIND = f"SELECT {RECORD_COLUMNS} FROM storycore_items WHERE pk = ? AND sk = ?"  # noqa: S608
+_CHANGES_BEHIND = f"{CHANGES} WHERE seq > ? ORDER BY seq LIMIT ?"
 _WITHOUT_BODY = RECORD_COLUMNS.replace("body", "x''")
 
 
@@ -102,10 +103,9 @@ def read_changes(connection: sqlite3.Connection, after: FeedPosition | None, lim
         start = trimmed if after is None else _place(connection, after, feed)
         if start < trimmed:
             raise FeedGap(f"Changes behind {after!r} are no longer kept; start again from a full scan.")
-        sql = f"SELECT {CHANGE_COLUMNS} FROM storycore_feed WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
-        rows = _until_full(connection.execute(sql, (start, limit)))
+        rows = _until_full(connection.execute(_CHANGES_BEHIND, (start, limit)))
         place = rows[-1][0] if rows else start
-        more = connection.execute("SELECT 1 FROM storycore_feed WHERE seq > ? LIMIT 1", (place,)).fetchone()
+        more = connection.execute("SELECT 1 FROM storycore_changes WHERE seq > ? LIMIT 1", (place,)).fetchone()
     changes = tuple(change_of(row, position=FeedPosition(f"{feed}.{row[0]}")) for row in rows)
     return ChangePage(changes, FeedPosition(f"{feed}.{place}"), is_end=more is None)
 
@@ -119,7 +119,7 @@ def read_end(connection: sqlite3.Connection) -> FeedPosition:
 
 def _head(connection: sqlite3.Connection) -> int:
     """The last place of the feed that was ever taken."""
-    found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'storycore_feed'").fetchone()
+    found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'storycore_changes'").fetchone()
     head: int = 0 if found is None else found[0]
     return head
 

@@ -116,10 +116,16 @@ def record_of(key: Key, row: Row) -> Record:
 
 
 def change_of(row: Row, *, position: FeedPosition) -> Change:
-    """The change from a row of the change columns; ``position`` is the place behind it."""
+    """The change from a row of the change columns; ``position`` is the place behind it.
+
+    Raises:
+        Corrupt: a put has no body, or something of it cannot be read.
+    """
     seq, at, action, pk, sk, kind, version = row[:7]
     key = Key(pk, sk)
     is_put = action == Action.PUT
+    if is_put and row[-1] is None:
+        raise Corrupt(f"The content that change {seq} stored under {key} is lost; restore the database from a backup.")
     return Change(
         position=position,
         at=moment(at),

@@ -7,7 +7,7 @@ from functools import cache
 from storycore.ports.entities import INDEX_SLOTS
 
 __all__ = [
-    "CHANGE_COLUMNS",
+    "CHANGES",
     "INDEX_COLUMNS",
     "LIVE",
     "RECORD_COLUMNS",
@@ -23,10 +23,9 @@ SLOTS = range(1, INDEX_SLOTS + 1)
 INDEX_COLUMNS = tuple(f"g{slot}{part}" for slot in SLOTS for part in ("pk", "sk"))
 
 _CONTENT = ("kind", "version", "expires_at", "index_keys", "fields", "body")
-_FEED = ("at", "action", "pk", "sk", *_CONTENT)
+_TOLD = ("at", "action", "pk", "sk", "kind", "expires_at", "index_keys", "fields")
 
 RECORD_COLUMNS = ", ".join(_CONTENT)
-CHANGE_COLUMNS = ", ".join(("seq", *_FEED))
 LIVE = "(expires_at IS NULL OR expires_at > ?)"
 
 
@@ -40,8 +39,38 @@ def _settings(columns: tuple[str, ...]) -> str:
 
 REPLACE_ITEM = f"UPDATE storycore_items SET {_settings((*_CONTENT, *INDEX_COLUMNS))} WHERE id = ?"  # noqa: S608
 REPLACE_CONTENT = f"UPDATE storycore_items SET {_settings(_CONTENT)} WHERE id = ?"  # noqa: S608
-TELL = f"INSERT INTO storycore_feed ({', '.join(_FEED)}) VALUES ({_marks(len(_FEED))})"  # noqa: S608
-TELL_AT = f"INSERT INTO storycore_feed ({', '.join(('seq', *_FEED))}) VALUES ({_marks(len(_FEED) + 1)})"  # noqa: S608
+
+
+def _telling(*columns: str) -> str:
+    return (
+        f"INSERT INTO storycore_changes ({', '.join(columns)}, version, former) "  # noqa: S608
+        f"SELECT {_marks(len(columns))}, version, CASE WHEN version > trimmed THEN body END "
+        "FROM storycore_state LEFT JOIN storycore_items ON id = ?"
+    )
+
+
+TELL = _telling(*_TOLD)
+"""Tells the feed of a change, before it is made; takes the id of the row that it replaces or removes, or ``None``.
+
+Nothing else writes into the feed, so that no body is lost: the change keeps the one that it replaces, for whoever reads
+of the change that stored it. Where that one is trimmed, it keeps nothing.
+"""
+
+TELL_AT = _telling("seq", *_TOLD)
+"""``TELL`` with the place in the feed first."""
+
+CHANGES = """
+    SELECT seq, at, action, told.pk, told.sk, told.kind, told.version, told.expires_at, told.index_keys, told.fields,
+        CASE action WHEN 'put' THEN coalesce(
+            told.body,
+            stored.body,
+            (SELECT former FROM storycore_changes WHERE version = told.seq AND former IS NOT NULL)
+        ) END
+    FROM storycore_changes AS told
+    LEFT JOIN storycore_items AS stored ON (stored.pk, stored.sk, stored.version) = (told.pk, told.sk, told.seq)
+"""
+"""Changes, each with the body that it stored: in its own row, where layout 2 left it; in the record, while that is the
+one that it stored; else in the change that replaced or removed the record."""
 
 
 @cache

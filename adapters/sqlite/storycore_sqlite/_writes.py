@@ -25,7 +25,7 @@ from storycore_sqlite._rows import (
     record_of,
 )
 from storycore_sqlite._sql import (
-    CHANGE_COLUMNS,
+    CHANGES,
     RECORD_COLUMNS,
     REPLACE_CONTENT,
     REPLACE_ITEM,
@@ -39,9 +39,7 @@ _TOKEN_WINDOW = timedelta(minutes=10)
 
 _FIND_HEAD = "SELECT id, version, expires_at, kind, index_keys FROM storycore_items WHERE pk = ? AND sk = ?"
 _FIND_RECORD = f"SELECT {RECORD_COLUMNS} FROM storycore_items WHERE id = ?"  # noqa: S608
-_FIND_EXPIRED = (
-    "SELECT id, pk, sk, kind, version FROM storycore_items WHERE expires_at <= ? ORDER BY expires_at LIMIT ?"
-)
+_FIND_EXPIRED = "SELECT id, pk, sk, kind FROM storycore_items WHERE expires_at <= ? ORDER BY expires_at LIMIT ?"
 _REMOVE = "DELETE FROM storycore_items WHERE id = ?"
 _NOTHING = (None, None, None, "", None)
 
@@ -115,9 +113,8 @@ def write_once(connection: sqlite3.Connection, writes: Sequence[Write], token: s
 def remove_expired(connection: sqlite3.Connection, at: datetime, now: datetime, limit: int) -> int:
     """Remove up to ``limit`` records that expired at or before ``at``, and tell the feed of each."""
     rows = connection.execute(_FIND_EXPIRED, (micros(at), limit)).fetchall()
-    for row, pk, sk, kind, version in rows:
-        connection.execute(TELL, (micros(now), Action.EXPIRE.value, pk, sk, kind, version, *(None,) * 4))
-        connection.execute(_REMOVE, (row,))
+    for row, pk, sk, kind in rows:
+        _remove(connection, row, (micros(now), Action.EXPIRE.value, pk, sk, kind))
     return len(rows)
 
 
@@ -149,10 +146,13 @@ def _apply(connection: sqlite3.Connection, step: _Step, now: datetime) -> Writte
     if step.content is not None:
         return _store(connection, step, step.content, now)
     if isinstance(step.write, Delete) and step.version is not None:
-        told = (micros(now), Action.DELETE.value, key.pk, key.sk, step.kind, step.version, *(None,) * 4)
-        connection.execute(TELL, told)
-        connection.execute(_REMOVE, (step.row,))
+        _remove(connection, step.row, (micros(now), Action.DELETE.value, key.pk, key.sk, step.kind))
     return Written(key=key, version=step.version)
+
+
+def _remove(connection: sqlite3.Connection, row: int | None, told: tuple[int, str, str, str, str]) -> None:
+    connection.execute(TELL, (*told, None, None, None, row))
+    connection.execute(_REMOVE, (row,))
 
 
 def _store(connection: sqlite3.Connection, step: _Step, content: Put | Record, now: datetime) -> Written:
@@ -160,18 +160,7 @@ def _store(connection: sqlite3.Connection, step: _Step, content: Put | Record, n
     expires_at = None if content.expires_at is None else micros(content.expires_at)
     fields = pack_fields(content.fields)
     index_keys = pack_index_keys(content.index_keys)
-    told = (
-        micros(now),
-        Action.PUT.value,
-        key.pk,
-        key.sk,
-        content.kind,
-        None,
-        expires_at,
-        index_keys,
-        fields,
-        content.body,
-    )
+    told = (micros(now), Action.PUT.value, key.pk, key.sk, content.kind, expires_at, index_keys, fields, step.row)
     version = Version(connection.execute(TELL, told).lastrowid or 0)
     stored = (content.kind, version, expires_at, index_keys, fields, content.body)
     if step.row is None:
@@ -186,8 +175,8 @@ def _store(connection: sqlite3.Connection, step: _Step, content: Put | Record, n
 
 
 def _told(connection: sqlite3.Connection, write: Write, version: Version) -> Record | None:
-    """The record that an earlier put or patch stored, from its place in the feed."""
+    """The record that an earlier put or patch stored, as the feed tells it."""
     if not isinstance(write, Put | Patch):
         return None
-    row = connection.execute(f"SELECT {CHANGE_COLUMNS} FROM storycore_feed WHERE seq = ?", (version,)).fetchone()  # noqa: S608
+    row = connection.execute(f"{CHANGES} WHERE seq = ?", (version,)).fetchone()
     return change_of(row, position=FeedPosition("")).record

@@ -20,7 +20,7 @@ from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import AdapterInfo, Health, Lifecycle, Provision
 from storycore_sqlite._errors import translated
 from storycore_sqlite._file import segment_hash
-from storycore_sqlite._layout import create, is_provisioned, recognise
+from storycore_sqlite._layout import LAYOUT_VERSION, create, is_older, is_provisioned, recognise
 from storycore_sqlite._records import FEATURES, RecordOperations
 from storycore_sqlite._units import Outcome, Unit, attempt, attempt_alone, commit_together
 
@@ -174,6 +174,8 @@ def _prepared(connection: sqlite3.Connection) -> str:
 def _missing(connection: sqlite3.Connection) -> list[str]:
     if not is_provisioned(connection):
         return ["create storycore's tables in the database of the connection"]
+    if is_older(connection):
+        return [f"move storycore's tables in the database of the connection to layout {LAYOUT_VERSION}"]
     recognise(connection, "of the connection")
     return []
 

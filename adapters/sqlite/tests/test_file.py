@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from storycore_sqlite._layout import LAYOUT_VERSION
 from storycore_sqlite.config import DurabilityMode, SqliteConfig
 from storycore_sqlite.entities import SqliteEntityStore, open_entities
 from storycore_sqlite.events import open_events
@@ -127,58 +128,12 @@ async def test_a_newer_layout_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     await filled(path, 1)
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 3")
+        connection.execute(f"PRAGMA user_version = {LAYOUT_VERSION + 1}")
     before = path.read_bytes()
     for refused in (store_at(path).open(), store_at(path).ensure()):
-        with pytest.raises(SchemaMismatch, match=r"layout 3.*install"):
+        with pytest.raises(SchemaMismatch, match=rf"layout {LAYOUT_VERSION + 1}.*install"):
             await refused
     assert before == path.read_bytes()
-
-
-FIRST_LAYOUT = """
-    CREATE TABLE items (
-        id INTEGER PRIMARY KEY, pk TEXT NOT NULL, sk TEXT NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
-        expires_at INTEGER, index_keys TEXT, fields TEXT, body BLOB NOT NULL, g1pk TEXT, g1sk TEXT, g2pk TEXT,
-        g2sk TEXT, g3pk TEXT, g3sk TEXT, g4pk TEXT, g4sk TEXT, g5pk TEXT, g5sk TEXT, g6pk TEXT, g6sk TEXT, g7pk TEXT,
-        g7sk TEXT, g8pk TEXT, g8sk TEXT, UNIQUE (pk, sk));
-    CREATE INDEX items_g1 ON items (g1pk, g1sk, pk, sk) WHERE g1pk IS NOT NULL;
-    CREATE TABLE feed (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, action TEXT NOT NULL, pk TEXT NOT NULL,
-        sk TEXT NOT NULL, kind TEXT NOT NULL, version INTEGER, expires_at INTEGER, index_keys TEXT, fields TEXT,
-        body BLOB);
-    CREATE TABLE tokens (
-        token TEXT PRIMARY KEY, digest BLOB NOT NULL, results TEXT NOT NULL, until INTEGER NOT NULL);
-    CREATE TABLE state (feed TEXT NOT NULL, trimmed INTEGER NOT NULL DEFAULT 0);
-    CREATE TABLE events (
-        log_offset INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, type TEXT NOT NULL,
-        at INTEGER NOT NULL, subject TEXT NOT NULL, data TEXT NOT NULL);
-    INSERT INTO state (feed) VALUES ('first');
-    INSERT INTO feed (seq, at, action, pk, sk, kind, body) VALUES (41, 0, 'put', 'p', 'a', 'k', x'01');
-    INSERT INTO items (pk, sk, kind, version, index_keys, body, g1pk, g1sk)
-        VALUES ('p', 'a', 'k', 41, '{"1":["i","j"]}', x'01', 'i', 'j');
-    PRAGMA application_id = 1398031186;
-    PRAGMA user_version = 1;
-"""
-
-
-async def test_the_first_layout_is_moved_by_ensure(tmp_path: Path) -> None:
-    """Open refuses it and says what to do; ensure moves it in one step, and records, feed and versions go on."""
-    path = tmp_path / "x.db"
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(FIRST_LAYOUT)
-    with pytest.raises(SchemaMismatch, match=r"layout 1.*ensure"):
-        await store_at(path).open()
-    planned = await store_at(path).ensure(dry_run=True)
-    assert planned == await store_at(path).ensure()
-    assert planned.actions == (f"move the tables in {path} to layout 2",)
-    assert (await store_at(path).ensure()).actions == ()
-    async with store_at(path) as store:
-        (found,) = await store.get([HERE])
-        assert found is not None
-        assert [found] == list((await store.query(QueryPlan(pk="i", slot=1))).records)
-        assert [change.version for change in (await store.changes()).changes] == [41]
-        (written,) = await store.write([Put(key=HERE, kind="k")])
-        assert (written.version, written.created) == (42, False)
 
 
 async def test_what_is_no_database_is_corrupt(tmp_path: Path) -> None:

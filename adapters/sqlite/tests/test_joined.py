@@ -11,6 +11,7 @@ from typing import ClassVar
 import aiosqlite
 import pytest
 import pytest_asyncio
+from storycore_sqlite._layout import LAYOUT_VERSION
 from storycore_sqlite.config import SqliteConfig
 from storycore_sqlite.entities import open_entities
 from storycore_sqlite.joined import on_connection
@@ -257,9 +258,9 @@ async def test_a_transaction_that_read_before_another_wrote_has_to_begin_again(
 
 async def test_a_newer_layout_is_refused_here_too(store: EntityStore, db: aiosqlite.Connection) -> None:
     """The mark lies in the tables, for the header is the application's."""
-    await db.execute("UPDATE storycore_state SET layout = 3")
+    await db.execute("UPDATE storycore_state SET layout = layout + 1")
     for call in (on_connection(db).open(), on_connection(db).ensure()):
-        with pytest.raises(SchemaMismatch, match="layout 3"):
+        with pytest.raises(SchemaMismatch, match=f"layout {LAYOUT_VERSION + 1}"):
             await call
 
 
