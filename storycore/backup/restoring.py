@@ -11,18 +11,27 @@ from typing import Literal, TypeAlias
 
 from storycore.backup.archive import Archive
 from storycore.backup.belonging import owner_of
-from storycore.backup.contents import Contents
 from storycore.backup.entries import Entry
 from storycore.backup.index import Index, Mark, item_mark
 from storycore.backup.manifest import Manifest
+from storycore.backup.origins import BackupOrigin, Origin, Replayed
 from storycore.backup.recordings import Tail
-from storycore.backup.replay import Replay
-from storycore.backup.sources import Source
+from storycore.backup.sources import Contents, Source
 from storycore.backup.workspaces import workspace
 from storycore.errors import AlreadyExists, ConditionFailed, InvalidArgument, NotProvisioned
-from storycore.ports.lifecycle import PortName
 
-__all__ = ["Mode", "OnConflict", "PortChanges", "Selection", "plan_restore", "restore", "without_place"]
+__all__ = [
+    "Mode",
+    "OnConflict",
+    "PortChanges",
+    "Progress",
+    "Selection",
+    "bring",
+    "compare",
+    "plan_restore",
+    "restore",
+    "without_place",
+]
 
 Mode: TypeAlias = Literal["new", "merge", "replace"]
 OnConflict: TypeAlias = Literal["fail", "skip", "overwrite"]
@@ -88,18 +97,23 @@ async def plan_restore(
 
     A target that does not exist yet is empty.
     """
+    return await compare(BackupOrigin(archive, chain, tail), targets, selection)
+
+
+async def compare(origin: Origin, targets: Sequence[Source], selection: Selection) -> dict[str, PortChanges]:
+    """The same of any origin."""
     found: dict[str, PortChanges] = {}
-    for target in _chosen(chain, targets, selection):
+    for target in _chosen(origin, targets, selection):
         is_there = await _exists(target)
         counts = {name: Counter[str]() for name in ("added", "replaced", "unchanged", "removed")}
-        async with _replayed(archive, chain, target, tail) as (replay, wanted):
+        async with _replayed(origin, target) as (replay, wanted):
             async for entries in _selected(replay, target, selection):
-                await asyncio.to_thread(wanted.note, [_mark(entry) for entry in entries], changed=False)
+                await asyncio.to_thread(wanted.note, _marks(entries), changed=False)
                 there = await target.held([e.key for e in entries]) if is_there else [None] * len(entries)
                 for entry, held in zip(entries, there, strict=True):
-                    name = "added" if held is None else "unchanged" if held == entry.item else "replaced"
-                    counts[name][target.kind(entry)] += 1
-            if is_there and target.forgets:
+                    if (name := _difference(entry, held)) is not None:
+                        counts[name][target.kind(Entry(entry.key, held) if entry.item is None else entry)] += 1
+            if is_there and target.forgets and origin.is_whole:
                 async for entries in target.scan():
                     gone = [e for e in entries if selection.has(target, e) and not wanted.has(e.mark)]
                     counts["removed"].update(map(target.kind, gone))
@@ -139,36 +153,50 @@ async def restore(
         AlreadyExists: with ``merge`` and ``fail`` the target has an item; what was written before stays.
         Corrupt: an object of the backup is missing or damaged; what was written before stays.
     """
-    chosen = _chosen(chain, targets, selection)
+    origin = BackupOrigin(archive, chain, tail)
+    return await bring(origin, targets, selection, mode=mode, on_conflict=on_conflict, erased=erased, progress=progress)
+
+
+async def bring(
+    origin: Origin,
+    targets: Sequence[Source],
+    selection: Selection,
+    *,
+    mode: Mode = "new",
+    on_conflict: OnConflict = "fail",
+    erased: dict[str, list[bytes]] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, int]:
+    """The same from any origin; what is not whole goes over what is there: ``merge`` with ``overwrite``."""
+    chosen = _chosen(origin, targets, selection)
     for target in chosen:
-        target.check(chain[-1].ports[target.name].facts)
+        target.check(origin.ports[target.name])
     if mode == "new":
         for target in chosen:
-            await _require_room(archive, chain, target, selection, tail)
+            await _require_room(origin, target, selection)
     written: dict[str, int] = {}
-    contents = Contents(archive, chain)
     for target in chosen:
-        async with _replayed(archive, chain, target, tail) as (replay, wanted):
+        async with _replayed(origin, target) as (replay, wanted):
             written[target.name] = 0
             async with aclosing(_ahead(_selected(replay, target, selection))) as lists:
                 async for entries in lists:
-                    written[target.name] += await _apply(target, entries, contents, mode, on_conflict)
+                    written[target.name] += await _apply(target, entries, origin.contents, mode, on_conflict)
                     if mode == "replace":
-                        await asyncio.to_thread(wanted.note, [_mark(entry) for entry in entries], changed=False)
+                        await asyncio.to_thread(wanted.note, _marks(entries), changed=False)
                     if progress is not None:
                         progress(target.name, written[target.name])
             if mode == "replace" and target.forgets:
-                await _remove_others(target, contents, wanted, selection)
+                await _remove_others(target, origin.contents, wanted, selection)
             if erased is not None:
                 erased[target.name] = replay.erased
     return written
 
 
-def _chosen(chain: Sequence[Manifest], targets: Sequence[Source], selection: Selection) -> list[Source]:
-    held = set(chain[-1].ports)
+def _chosen(origin: Origin, targets: Sequence[Source], selection: Selection) -> list[Source]:
+    held = set(origin.ports)
     if selection.ports is not None and (unknown := sorted(selection.ports - held)):
         raise InvalidArgument(
-            f"The backup {chain[-1].id} does not hold {', '.join(unknown)}; it holds {', '.join(sorted(held))}."
+            f"T{origin.name[1:]} does not hold {', '.join(unknown)}; it holds {', '.join(sorted(held))}."
         )
     if lacking := sorted((selection.ports or frozenset()) - {each.name for each in targets}):
         raise InvalidArgument(f"The store that is to receive {', '.join(lacking)} has no such port; leave that out.")
@@ -186,18 +214,11 @@ def _is_meant(port: str, ports: frozenset[str] | None) -> bool:
 
 
 @asynccontextmanager
-async def _replayed(
-    archive: Archive, chain: Sequence[Manifest], target: Source, tail: Tail | None
-) -> AsyncIterator[tuple[Replay, Index]]:
+async def _replayed(origin: Origin, target: Source) -> AsyncIterator[tuple[Replayed, Index]]:
     """The replay of one port, and an index for the keys that it gives."""
     async with workspace("restore") as folder:
-        behind = tail if target.name == PortName.ENTITIES else None
-        replay = Replay(archive, chain, target.name, folder, behind)
-        with Index(folder / "wanted.db") as wanted:
-            try:
-                yield replay, wanted
-            finally:
-                replay.close()
+        with origin.replayed(target.name, folder) as replay, Index(folder / "wanted.db") as wanted:
+            yield replay, wanted
 
 
 async def _ahead(lists: AsyncGenerator[list[Entry], None]) -> AsyncGenerator[list[Entry], None]:
@@ -217,7 +238,7 @@ async def _next(lists: AsyncIterator[list[Entry]]) -> list[Entry] | None:
     return await anext(lists, None)
 
 
-async def _selected(replay: Replay, target: Source, selection: Selection) -> AsyncGenerator[list[Entry], None]:
+async def _selected(replay: Replayed, target: Source, selection: Selection) -> AsyncGenerator[list[Entry], None]:
     async for entries in replay.items():
         meant = [entry for entry in entries if selection.has(target, entry)]
         for batch in _batches(meant):
@@ -254,17 +275,15 @@ async def _apply(
     return sum(done)
 
 
-async def _require_room(
-    archive: Archive, chain: Sequence[Manifest], target: Source, selection: Selection, tail: Tail | None
-) -> None:
+async def _require_room(origin: Origin, target: Source, selection: Selection) -> None:
     """Refuse a target that holds anything selected but what this very restore writes."""
     if await _is_empty(target, selection):
         return
-    async with _replayed(archive, chain, target, tail) as (replay, wanted):
+    async with _replayed(origin, target) as (replay, wanted):
         async for entries in _selected(replay, target, selection):
-            await asyncio.to_thread(wanted.note, [_mark(entry) for entry in entries], changed=False)
+            await asyncio.to_thread(wanted.note, _marks(entries), changed=False)
         async for entries in target.scan():
-            held = [_mark(entry) for entry in entries if selection.has(target, entry)]
+            held = _marks([entry for entry in entries if selection.has(target, entry)])
             if any(await asyncio.to_thread(wanted.differing, held)):
                 raise ConditionFailed(
                     f"The target's {target.name} are not empty; restore into another store, or with mode='merge' or "
@@ -289,9 +308,15 @@ async def _is_empty(target: Source, selection: Selection) -> bool:
     return True
 
 
-def _mark(entry: Entry) -> Mark:
-    assert entry.item is not None, "a scan and a replay give no items that are gone"
-    return Mark(entry.mark, item_mark(entry.key, entry.item))
+def _difference(entry: Entry, held: bytes | None) -> str | None:
+    """What a restore does with an entry, where it does anything or the item is there."""
+    if entry.item is None:
+        return None if held is None else "removed"
+    return "added" if held is None else "unchanged" if held == entry.item else "replaced"
+
+
+def _marks(entries: Sequence[Entry]) -> list[Mark]:
+    return [Mark(entry.mark, item_mark(entry.key, entry.item)) for entry in entries if entry.item is not None]
 
 
 async def _remove_others(target: Source, contents: Contents, wanted: Index, selection: Selection) -> None:
