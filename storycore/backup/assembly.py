@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import cast
 from urllib.parse import parse_qs, urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from storycore.backup.archive import Archive
 from storycore.backup.belonging import owner_of
@@ -23,6 +22,7 @@ from storycore.ports.environment import Environment
 from storycore.ports.key_providers import KeyProvider
 from storycore.ports.lifecycle import Port, PortName
 from storycore.profiles import BackupSettings, PortSettings, Profile, revealed
+from storycore.profiles.zones import zone_called
 from storycore.suggestions import did_you_mean, nearest
 
 __all__ = ["assembled"]
@@ -65,7 +65,7 @@ def assembled(
         store=profile.namespace,
         scratch=scratch_with(plugins),
         retention=_retention(settings),
-        zone=_zone(settings.time_zone),
+        zone=zone_called(settings.time_zone, "backup.time_zone"),
         max_chain=settings.max_chain,
         owner_of=owner_of if settings.owner_keys else None,
         key_file=keys if isinstance(keys, KeyFile) else None,
@@ -131,15 +131,3 @@ def _retention(settings: BackupSettings) -> Retention:
         yearly=settings.keep_yearly,
         verified=settings.keep_verified,
     )
-
-
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as exc:
-        known = available_timezones()
-        raise ConfigError(
-            f"backup.time_zone: there is no time zone {name!r}. {did_you_mean(name, known)}",
-            path="backup.time_zone",
-            suggestion=nearest(name, known),
-        ) from exc

@@ -121,7 +121,10 @@ def planned(job: Job, *, zone: str, cron: str | None = None) -> Planned:
     _check_numbers(job, path)
     if not callable(job.work) or not _takes_run_or_nothing(job.work):
         raise ConfigError(f"{path}: the work is an async function without arguments, or of a Run.", path=path)
-    return Planned(job, Schedule(job.cron if cron is None else cron, zone if job.tz is None else job.tz, path=path))
+    wanted = job.cron if cron is None else cron
+    if job.tz is None:
+        return Planned(job, Schedule(wanted, zone, path=path, zone_path="jobs.time_zone"))
+    return Planned(job, Schedule(wanted, job.tz, path=path))
 
 
 def _check_numbers(job: Job, path: str) -> None:

@@ -8,13 +8,12 @@ minutes goes by the time that really passes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo, available_timezones
 
 from storycore.errors import ConfigError
-from storycore.suggestions import nearest
+from storycore.profiles.zones import zone_called
 
 if TYPE_CHECKING:
     from cronsim import CronSim
@@ -43,18 +42,19 @@ class Schedule:
             ``LW`` and ``MON#1`` are understood.
         zone: of the wall clock that the fields are about, for example ``"Europe/Berlin"``.
         path: of the job, for errors: ``"jobs.backup.daily"``.
+        zone_path: of the setting that names the zone; ``""``: the job's own.
 
     Raises:
         ConfigError: the expression or the zone cannot be understood, the expression never comes true, or the package
             that reads it is not installed.
     """
 
-    def __init__(self, cron: str, zone: str = "UTC", *, path: str = "jobs") -> None:
+    def __init__(self, cron: str, zone: str = "UTC", *, path: str = "jobs", zone_path: str = "") -> None:
         if not can_schedule():
             raise ConfigError("Jobs need cronsim; install it with: pip install 'storycore[jobs]'", path="jobs")
         self.cron = cron
         self.zone = zone
-        self._zone = _zone(zone, f"{path}.tz")
+        self._zone = zone_called(zone, zone_path or f"{path}.tz")
         self._check(f"{path}.cron")
 
     def next(self, after: datetime) -> datetime | None:
@@ -114,25 +114,3 @@ class Schedule:
         name = _CRONSIM_FIELDS.get(name, name)
         shown = f" {self.cron.split()[_FIELDS.index(name)]!r}" if name in _FIELDS else ""
         return f"{path}: the {name}{shown} of {self.cron!r} cannot be understood, or no month has such a day."
-
-
-def _zone(name: str, path: str) -> tzinfo:
-    if name == "UTC":
-        return UTC
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError, TypeError, AttributeError) as exc:
-        near = _nearest_zone(str(name))
-        cure = f"Did you mean {near!r}?" if near else "Name it like 'Europe/Berlin'; `pip install tzdata` brings all."
-        raise ConfigError(f"{path}: there is no time zone {name!r}. {cure}", path=path, suggestion=near) from exc
-
-
-def _nearest_zone(name: str) -> str | None:
-    """What was perhaps meant, of whole names and of cities."""
-    zones = {zone.lower(): zone for zone in available_timezones()}
-    cities = {zone.rpartition("/")[2]: original for zone, original in zones.items()}
-    found = nearest(name, zones)
-    if found is not None:
-        return zones[found]
-    city = nearest(name.rpartition("/")[2].replace(" ", "_"), cities)
-    return None if city is None else cities[city]

@@ -13,7 +13,7 @@ from storycore.errors import ConfigError
 from storycore.ports.lifecycle import PortName
 from storycore.profiles.builtin import BUILTIN, DEFAULT_PROFILE, DEFAULTS
 from storycore.profiles.files import FILE_NAME, ProfileFile, read
-from storycore.profiles.redaction import is_secret_name
+from storycore.profiles.redaction import expectation
 from storycore.profiles.settings import PortSettings, Profile
 from storycore.profiles.sources import Merged, Source, merged, source
 from storycore.profiles.urls import insert_dir, named_options, scheme_of
@@ -177,8 +177,7 @@ def _built(name: str, settings: Merged) -> Profile:
         first = exc.errors()[0]
         path = ".".join(str(part) for part in first["loc"])
         came = settings.origins.get(path, "")
-        shown = "" if is_secret_name(path) else f", not {first['input']!r}"
-        raise ConfigError(f"{path}: {first['msg']}{shown} (from {came or 'the profile'}).", path=path) from exc
+        raise ConfigError(f"{path}: {expectation(first, path)} (from {came or 'the profile'}).", path=path) from exc
 
 
 def _backup_settings(settings: Merged, profile: str, folder: Path) -> dict[str, object]:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from urllib.parse import unquote
 
 from pydantic import SecretBytes, SecretStr
+from pydantic_core import ErrorDetails
 
-__all__ = ["HIDDEN", "REFERENCE", "is_secret_name", "redacted", "redacted_url"]
+__all__ = ["HIDDEN", "REFERENCE", "expectation", "is_secret_name", "redacted", "redacted_url"]
 
 HIDDEN = "***"
 REFERENCE = "secret://"
@@ -26,9 +27,18 @@ def is_secret_name(name: str) -> bool:
     return not name.lower().endswith(_PLACES) and any(word in name.lower() for word in _SECRET_WORDS)
 
 
+def expectation(error: ErrorDetails, path: str) -> str:
+    """What was expected of the setting at a path, and what it is instead where that may be shown."""
+    given = error["input"]
+    may_be_shown = isinstance(given, (str, int, float, bool)) and not is_secret_name(path)
+    return error["msg"].removeprefix("Value error, ") + (f", not {given!r}" if may_be_shown else "")
+
+
 def redacted(value: object, *, name: str = "") -> object:
     """The value as it may be shown; containers are gone through, references to secrets stay."""
     if isinstance(value, str) and value.startswith(REFERENCE):
+        return value
+    if isinstance(value, bool):  # whether there are keys is no key
         return value
     if is_secret_name(name) or isinstance(value, (SecretStr, SecretBytes)):
         return HIDDEN

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from storycore.errors import AdapterNotFound, ConfigError
 from storycore.plugins import EXTRAS, Adapter
 from storycore.ports.lifecycle import PortName
-from storycore.profiles.redaction import is_secret_name
+from storycore.profiles.redaction import expectation, is_secret_name
 from storycore.profiles.secrets import revealed
 from storycore.profiles.settings import PortSettings, Profile
 from storycore.profiles.urls import options_of
@@ -140,8 +140,4 @@ def _problem(error: ErrorDetails, port: PortName) -> tuple[str, str]:
     path = ".".join([str(port), *(str(part) for part in error["loc"])])
     if is_secret_name(path):
         return path, "the value is not valid (it is not shown, for it may be a secret)"
-    if error["type"] == "missing":
-        return path, "a value is needed"
-    given = error["input"]
-    shown = f", not {given!r}" if isinstance(given, (str, int, float, bool)) else ""
-    return path, f"{error['msg'].removeprefix('Value error, ')}{shown}"
+    return path, "a value is needed" if error["type"] == "missing" else expectation(error, path)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from storycore.errors import ConfigError
 from storycore.ports.lifecycle import PortName
@@ -113,7 +113,8 @@ class BackupSettings(BaseModel):
         blobs: a blob store of their own, best with another provider or in another account; ``None``: the profile's.
         prefix: what their names begin with; a slash stands at the end.
         passphrase: makes the key; a secret, or a reference to one. ``""``: the key lies in a file.
-        key_file: that file, made with the first backup; ``""``: ``backup.key`` in the profile's folder.
+        key_file: that file, made with the first backup; ``""``: ``backup.key`` in the profile's folder. A relative one
+            in a file is relative to that file.
         key_provider: a plugin's provider of keys instead of both, by its name.
         key_options: what that provider needs to know.
         record_every: minutes between two sealings of the change feed by the job ``backup.record``, so that any second
@@ -140,7 +141,9 @@ class BackupSettings(BaseModel):
     key_options: Mapping[str, object] = Field(default_factory=dict, repr=False)
     record_every: int = 5
     owner_keys: bool = False
-    ports: tuple[Literal["blobs", "entities", "vectors", "events"], ...] = ("blobs", "entities", "vectors", "events")
+    ports: tuple[Literal["blobs", "entities", "vectors", "events"], ...] = Field(
+        default=("blobs", "entities", "vectors", "events"), min_length=1
+    )
     time_zone: str = "UTC"
     max_chain: int = Field(default=30, ge=0, le=1000)
     keep_last: int = Field(default=3, ge=0)
@@ -164,6 +167,16 @@ class BackupSettings(BaseModel):
     def _listed(cls, given: object) -> object:
         """A variable of the environment lists them with commas."""
         return tuple(part.strip() for part in given.split(",") if part.strip()) if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        """Of two keys one would be ignored, and nobody would know which until a backup does not open."""
+        said = [name for name in ("passphrase", "key_file", "key_provider") if getattr(self, name)]
+        if len(said) > 1:
+            raise ValueError(f"{' and '.join(said)} are given, and one key seals backups; leave one, the others are ''")
+        if self.key_options and not self.key_provider:
+            raise ValueError("key_options are those of a key_provider, and none is given")
+        return self
 
 
 class JobSettings(BaseModel):

@@ -150,6 +150,8 @@ def _backup(value: object, where: str, folder: Path) -> object:
     table = _fields(value, where, BackupSettings)
     if "blobs" in table:
         table["blobs"] = _port(table["blobs"], f"{where}.blobs", folder)
+    if isinstance(given := table.get("key_file"), (str, Path)) and str(given) and "{dir}" not in str(given):
+        table["key_file"] = str(_path(given, f"{where}.key_file", folder, expected="the path of a file"))
     return table
 
 
@@ -177,8 +179,12 @@ def _table(value: object, where: str, expected: str) -> Table:
 
 
 def _dir(value: object, where: str, folder: Path) -> Path:
+    return _path(value, where, folder, expected="the path of a folder")
+
+
+def _path(value: object, where: str, folder: Path, *, expected: str) -> Path:
     if not isinstance(value, (str, Path)) or not str(value).strip() or not _is_name(str(value)):
-        raise _wrong(where, "the path of a folder, in valid Unicode")
+        raise _wrong(where, f"{expected}, in valid Unicode")
     try:
         return _absolute(Path(value).expanduser(), folder)
     except RuntimeError as exc:  # "~" or "~name" of a user whom this machine does not know
