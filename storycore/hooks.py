@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from storycore.jobs import Job
     from storycore.layers.around import Interceptor
     from storycore.plugins import Adapter
+    from storycore.ports.backup_formats import BackupFormat
     from storycore.ports.key_providers import KeyProvider
     from storycore.ports.lifecycle import Health, PortName
 
@@ -69,6 +70,11 @@ def storycore_secrets(reference: str) -> str | None:
 @hookspec
 def storycore_key_providers() -> Mapping[str, Callable[[Mapping[str, object]], KeyProvider]]:  # type: ignore[empty-body]
     """Providers of keys for backups: name to a function that makes one of the profile's ``backup.key_options``."""
+
+
+@hookspec
+def storycore_backup_formats() -> Mapping[str, Callable[[], BackupFormat]]:  # type: ignore[empty-body]
+    """Formats in which backups are exported and imported: name to a function that makes one. Asked of every plugin."""
 
 
 @hookspec

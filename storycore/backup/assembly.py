@@ -10,6 +10,7 @@ from storycore.backup.archive import Archive
 from storycore.backup.belonging import owner_of
 from storycore.backup.keys import KeyFile, Passphrase
 from storycore.backup.libraries import require_libraries
+from storycore.backup.outside import Outside
 from storycore.backup.retention import Retention
 from storycore.backup.scratch import LONG_BODIES, scratch_with, sources_of
 from storycore.backup.service import Backups
@@ -71,6 +72,8 @@ def assembled(
         key_file=keys if isinstance(keys, KeyFile) else None,
         ensure=ensure,
         settle=settle,
+        outside=Outside(plugins, another),
+        blobs=blobs,
     )
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from storycore.backup.manifest import Manifest
 
-__all__ = ["Created", "Pruned", "Restored", "Rotated"]
+__all__ = ["Created", "ExportCreated", "ExportVerified", "Imported", "Pruned", "Restored", "Rotated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,68 @@ class Restored:
     erased: Mapping[str, int] = field(default_factory=dict)
     without: Sequence[str] = ()
     notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ExportCreated:
+    """An export that was written.
+
+    Args:
+        name: of the export in its place.
+        backup: the id of the backup that it is of.
+        as_of: the moment whose state it is.
+        records: how many.
+        files: of the export, without its manifests.
+        bodies: how many bodies were too long for a record, and lie in files of their own under ``spill/``.
+        erased: how many items were left out, because the keys of those to whom they belonged were destroyed.
+        without: ports of which the backup has items, and which no export holds.
+    """
+
+    name: str
+    backup: str
+    as_of: datetime
+    records: int
+    files: int
+    bodies: int = 0
+    erased: int = 0
+    without: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ExportVerified:
+    """What was found in an export.
+
+    Args:
+        name: of the export.
+        as_of: the moment whose state it is.
+        records: how many could be read.
+        problems: one sentence for each part of which something is lost; empty when it is whole.
+    """
+
+    name: str
+    as_of: datetime
+    records: int
+    problems: tuple[str, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is lost."""
+        return not self.problems
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """An export that was restored.
+
+    Args:
+        name: of the export.
+        as_of: the moment whose state it is.
+        written: how many records were written, or removed where the export tells that they are gone.
+    """
+
+    name: str
+    as_of: datetime
+    written: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Protocol
 
 from storycore.backup import seals
 from storycore.backup.archive import Archive, Listing
 from storycore.backup.entries import OwnerOf
 from storycore.backup.erasing import Erased, erased
+from storycore.backup.exports import Exports
 from storycore.backup.keys import KeyFile, missing_key, provided
 from storycore.backup.making import make_backup
 from storycore.backup.manifest import Kind, Manifest
 from storycore.backup.outcomes import Created, Pruned, Restored, Rotated
+from storycore.backup.outside import Outside
 from storycore.backup.owners import OWNERS
 from storycore.backup.parents import others_among, parent_among
 from storycore.backup.proofs import in_words, keep
 from storycore.backup.pruning import prune
+from storycore.backup.receiving import Into, Receiver, Restorable
 from storycore.backup.recorder import Recorder, Sealed
 from storycore.backup.recording import Recording
 from storycore.backup.restoring import (
@@ -36,19 +38,11 @@ from storycore.backup.states import States
 from storycore.backup.verifying import Level, Scratch, Verification, verify_backup
 from storycore.errors import FeedGap, InvalidArgument
 from storycore.layers.spilled_bodies import in_parallel
+from storycore.ports.blobs import BlobStore
 from storycore.ports.environment import Environment
 from storycore.ports.key_providers import KeyProvider
 
 __all__ = ["Backups", "Created", "Erased", "Pruned", "Restorable", "Restored"]
-
-
-class Restorable(Protocol):
-    """A store, as far as a restore into it is concerned."""
-
-    @property
-    def backups(self) -> Backups:
-        """Its own backups, which know its ports."""
-        ...
 
 
 class Backups:
@@ -69,6 +63,8 @@ class Backups:
         key_file: made with the first backup, where the archive's keys are sealed with it.
         ensure: creates what the ports need; one sentence for each thing that it created.
         settle: called when a restore has changed the ports: what was cached is outdated.
+        outside: finds formats of exports, and opens the places where they lie.
+        blobs: where the long bodies of the store's own records lie.
     """
 
     def __init__(
@@ -87,10 +83,11 @@ class Backups:
         key_file: KeyFile | None = None,
         ensure: Callable[[], Awaitable[object]] | None = None,
         settle: Callable[[], Awaitable[object]] | None = None,
+        outside: Outside | None = None,
+        blobs: BlobStore | None = None,
     ) -> None:
         self._key_file = key_file
-        self._ensure = ensure
-        self._settle = settle
+        self.receiver = Receiver(sources, ensure, settle)
         self._archive = archive
         self._sources = sources
         self._env = env
@@ -104,6 +101,9 @@ class Backups:
         self._recording = Recording(archive, sources, env, store=store, owner_of=owner_of)
         self._recordings = self._recording.recordings
         self._states = States(archive, self._recordings, store=store)
+        self.exports = Exports(
+            archive, self._states, self.receiver, env, store=store, outside=outside or Outside(), blobs=blobs
+        )
 
     async def create(
         self, kind: Kind = "manual", *, full: bool = False, progress: Callable[[str, int], None] | None = None
@@ -229,19 +229,21 @@ class Backups:
         id_: str = "latest",
         *,
         at: datetime | None = None,
-        into: Restorable | Sequence[Source] | None = None,
+        into: Into = None,
         selection: Selection | None = None,
     ) -> dict[str, PortChanges]:
         """What ``restore`` would change, by port; writes nothing."""
         chain, tail = await self._states.chain(id_, at)
-        return await plan_restore(self._archive, chain, self._target(into)[0], selection or Selection(), tail=tail)
+        return await plan_restore(
+            self._archive, chain, self.receiver.instead(into).sources, selection or Selection(), tail=tail
+        )
 
     async def restore(
         self,
         id_: str = "latest",
         *,
         at: datetime | None = None,
-        into: Restorable | Sequence[Source] | None = None,
+        into: Into = None,
         selection: Selection | None = None,
         mode: Mode = "new",
         on_conflict: OnConflict = "fail",
@@ -259,11 +261,8 @@ class Backups:
             create_tables: create what the receiving store needs and does not have.
         """
         chain, tail = await self._states.chain(id_, at)
-        targets, target = self._target(into)
-        if create_tables and target is not None and target._ensure is not None:
-            await target._ensure()
         erased: dict[str, list[bytes]] = {}
-        try:
+        async with self.receiver.instead(into).receiving(create_tables=create_tables) as targets:
             written = await restore(
                 self._archive,
                 chain,
@@ -275,9 +274,6 @@ class Backups:
                 erased=erased,
                 progress=progress,
             )
-        finally:
-            if target is not None and target._settle is not None:
-                await asyncio.shield(target._settle())
         left_out = {port: len(marks) for port, marks in erased.items() if marks}
         without = [] if selection and selection.ports else without_place(chain[-1], targets)
         as_of = chain[-1].as_of if tail is None else tail.as_of
@@ -365,13 +361,6 @@ class Backups:
     async def close(self) -> None:
         """Let go of the archive's place; a second call does nothing."""
         await self._archive.close()
-
-    def _target(self, into: Restorable | Sequence[Source] | None) -> tuple[Sequence[Source], Backups | None]:
-        if into is None:
-            return self._sources, self
-        if isinstance(into, Sequence):
-            return into, None
-        return into.backups._sources, into.backups
 
     async def _make(self, kind: Kind, parent: Manifest | None, progress: Callable[[str, int], None] | None) -> Manifest:
         return await make_backup(

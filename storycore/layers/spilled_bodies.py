@@ -15,11 +15,23 @@ import orjson
 
 from storycore.errors import AlreadyExists, Corrupt, NotFound, StorycoreError
 from storycore.ports.blobs import BlobInfo, BlobStore
-from storycore.ports.conditions import ABSENT, ANY
+from storycore.ports.conditions import ABSENT, ANY, Version
 from storycore.ports.entities import EntityStore, Key, Put, Record
 from storycore.ports.environment import Environment
 
-__all__ = ["PLACE_KIND", "POINTER_FIELD", "Pointer", "SpilledBodies", "in_parallel", "is_spilled", "without_pointer"]
+__all__ = [
+    "PLACE_KIND",
+    "POINTER_FIELD",
+    "Pointer",
+    "SpilledBodies",
+    "exported_pointer",
+    "in_parallel",
+    "is_spilled",
+    "key_file",
+    "place_record",
+    "with_pointer",
+    "without_pointer",
+]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -96,7 +108,7 @@ class SpilledBodies:
         if self._place is None:
             [record] = await self._records.get([_PLACE_KEY], consistent=True)
             self._place = None if record is None else record.body.decode()
-        return None if self._place is None else f"spill/{self._place}/"
+        return None if self._place is None else _prefix(self._place)
 
     async def pointer(self, key: Key, body: bytes, token: str | None) -> Pointer:
         """Where a body is going to be; writes no blob.
@@ -105,18 +117,15 @@ class SpilledBodies:
             token: of the write; the same token with the same body gives the same name, so that the write is the same
                 when it is repeated.
         """
-        sha256 = hashlib.sha256(body).hexdigest()
-        last = self._env.new_id() if token is None else _digest(token, sha256)
         prefix = await self.prefix() or await self._first_prefix()
-        return Pointer(f"{prefix}{_digest(key.pk, key.sk)}/{last}", len(body), sha256)
+        return _pointer(prefix, key, body, self._env.new_id() if token is None else None, token)
 
     async def store(self, key: Key, pointer: Pointer, body: bytes, *, is_repeatable: bool) -> None:
         """Write a body where its pointer says, with the key of the record that will point there."""
         metadata = {"pk": quote(key.pk), "sk": quote(key.sk)}
         if sum(map(len, metadata.values())) > _METADATA_BYTES:
             metadata = {}
-            folder = pointer.name.rpartition("/")[0]
-            await self.blobs.put(f"{folder}/{_KEY_NAME}", orjson.dumps([key.pk, key.sk]), when=ANY)
+            await self.blobs.put(*key_file(pointer, key), when=ANY)
         when = ANY if is_repeatable else ABSENT
         await self.blobs.put(pointer.name, body, when=when, metadata=metadata, sha256=pointer.sha256)
 
@@ -169,9 +178,29 @@ class SpilledBodies:
         return prefix
 
 
+def exported_pointer(place: str, key: Key, body: bytes) -> Pointer:
+    """Where a body is in an export whose bodies have that place; the same for the same body."""
+    return _pointer(_prefix(place), key, body, None, place)
+
+
+def key_file(pointer: Pointer, key: Key) -> tuple[str, bytes]:
+    """The blob beside a body that tells whose it is, where metadata does not: its name and its content."""
+    return f"{pointer.name.rpartition('/')[0]}/{_KEY_NAME}", orjson.dumps([key.pk, key.sk])
+
+
+def place_record(place: str) -> Record:
+    """The record that says where the bodies of a store lie."""
+    return Record(key=_PLACE_KEY, kind=PLACE_KIND, version=Version(0), body=place.encode())
+
+
 def is_spilled(name: str) -> bool:
     """Whether a blob's name is one that the bodies of some entity store have, and nobody else would choose."""
     return _SPILLED.fullmatch(name) is not None
+
+
+def with_pointer(record: Record, pointer: Pointer) -> Record:
+    """The record as the store keeps it: without its body, and with the field that leads there."""
+    return replace(record, fields={**record.fields, POINTER_FIELD: pointer.text}, body=b"")
 
 
 def without_pointer(record: Record, body: bytes) -> Record:
@@ -198,6 +227,15 @@ async def in_parallel(call: Callable[[T], Awaitable[R]], items: Sequence[T], *, 
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
+
+
+def _prefix(place: str) -> str:
+    return f"spill/{place}/"
+
+
+def _pointer(prefix: str, key: Key, body: bytes, last: str | None, token: str | None) -> Pointer:
+    sha256 = hashlib.sha256(body).hexdigest()
+    return Pointer(f"{prefix}{_digest(key.pk, key.sk)}/{last or _digest(str(token), sha256)}", len(body), sha256)
 
 
 def _digest(*parts: str) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from storycore.hooks import hookimpl
 from storycore.plugins import Adapter
+from storycore.ports.backup_formats import BackupFormat
 from storycore.ports.lifecycle import PortName
 from storycore_dynamodb.config import DynamodbConfig, DynamodbEventsConfig
 
-__all__ = ["storycore_adapters"]
+__all__ = ["storycore_adapters", "storycore_backup_formats"]
 
 
 @hookimpl
@@ -29,3 +32,15 @@ def storycore_adapters() -> list[Adapter]:
             infrastructure="storycore_dynamodb.infrastructure:infrastructure",
         )
     ]
+
+
+@hookimpl
+def storycore_backup_formats() -> Mapping[str, Callable[[], BackupFormat]]:
+    """The layout of DynamoDB's export to S3 and import from S3."""
+    return {"dynamodb-json": _dynamodb_json}
+
+
+def _dynamodb_json() -> BackupFormat:
+    from storycore_dynamodb.exports import DynamodbJson
+
+    return DynamodbJson()

@@ -29,7 +29,7 @@ from storycore_dynamodb._transport import Refused
 from storycore_dynamodb._wire import RESERVED_PK, Item, key_values, number, number_of
 from storycore_dynamodb.config import DynamodbConfig
 
-__all__ = ["LAYOUT_KEY", "Provisioner"]
+__all__ = ["LAYOUT_KEY", "Provisioner", "layout_mark"]
 
 LAYOUT_KEY = Key(RESERVED_PK, "layout")
 
@@ -242,7 +242,7 @@ class Provisioner:
 
     async def _put_mark(self) -> None:
         e = Expression()
-        item = {**key_values(LAYOUT_KEY), "layout": number(LAYOUT), "holds": {"S": self._config.holds}}
+        item = layout_mark(self._config.holds)
         condition = e.request(ConditionExpression=f"attribute_not_exists({e.name('pk')})")
         try:
             await self._calls.send("PutItem", {"Item": item, **condition}, repeatable=True)
@@ -290,6 +290,11 @@ class Provisioner:
                 f"The table {self._config.table!r} holds {holds}, not {self._config.holds}; name another table."
             )
         return number_of(mark["last"]) if "last" in mark else 0
+
+
+def layout_mark(holds: str) -> Item:
+    """The item that says what a table holds, and in which layout."""
+    return {**key_values(LAYOUT_KEY), "layout": number(LAYOUT), "holds": {"S": holds}}
 
 
 def _layout_of(mark: Item) -> int | str:
