@@ -174,6 +174,18 @@ def test_a_restore_into_another_profile_and_back(storycore: Storycore) -> None:
     assert (done.status, sorted(users(storycore))) == (0, ["ada", "bob"])
 
 
+def test_a_mistyped_kind_or_user_is_told(storycore: Storycore) -> None:
+    """An empty table would look like a store that is in order; a kind that is skipped was found."""
+    change(add="ada")
+    storycore("backup", "create")
+    plan = storycore("restore", "plan", "--kind", "stroy", "--into", "there")
+    assert (plan.status, "The backup holds nothing of kind 'stroy'." in plan.out) == (0, True)
+    done = storycore("restore", "run", "--user", "adda", "--into", "there")
+    assert (done.status, "The backup holds nothing of user 'adda'." in done.out) == (0, True)
+    same = storycore("restore", "run", "--user", "ada", "--mode", "merge", "--on-conflict", "skip")
+    assert (same.status, "nothing of" in same.out) == (0, False)
+
+
 def test_what_destroys_asks_for_yes(storycore: Storycore) -> None:
     """Wrong usage until it is given; with it the state is the backup's."""
     change(add="ada")

@@ -65,7 +65,8 @@ def test_a_job_is_run_by_hand_and_stands_in_the_history(folder: Path, capsys: py
     assert "expired.sweep" in call(capsys, "jobs", "list")[1]
     status, out, _ = call(capsys, "jobs", "history", "expired.sweep", "--json")
     assert [each["outcome"] for each in json.loads(out)["runs"]] == ["done"]
-    assert "done" in call(capsys, "jobs", "history")[1]
+    lines = call(capsys, "jobs", "history")[1].splitlines()
+    assert [line.split()[-4:] for line in lines if "done" in line] == [["-", "expired.sweep", "done", '{"removed":0}']]
     health = json.loads(call(capsys, "health", "--json")[1])["health"]
     assert health["jobs"]["ok"] is True
 

@@ -267,10 +267,10 @@ async def _apply(
         return sum(await target.apply(entries, contents, overwrite=True))
     done = await target.apply(entries, contents, overwrite=False)
     if on_conflict == "fail" and not all(done):
-        held = [entry for entry, is_done in zip(entries, done, strict=True) if not is_done]
+        held = next(entry for entry, is_done in zip(entries, done, strict=True) if not is_done)
         raise AlreadyExists(
-            f"The target has {len(held)} of these items already, the first a {target.kind(held[0])}; restore with "
-            "on_conflict='skip' or 'overwrite'."
+            f"The receiving store has {target.name} of the backup already, the first of the kind {target.kind(held)!r}; "
+            "restore with on_conflict 'skip' or 'overwrite'."
         )
     return sum(done)
 

@@ -60,6 +60,7 @@ def list_(common: Common) -> int:
         print_json({"ok": is_well, "jobs": found, "unknown": unknown})
         return 0 if is_well else 1
     made = table("job", "schedule", "state", "next", "last good", "good/bad/out")
+    made.columns[0].no_wrap = True
     for status in found:
         count = {name: status.counts.get(name, 0) for name in ("done", "failed", "timed_out", "given_up")}
         bad = count["failed"] + count["timed_out"] + count["given_up"]
@@ -89,12 +90,14 @@ def history(common: Common, name: str | None, limit: int) -> None:
     found = asyncio.run(_history(common, name, limit))
     if common.as_json:
         return print_json({"runs": found})
-    made = table("at", "job", "outcome", "due", "begun", "detail")
+    made = table("at", "due", "job", "outcome", "detail")
+    for column in made.columns[:3]:
+        column.no_wrap = True
     for record in found:
         outcome = str(record.outcome) if record.count == 1 else f"{record.outcome} ({record.count})"
         shown = escape(record.detail)
-        made.add_row(_at(record.at), record.job, outcome, _at(record.due), _at(record.begun), shown)
-    return show(made)
+        made.add_row(*(_second(each) for each in (record.at, record.due)), record.job, outcome, shown)
+    return show(made, "Times are this machine's.")
 
 
 @jobs.command()
@@ -165,6 +168,10 @@ def _line(record: RunRecord, *, as_json: bool) -> None:
 
 def _short(moment: datetime | None) -> str:
     return "-" if moment is None else moment.astimezone().strftime("%m-%d %H:%M")
+
+
+def _second(moment: datetime | None) -> str:
+    return "-" if moment is None else moment.astimezone().strftime("%m-%d %H:%M:%S")
 
 
 def _at(moment: datetime | None) -> str:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from storycore.cli.options import Common, common_options
+from storycore.cli.exports import import_
+from storycore.cli.options import Common, Moment, common_options
 
 if TYPE_CHECKING:
     from storycore.app import Store
@@ -61,22 +62,6 @@ class _Wish:
             yield store
 
 
-class _Moment(click.ParamType):  # type: ignore[type-arg]  # generic in the stubs of new versions alone
-    """A moment with its time zone."""
-
-    name = "moment"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """The moment; click's own words where it is none."""
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is no moment; write it like 2026-11-22T14:03:07Z.", param, ctx)
-        if moment.tzinfo is None:
-            self.fail(f"{value!r} has no time zone; write it like 2026-11-22T14:03:07Z.", param, ctx)
-        return moment
-
-
 def _wish_options(function: F) -> F:
     """Add the options that say what is restored and where, handed over together as the second argument."""
 
@@ -87,7 +72,7 @@ def _wish_options(function: F) -> F:
 
     for option in (
         click.option("--backup", "backup_id", metavar="BACKUP", help="Which one; the latest when nothing is said."),
-        click.option("--at", type=_Moment(), metavar="MOMENT", help="The state of a moment: 2026-11-22T14:03:07Z."),
+        click.option("--at", type=Moment(), metavar="MOMENT", help="The state of a moment: 2026-11-22T14:03:07Z."),
         click.option("--into", metavar="PROFILE", help="Another profile that receives, instead of this one."),
         click.option("--into-dir", metavar="FOLDER", help="The folder of the local layer that receives."),
         click.option("--kind", "kinds", metavar="KIND", multiple=True, help="Only this kind: story, user …"),
@@ -101,6 +86,9 @@ def _wish_options(function: F) -> F:
 @click.group()
 def restore() -> None:
     """Bring a backed-up state back, whole or in part, into this profile or another one."""
+
+
+restore.add_command(import_)
 
 
 @restore.command()
@@ -140,7 +128,7 @@ def run(common: Common, wish: _Wish, mode: str, on_conflict: str, dry_run: bool,
     if (mode == "replace" or on_conflict == "overwrite") and not yes:
         raise click.UsageError("This overwrites or removes what is there: --yes does it, --dry-run says what.")
     done = asyncio.run(_run(common, wish, cast("Mode", mode), cast("OnConflict", on_conflict)))
-    return _tell_done(common, wish, done)
+    return _tell_done(common, wish, done, skips=on_conflict == "skip")
 
 
 async def _plan(common: Common, wish: _Wish) -> tuple[str, datetime, dict[str, PortChanges]]:
@@ -175,11 +163,19 @@ def _tell_plan(common: Common, wish: _Wish, backup_id: str, as_of: datetime, fou
         for kind in sorted({name for count in counts for name in count}):
             made.add_row(port, escape(kind), *(str(count.get(kind, 0)) for count in counts))
     return show(
-        made,
+        *([made] if made.row_count else _nothing_meant(wish)),
         f"The state of {as_of:%Y-%m-%d %H:%M:%S} UTC, from {escape(backup_id)}.",
         *_nearest(wish, as_of),
         "What is not in the backup goes with --mode replace, and stays otherwise.",
     )
+
+
+def _nothing_meant(wish: _Wish) -> list[str]:
+    """That nothing is of what was asked for, which often is a mistyped name."""
+    from storycore.cli.output import escape
+
+    said = [*(f"kind {each!r}" for each in wish.kinds), *([f"user {wish.user!r}"] if wish.user else [])]
+    return [f"[yellow]The backup holds nothing of {escape(' or '.join(said))}.[/]" if said else "It holds nothing."]
 
 
 def _nearest(wish: _Wish, as_of: datetime) -> list[str]:
@@ -189,7 +185,7 @@ def _nearest(wish: _Wish, as_of: datetime) -> list[str]:
     return ["[yellow]That is the nearest state before the moment that was asked for: nothing later was recorded.[/]"]
 
 
-def _tell_done(common: Common, wish: _Wish, done: Restored) -> None:
+def _tell_done(common: Common, wish: _Wish, done: Restored, *, skips: bool) -> None:
     from storycore.cli.output import escape, print_json, show
 
     if common.as_json:
@@ -198,6 +194,7 @@ def _tell_done(common: Common, wish: _Wish, done: Restored) -> None:
     return show(
         f"The state of {done.as_of:%Y-%m-%d %H:%M:%S} UTC, from {escape(done.backup)}: {counts} written.",
         *_nearest(wish, done.as_of),
+        *([] if skips or any(done.written.values()) else _nothing_meant(wish)),
         *(f"left out: {count} {port} of users who were erased" for port, count in done.erased.items()),
         *(f"[yellow]left out: all {port}, for the receiving store has no such port[/]" for port in done.without),
         *(f"[yellow]{escape(notice)}[/]" for notice in done.notices),
