@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -19,6 +19,7 @@ from storycore.backup.frames import KEY_BYTES
 from storycore.backup.manifest import (
     Kind,
     Manifest,
+    ObjectInfo,
     new_backup_id,
     read_manifest,
     sign_manifest,
@@ -32,6 +33,7 @@ from storycore.errors import (
     Corrupt,
     Effect,
     NotFound,
+    SchemaMismatch,
     StorycoreError,
     Unavailable,
 )
@@ -187,17 +189,19 @@ class Archive:
 
     async def discard(self, id_: str) -> None:
         """Remove everything at a place."""
-        await self._remove_folder(id_)
+        await self._remove(id_, await self._names(id_))
 
-    async def sizes_of(self, id_: str) -> Mapping[str, int]:
-        """How many bytes each object of a backup has."""
-        folder = f"{self._prefix}{id_}/"
-        return {info.key.removeprefix(folder): info.size_bytes for info in await self._all(folder)}
-
-    async def size_of(self, id_: str, name: str) -> int | None:
-        """How many bytes an object of a backup has; ``None`` where it is not there."""
-        info = await self._blobs.head(f"{self._prefix}{id_}/{name}")
-        return None if info is None else info.size_bytes
+    async def damage(self, id_: str, wanted: ObjectInfo) -> str:
+        """What can be seen of an object without reading it: that it is missing, or is another; ``""``: nothing."""
+        try:
+            info = await self._blobs.head(f"{self._prefix}{id_}/{wanted.name}")
+        except Corrupt as exc:
+            return exc.message
+        if info is None:
+            return f"the object {wanted.name} is not there any more."
+        if info.size_bytes != wanted.size_bytes:
+            return f"the object {wanted.name} has {info.size_bytes} bytes instead of {wanted.size_bytes}."
+        return ""
 
     async def key(self, id_: str) -> bytes:
         """The key of a backup, opened by the key provider.
@@ -213,8 +217,9 @@ class Archive:
 
         Interrupted, it leaves objects without a manifest, which ``sweep`` removes. Removing what is gone is no error.
         """
+        names = await self._names(id_)
         await self._blobs.delete([self.catalogue.name(id_)])
-        await self._remove_folder(id_)
+        await self._remove(id_, names)
 
     async def sweep(self, *, older_than: timedelta = timedelta(days=1), dry_run: bool = False) -> list[str]:
         """Remove what backups left that were never finished, or were removed halfway; the ids.
@@ -228,7 +233,7 @@ class Archive:
         stale = sorted(id_ for id_, at in latest.items() if at < before)
         for id_ in [] if dry_run else stale:
             if await self._blobs.head(self.catalogue.name(id_)) is None:  # not committed since we looked
-                await self._remove_folder(id_)
+                await self._remove(id_, await self._names(id_))
         return stale
 
     async def note(self, id_: str, found: bytes) -> None:
@@ -276,8 +281,9 @@ class Archive:
         """The ids under which something lies, but no manifest; and when anything there was written last."""
         latest: dict[str, datetime] = {}
         for id_ in await self.ids() - await self.committed():
-            for info in await self._all(f"{self._prefix}{id_}/"):
-                latest[id_] = max(info.modified_at, latest.get(id_, info.modified_at))
+            with suppress(Corrupt):  # nobody can tell what else is there, and it is no backup
+                for info in await self._all(f"{self._prefix}{id_}/"):
+                    latest[id_] = max(info.modified_at, latest.get(id_, info.modified_at))
         return latest
 
     async def ids(self) -> set[str]:
@@ -288,8 +294,19 @@ class Archive:
         """The ids of all that have a manifest, whatever it says."""
         return await self.catalogue.committed()
 
-    async def _remove_folder(self, id_: str) -> None:
-        names = [info.key for info in await self._all(f"{self._prefix}{id_}/")]
+    async def _names(self, id_: str) -> list[str]:
+        """Of all blobs that belong to a place; by its manifest where one is so damaged that it cannot be listed."""
+        folder = f"{self._prefix}{id_}/"
+        try:
+            return [info.key for info in await self._all(folder)]
+        except Corrupt as exc:
+            try:
+                manifest = read_manifest(await self.catalogue.content(id_), name=id_)
+            except (NotFound, Corrupt, SchemaMismatch):
+                raise exc from None
+            return [*(folder + info.name for info in manifest.objects), self._note_name(id_)]
+
+    async def _remove(self, id_: str, names: Sequence[str]) -> None:
         key = self.sealed_keys.name(id_)
         await self._blobs.delete([name for name in names if name != key])
         await self._blobs.delete([key])  # last, for nothing is readable without it

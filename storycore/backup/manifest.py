@@ -117,11 +117,14 @@ class Manifest(_Frozen):
     owners: tuple[ObjectInfo, ...] | None = None
 
     @property
+    def objects(self) -> tuple[ObjectInfo, ...]:
+        """All of them."""
+        return (*(each for port in self.ports.values() for each in port.objects), *(self.owners or ()))
+
+    @property
     def size_bytes(self) -> int:
         """Of all objects, as they lie in the blob store."""
-        return sum(each.size_bytes for port in self.ports.values() for each in port.objects) + sum(
-            each.size_bytes for each in self.owners or ()
-        )
+        return sum(each.size_bytes for each in self.objects)
 
     @property
     def items(self) -> int:

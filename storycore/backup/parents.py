@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from storycore.backup.archive import Archive
 from storycore.backup.erasing import last_erasure
 from storycore.backup.manifest import Manifest
 from storycore.backup.seals import Unread, worst
 from storycore.errors import AccessDenied, Corrupt, NotFound, SchemaMismatch
+from storycore.layers.spilled_bodies import in_parallel
 
 __all__ = ["others_among", "parent_among"]
 
@@ -84,8 +86,7 @@ async def _erased_since(archive: Archive, last: Manifest) -> str:
 
 async def _damage(archive: Archive, chain: Sequence[Manifest]) -> str:
     for manifest in chain:
-        sizes = await archive.sizes_of(manifest.id)
-        for info in (info for port in manifest.ports.values() for info in port.objects):
-            if sizes.get(info.name) != info.size_bytes:
-                return f"the object {info.name} of the backup {manifest.id} is damaged"
+        found = await in_parallel(partial(archive.damage, manifest.id), manifest.objects)
+        if damaged := [info.name for info, damage in zip(manifest.objects, found, strict=True) if damage]:
+            return f"the object {damaged[0]} of the backup {manifest.id} is damaged"
     return ""

@@ -116,5 +116,6 @@ def _keep_parents(by_id: Mapping[str, Made], reasons: dict[str, list[str]]) -> N
     for id_ in list(reasons):
         child = by_id[id_]
         while child.parent is not None and child.parent in by_id:
-            reasons[child.parent].append(f"parent of {child.id}")
+            if (reason := f"parent of {child.id}") not in reasons[child.parent]:
+                reasons[child.parent].append(reason)
             child = by_id[child.parent]

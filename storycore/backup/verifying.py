@@ -153,11 +153,7 @@ class _Looking:
 
     async def _missing(self, id_: str, info: ObjectInfo) -> str:
         self.objects += 1
-        size = await self._archive.size_of(id_, info.name)
-        if size == info.size_bytes:
-            return ""
-        found = "is not there any more" if size is None else f"has {size} bytes instead of {info.size_bytes}"
-        return f"the object {info.name} {found}."
+        return await self._archive.damage(id_, info)
 
     async def _contents(self, id_: str, content: PortContent, level: Level) -> None:
         """Look at long contents, and say whose they are where they are damaged."""

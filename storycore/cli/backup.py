@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -23,7 +25,10 @@ __all__ = ["backup"]
 
 _KINDS = ("manual", "daily", "weekly", "monthly")
 _LEVELS = ("manifest", "sample", "full", "restore")
-_NOTHING_LEFT = "No backup was made. What could not be removed any more goes with a later `storycore backup prune`."
+_NOT_MADE = (
+    "Interrupted. No backup was made. What could not be removed any more goes with a later `storycore backup prune`."
+)
+_NOT_FOUND_OUT = "Interrupted. Nothing was found out of the backup."
 
 
 @click.group()
@@ -43,11 +48,8 @@ def create(common: Common, kind: str, full: bool, dry_run: bool) -> None:
     """
     if dry_run:
         return _tell_plan(common, cast("Kind", kind), full=full)
-    try:
+    with _interrupted_as(_NOT_MADE):
         made = asyncio.run(_create(common, cast("Kind", kind), full=full))
-    except KeyboardInterrupt:
-        click.echo(_NOTHING_LEFT, err=True)
-        raise
     return _tell_made(common, made)
 
 
@@ -126,7 +128,8 @@ def verify(common: Common, backup_id: str, level: str) -> int:
     from storycore.cli.failures import FAILED
     from storycore.cli.output import escape, print_json, show
 
-    found = asyncio.run(_verified(common, backup_id, cast("Level", level)))
+    with _interrupted_as(_NOT_FOUND_OUT):
+        found = asyncio.run(_verified(common, backup_id, cast("Level", level)))
     if common.as_json:
         print_json({"is_whole": found.is_whole, "verification": found})
     else:
@@ -224,6 +227,15 @@ def erase(common: Common, user: str, dry_run: bool, yes: bool) -> None:
     if common.as_json:
         return print_json({"dry_run": dry_run, "erased": found})
     return _tell_erased(found, dry_run=dry_run)
+
+
+@contextmanager
+def _interrupted_as(message: str) -> Iterator[None]:
+    """What Ctrl-C means for what does not go on where it stopped."""
+    try:
+        yield
+    except KeyboardInterrupt as exc:
+        raise KeyboardInterrupt(message) from exc
 
 
 def _moment(manifest: Manifest) -> str:

@@ -10,7 +10,7 @@ import click
 from storycore.cli.options import Common, common_options
 
 if TYPE_CHECKING:
-    from storycore.cli.probes import Finding
+    from storycore.cli.findings import Finding
 
 __all__ = ["doctor"]
 
@@ -22,8 +22,9 @@ _MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]![/]", "failed": "[red]✗[/
 def doctor(common: Common) -> int:
     """Find what is wrong with the set-up, and say how to cure it; changes nothing. Exit status 1 when something is."""
     import storycore
+    from storycore.cli.findings import State
     from storycore.cli.output import print_json
-    from storycore.cli.probes import State, diagnose
+    from storycore.cli.probes import diagnose
 
     profile = common.load()
     found = asyncio.run(diagnose(profile, storycore.open(profile)))

@@ -31,7 +31,8 @@ def told(error: BaseException, *, as_json: bool) -> int:
     if isinstance(error, BrokenPipeError):
         return _reader_left()
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
-        return _say({"code": "interrupted", "message": _GO_ON}, INTERRUPTED, as_json=as_json)
+        said = error.__cause__ if isinstance(error, click.Abort) else error  # click makes the one of the other
+        return _say({"code": "interrupted", "message": str(said or "") or _GO_ON}, INTERRUPTED, as_json=as_json)
     if isinstance(error, click.ClickException):
         return _say({"code": "usage", "message": _usage_message(error)}, USAGE, as_json=as_json)
     if isinstance(error, StorycoreError):

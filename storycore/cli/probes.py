@@ -8,11 +8,11 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from storycore.cli.backup_probes import backup_findings
+from storycore.cli.findings import Finding, State
 from storycore.cli.output import human_bytes
 from storycore.errors import ConfigError, StorycoreError
 from storycore.plugins import Plugins
@@ -23,35 +23,10 @@ if TYPE_CHECKING:
     from storycore.app import Store
     from storycore.opening import Opening
 
-__all__ = ["Finding", "State", "diagnose"]
+__all__ = ["diagnose"]
 
 _SCARCE_BYTES = 1024**3
 _TOO_LITTLE_BYTES = 100 * 1024**2
-
-
-class State(StrEnum):
-    """How bad a finding is."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at.
-
-    Args:
-        check: what was looked at, for example ``"health.cache"``.
-        state: how bad it is.
-        detail: what was found.
-        cure: what to do about it, or where to look; ``""`` when nothing, or when the detail says it.
-    """
-
-    check: str
-    state: State
-    detail: str
-    cure: str = ""
 
 
 async def diagnose(profile: Profile, opening: Opening) -> list[Finding]:
@@ -149,6 +124,8 @@ async def _store(opening: Opening) -> AsyncIterator[Finding]:
                         yield finding
             if health[PortName.VECTORS].ok and health[PortName.EMBEDDER].ok:
                 yield _embedding(store)
+            for finding in await backup_findings(store):
+                yield finding
     except StorycoreError as exc:
         yield Finding("open", State.FAILED, exc.message, getattr(exc, "cure", ""))
 
