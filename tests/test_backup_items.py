@@ -8,11 +8,24 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from decimal import Decimal
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storycore.backup.items import event_item, put_of, read_event, read_vector, record_item, vector_item
+from storycore.backup.entries import Entry, pack, pack_item
+from storycore.backup.index import item_mark
+from storycore.backup.items import (
+    event_item,
+    put_of,
+    read_event,
+    read_vector,
+    record_head,
+    record_item,
+    record_key,
+    vector_item,
+)
+from storycore.backup.sources import Step
 from storycore.errors import Corrupt
 from storycore.ports.conditions import Version
 from storycore.ports.entities import FieldValue, Key, Put, Record
@@ -58,6 +71,28 @@ def test_a_record_comes_back_with_its_types(record: Record) -> None:
     same = [each.name for each in fields(Put) if each.name != "when"]
     assert {name: getattr(record, name) for name in same} == {name: getattr(put, name) for name in same}
     assert _types(record.fields) == _types(put.fields)
+
+
+@given(_RECORDS)
+def test_the_line_of_a_record_is_what_json_makes_of_it(record: Record) -> None:
+    """Also where it is put together from the key and what records of a kind have in common."""
+    line, _, body = record_item(record).partition(b"\n")
+    names = orjson.loads(line)
+    assert (orjson.dumps(names, option=orjson.OPT_SORT_KEYS), record.body) == (line, body)
+    assert [record.key.pk, record.key.sk, record.kind] == names[:3]
+    assert line.startswith(record_key(record.key)[:-1])
+
+
+@given(_RECORDS, st.binary(max_size=4), st.booleans())
+def test_a_step_in_parts_is_the_entry_in_one(record: Record, more: bytes, is_gone: bool) -> None:
+    """Its bytes and its mark are the same, however the item is cut in two; and a step comes back from its entry."""
+    key = record_key(record.key)
+    step = Step(key, None, b"", None, more) if is_gone else Step(key, record_head(record, key), record.body, None, more)
+    assert Step.of(step.entry).entry == step.entry == Entry(key, None if is_gone else record_item(record), more=more)
+    assert step.entry.mark == step.mark
+    if step.head is not None:
+        assert item_mark(key, record_item(record)) == item_mark(key, step.head, step.body)
+        assert pack(Entry(key, record_item(record))) == pack_item(key, step.head, step.body)
 
 
 @given(_VECTORS, _TEXT)

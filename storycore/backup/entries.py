@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 from storycore.errors import Corrupt
 
-__all__ = ["KEY_MARK_BYTES", "Entry", "OwnerOf", "capsules", "key_mark", "pack", "unpacked"]
+__all__ = ["KEY_MARK_BYTES", "Entry", "OwnerOf", "capsules", "key_mark", "pack", "pack_item", "unpacked"]
 
 KEY_MARK_BYTES = 12
 """Of a key's mark."""
@@ -61,6 +61,11 @@ def pack(entry: Entry) -> bytes:
         held = _MORE.pack(len(item)) + item + more
         return _HEAD.pack(_PUT_MORE, len(key), len(held)) + key + held
     return _HEAD.pack(_CAPSULE if is_capsule else _PUT, len(key), len(item)) + key + item
+
+
+def pack_item(key: bytes, head: bytes, body: bytes) -> bytes:
+    """What ``pack`` gives of an entry that is nothing but an item, from the item's two parts."""
+    return _HEAD.pack(_PUT, len(key), len(head) + len(body)) + key + head + body
 
 
 def unpacked(content: bytes) -> Iterator[Entry]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FRAME_BYTES", "KEY_BYTES", "FrameOpener", "FrameSealer", "contents", "sealed_frames", "whole_frames"]
 
-FRAME_BYTES = 4 * 1024 * 1024
+FRAME_BYTES = 1024 * 1024
 """How much content is gathered into one frame: enough for zstd to see what repeats, little enough for memory."""
 KEY_BYTES = 32
 """Of a backup's key (AES-256)."""
@@ -34,9 +34,9 @@ _LEVEL = 3
 _LENGTH = struct.Struct(">I")
 _NONCE = struct.Struct(">IQ")
 _TAG_BYTES = 16
-_LARGEST = 64 * FRAME_BYTES
+_LARGEST = 256 * FRAME_BYTES
 """No frame is longer, sealed or open: one item may pass ``FRAME_BYTES``, and damage must not fill the memory."""
-_LARGEST_CONTENT = 63 * FRAME_BYTES
+_LARGEST_CONTENT = 252 * FRAME_BYTES
 """What goes into a frame at most: bytes that do not get smaller by compressing grow a little."""
 
 

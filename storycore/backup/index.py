@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -23,6 +23,7 @@ from storycore.ports.instants import micros
 __all__ = ["GONE", "Index", "Mark", "item_mark", "read_rows", "tail_of"]
 
 _MARK_BYTES = 16
+_LENGTH = struct.Struct("<Q")
 _TIME = struct.Struct("<q")
 _NEVER = 2**63 - 1
 _ENDLESS = _TIME.pack(_NEVER)
@@ -49,9 +50,11 @@ class Mark(NamedTuple):
     expires_at: int = _NEVER
 
 
-def item_mark(key: bytes, item: bytes) -> bytes:
-    """16 bytes that stand for an item under its key."""
-    return sha256(len(key).to_bytes(8, "little") + key + item).digest()[:_MARK_BYTES]
+def item_mark(key: bytes, head: bytes, body: bytes = b"") -> bytes:
+    """16 bytes that stand for an item under its key; of an item in two parts the same as of both together."""
+    hashed = sha256(_LENGTH.pack(len(key)) + key + head)
+    hashed.update(body)
+    return hashed.digest()[:_MARK_BYTES]
 
 
 def tail_of(mark: bytes, expires_at: datetime | None) -> bytes:
@@ -80,10 +83,10 @@ class Index:
         Args:
             changed: whether ``packed(changed_only=True)`` tells of them; those come behind all others.
         """
-        self.note_tails(((mark.key, _tail(mark)) for mark in marks), changed=changed)
+        self.note_tails({mark.key: _tail(mark) for mark in marks}, changed=changed)
 
-    def note_tails(self, tails: Iterable[tuple[bytes, bytes]], *, changed: bool) -> None:
-        """The same of key marks, and of what ``tail_of`` or ``GONE`` says of each."""
+    def note_tails(self, tails: Mapping[bytes, bytes], *, changed: bool) -> None:
+        """The same of key marks, and of what ``tail_of`` or ``GONE`` says under each."""
         with self._lock:
             (self._changed if changed else self._held).put(tails)
 
@@ -95,7 +98,7 @@ class Index:
     def saw(self, marks: Sequence[Mark]) -> None:
         """Remember that these items were met, for ``vanished``."""
         with self._lock:
-            self._seen.put((mark.key, GONE) for mark in marks)
+            self._seen.put({mark.key: GONE for mark in marks})
 
     def vanished(self) -> Iterator[list[bytes]]:
         """The key marks of items that were not met, in lists; what is noted meanwhile changes nothing."""

@@ -18,7 +18,7 @@ from storycore.ports.conditions import ABSENT
 
 __all__ = ["ObjectReader", "ObjectWriter", "Place", "Upload"]
 
-_OBJECT_BYTES = 64 * FRAME_BYTES
+_OBJECT_BYTES = 256 * FRAME_BYTES
 """Content of one object at most: damage to one loses no more, and several can be read side by side."""
 _AHEAD = 2
 """Sealed frames that may wait for the blob store."""

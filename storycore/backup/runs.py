@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from io import BufferedRandom
 from operator import lt
@@ -83,7 +83,7 @@ class Runs:
         self._written = 0
         self._last_loaded: bytes | None = None
 
-    def put(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
+    def put(self, rows: Mapping[bytes, bytes]) -> None:
         """Note what is under keys."""
         self._fresh.update(rows)
         self._last_loaded = None
@@ -96,7 +96,7 @@ class Runs:
             return
         keys = [row[:KEY_BYTES] for row in rows]
         if not all(map(lt, keys, keys[1:])):
-            self.put((row[:KEY_BYTES], row[KEY_BYTES:]) for row in rows)
+            self.put({row[:KEY_BYTES]: row[KEY_BYTES:] for row in rows})
             return
         self._spill()
         goes_on = self._last_loaded is not None and self._last_loaded < keys[0]

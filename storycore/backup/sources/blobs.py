@@ -113,7 +113,7 @@ class BlobSource:
         return not key.startswith(tuple(self._without())) and not is_spilled(key)
 
     async def _give(self, infos: Sequence[BlobInfo], sink: Sink) -> None:
-        steps = [Step(_entry(info)) for info in infos]
+        steps = [Step.of(_entry(info)) for info in infos]
         wanted = await sink.wanted(steps)
         short = [i for i, info in enumerate(infos) if wanted[i] and info.size_bytes <= _IN_ENTRY_BYTES]
         read = dict(zip(short, await in_parallel(lambda i: self._whole(infos[i], sink), short), strict=True))
@@ -130,7 +130,7 @@ class BlobSource:
         except NotFound:
             return None
         async with reader:
-            return Step(_entry(reader.info, await _content(reader, sink)))
+            return Step.of(_entry(reader.info, await _content(reader, sink)))
 
     async def _put(self, entry: Entry, contents: Contents, *, overwrite: bool) -> bool:
         assert entry.item is not None, "what is gone is deleted"

@@ -5,24 +5,48 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
-from storycore.backup.entries import Entry
+from storycore.backup.entries import Entry, key_mark
 from storycore.backup.manifest import Consistency
 
 __all__ = ["Contents", "Reached", "Sink", "Source", "Step"]
 
 
 class Step(NamedTuple):
-    """An item on its way into a backup.
+    """An item on its way into a backup, in two parts, for joining them would copy every body once more.
 
     Args:
-        entry: the item under its key, or that it is gone.
+        key: what identifies the item in its port.
+        head: how the item begins; ``None``: it is gone.
+        body: how it goes on.
         expires_at: when it ends by itself.
+        more: as an entry has it.
+        is_marked: as an entry has it.
     """
 
-    entry: Entry
+    key: bytes
+    head: bytes | None
+    body: bytes = b""
     expires_at: datetime | None = None
+    more: bytes = b""
+    is_marked: bool = False
+
+    @classmethod
+    def of(cls, entry: Entry) -> Self:
+        """The step of an entry that does not end by itself."""
+        return cls(entry.key, entry.item, more=entry.more, is_marked=entry.is_marked)
+
+    @property
+    def entry(self) -> Entry:
+        """The item in one."""
+        item = None if self.head is None else self.head + self.body
+        return Entry(self.key, item, is_marked=self.is_marked, more=self.more)
+
+    @property
+    def mark(self) -> bytes:
+        """What stands for the key wherever keys are compared."""
+        return self.key if self.is_marked else key_mark(self.key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import orjson
 
 from storycore.backup.entries import Entry
-from storycore.backup.items import put_of, record_item, record_key
+from storycore.backup.items import put_of, record_head, record_item, record_key
 from storycore.backup.sources.contract import Contents, Reached, Sink, Step
 from storycore.entities.leases import OWN_KINDS
 from storycore.errors import AlreadyExists, FeedGap, InvalidArgument, PartialFailure
@@ -195,12 +195,13 @@ def _steps(records: Sequence[Record]) -> Iterator[Step]:
 
 
 def _step(record: Record) -> Step:
-    return Step(Entry(record_key(record.key), record_item(record)), record.expires_at)
+    key = record_key(record.key)
+    return Step(key, record_head(record, key), record.body, record.expires_at)
 
 
 def _changed(change: Change) -> Step:
     if change.record is None:
-        return Step(Entry(record_key(change.key), None))
+        return Step(record_key(change.key), None)
     return _step(change.record)
 
 

@@ -93,7 +93,7 @@ class EventSource:
         while True:
             looked = self._env.clock.now()
             page = await self._sink.read(after, limit=_PAGE)
-            steps = [Step(_entry(stored)) for stored in page.events]
+            steps = [Step.of(_entry(stored)) for stored in page.events]
             await (sink.base(steps) if is_base else sink.change(steps))
             if page.events:
                 position = f"{page.events[-1].offset} {page.events[-1].event.id}"

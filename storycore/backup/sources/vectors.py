@@ -39,7 +39,7 @@ class VectorSource:
         """All items; of one moment where nothing was written meanwhile, as far as counts tell, and ``fuzzy`` always."""
         begun = self._env.clock.now()
         async for entries in self.scan():
-            await sink.base([Step(entry) for entry in entries])
+            await sink.base([Step.of(entry) for entry in entries])
         spec = self._index.spec
         facts: dict[str, str | int] = {"dimension": spec.dimension, "metric": spec.metric}
         if spec.embedding is not None:
