@@ -55,7 +55,7 @@ class Replay:
             await asyncio.to_thread(self._overlay.note, first, entries)
         async for entries in self._base():
             covered = await asyncio.to_thread(self._overlay.known, entries)
-            left = [entry for entry in entries if entry.mark not in covered]
+            left = [entry for entry in entries if entry.mark not in covered] if covered else entries
             self.erased += [entry.mark for entry in left if entry.is_erased]
             yield [entry for entry in left if entry.item is not None]
         async for first, entries in self._changes():

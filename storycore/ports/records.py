@@ -16,6 +16,7 @@ from storycore.errors import (
     VersionConflict,
 )
 from storycore.ports.conditions import ABSENT, ANY, PRESENT, Condition, Matches, Version
+from storycore.ports.drafts import quick_record
 from storycore.ports.entities import KEEP, FieldValue, Key, Patch, Put, Record, Write, Written
 from storycore.ports.item_size import require_item_size
 from storycore.ports.numbers import added
@@ -58,15 +59,8 @@ def demand(write: Write) -> Condition:
 
 def put_record(put: Put, version: Version) -> Record:
     """The record that a put stores."""
-    return Record(
-        key=put.key,
-        kind=put.kind,
-        version=version,
-        expires_at=_in_utc(put.expires_at),
-        index_keys=dict(put.index_keys),
-        fields=dict(put.fields),
-        body=put.body,
-    )
+    expires_at = _in_utc(put.expires_at)
+    return quick_record(put.key, put.kind, version, expires_at, dict(put.index_keys), dict(put.fields), put.body)
 
 
 def patched(record: Record, patch: Patch, version: Version) -> Record:

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 from storycore.errors import StorycoreError
 from storycore.ports.conditions import Version
+from storycore.ports.drafts import quick_written
 from storycore.ports.entities import Action, Put, Written
 from storycore.ports.records import put_record, refusal
 from storycore_sqlite._rows import index_columns, index_values, micros, pack_fields, pack_index_keys
@@ -64,7 +65,7 @@ def put_many(connection: sqlite3.Connection, puts: Sequence[Put], now: datetime)
             continue
         version = Version(next(versions))
         accepted.append((put, version, head))
-        outcomes.append(Written(key=put.key, version=version, created=live is None, record=put_record(put, version)))
+        outcomes.append(quick_written(put.key, version, live is None, put_record(put, version)))
     _store(connection, accepted, micros(now))
     return outcomes
 

@@ -42,10 +42,12 @@ REPLACE_CONTENT = f"UPDATE storycore_items SET {_settings(_CONTENT)} WHERE id = 
 
 
 def _telling(*columns: str) -> str:
+    marks = [f"?{number}" for number in range(1, len(columns) + 2)]
+    version = f"SELECT version FROM storycore_items WHERE id = {marks[-1]}"  # noqa: S608 - columns and marks
+    former = f"SELECT body FROM storycore_items, storycore_state WHERE id = {marks[-1]} AND version > trimmed"  # noqa: S608
     return (
         f"INSERT INTO storycore_changes ({', '.join(columns)}, version, former) "  # noqa: S608
-        f"SELECT {_marks(len(columns))}, version, CASE WHEN version > trimmed THEN body END "
-        "FROM storycore_state LEFT JOIN storycore_items ON id = ?"
+        f"VALUES ({', '.join(marks[:-1])}, ({version}), ({former}))"
     )
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import orjson
 
 from storycore.errors import InvalidArgument, StorycoreError
 from storycore.ports.conditions import Version
+from storycore.ports.drafts import quick_written
 from storycore.ports.entities import KEEP, Action, Delete, FeedPosition, Patch, Put, Record, Write, Written
 from storycore.ports.records import demand, patched, put_record, refusal, transaction_conflict
 from storycore.ports.write_digest import write_digest
@@ -44,8 +46,7 @@ _REMOVE = "DELETE FROM storycore_items WHERE id = ?"
 _NOTHING = (None, None, None, "", None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
+class _Step(NamedTuple):
     """A write that may go on.
 
     Args:
@@ -136,7 +137,7 @@ def _judge(connection: sqlite3.Connection, write: Write, now: datetime) -> _Step
 def _judge_patch(connection: sqlite3.Connection, step: _Step, patch: Patch) -> _Step | StorycoreError:
     stored = record_of(patch.key, connection.execute(_FIND_RECORD, (step.row,)).fetchone())
     try:
-        return replace(step, content=patched(stored, patch, stored.version))
+        return step._replace(content=patched(stored, patch, stored.version))
     except InvalidArgument as exc:
         return exc
 
@@ -171,7 +172,7 @@ def _store(connection: sqlite3.Connection, step: _Step, content: Put | Record, n
     else:
         connection.execute(REPLACE_ITEM, (*stored, *index_columns(content.index_keys), step.row))
     record = put_record(content, version) if isinstance(content, Put) else replace(content, version=version)
-    return Written(key=key, version=version, created=step.version is None, record=record)
+    return quick_written(key, version, step.version is None, record)
 
 
 def _told(connection: sqlite3.Connection, write: Write, version: Version) -> Record | None:
