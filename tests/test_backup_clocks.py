@@ -8,6 +8,7 @@ import pytest
 
 from storycore.backup.archive import Archive
 from storycore.backup.keys import Passphrase
+from storycore.backup.restoring import Mode, OnConflict
 from storycore.backup.scratch import scratch_with
 from storycore.backup.service import Backups
 from storycore.backup.sources.entities import EntitySource
@@ -17,7 +18,7 @@ from storycore.memory.config import MemoryBlobConfig, MemoryConfig
 from storycore.memory.entities import open_entities
 from storycore.plugins import Plugins
 from storycore.ports.blobs import BlobStore
-from storycore.ports.entities import EntityStore, Key, Put, Segment
+from storycore.ports.entities import Delete, EntityStore, Key, Put, Segment
 from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import PortName
 from storycore.testing.clock import ManualClock
@@ -65,3 +66,34 @@ async def test_what_a_clock_ahead_stamped_counts_from_when_it_was_recorded(ahead
         clock.advance(MINUTE)
         await backups.record()
         assert await at(clock.now() - timedelta(seconds=2)) == [b"later"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "on_conflict", "left"),
+    [
+        ("merge", "fail", [b"newer"]),
+        ("merge", "skip", [b"newer"]),
+        ("merge", "overwrite", [b"newer"]),
+        ("replace", "fail", []),
+    ],
+)
+async def test_what_has_ended_since_goes_over_nothing(mode: Mode, on_conflict: OnConflict, left: list[bytes]) -> None:
+    """A record of the backup whose time has come takes nobody's place, is in nobody's way, and in no plan."""
+    clock = ManualClock(START)
+    env = Environment(clock=clock)
+    records: EntityStore = checked(PortName.ENTITIES, open_entities(MemoryConfig(), env))
+    blobs: BlobStore = checked(PortName.BLOBS, open_blobs(MemoryBlobConfig(), env))
+    async with records, blobs:
+        archive = Archive(blobs, Passphrase("correct horse", 10), env)
+        backups = Backups(archive, [EntitySource(records, env)], env, store="s", scratch=scratch_with(Plugins()))
+        for pk, ends in (("p", clock.now() + MINUTE), ('",null,{', clock.now() + MINUTE), ("other", None)):
+            await records.write([Put(key=Key(pk, "n"), kind="note", body=b"old", expires_at=ends)])
+        await backups.create()
+        clock.advance(2 * MINUTE)
+        newer = [Put(key=Key(pk, "n"), kind="note", body=b"newer") for pk in ("p", '",null,{')]
+        await records.write([*newer, Delete(key=Key("other", "n"))])
+        plan = (await backups.plan_restore())["entities"]
+        assert (plan.added, plan.replaced, plan.removed) == ({"note": 1}, {}, {"note": 2})
+        done = await backups.restore(mode=mode, on_conflict=on_conflict)
+        found = [record.body for record in (await records.scan(Segment(), limit=10)).records]
+        assert (sorted(found), done.written) == (sorted([*left, *left, b"old"]), {"entities": 1})

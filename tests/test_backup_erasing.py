@@ -8,15 +8,22 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import orjson
 import pytest
 
 import storycore
 from storycore.app import Store
 from storycore.backup.archive import Archive
+from storycore.backup.belonging import owner_of
 from storycore.backup.contents import read_content
 from storycore.backup.keys import KeyFile
 from storycore.backup.owners import OWNERS
-from storycore.errors import ConfigError, Corrupt, InvalidArgument
+from storycore.backup.scratch import scratch_with
+from storycore.backup.service import Backups
+from storycore.backup.sources import Reached, Sink, Source
+from storycore.backup.sources.entities import EntitySource
+from storycore.errors import ConfigError, Corrupt, InvalidArgument, Unavailable
+from storycore.plugins import Plugins
 from storycore.ports.conditions import ANY
 from storycore.ports.environment import Environment
 from storycore.story import User
@@ -74,6 +81,21 @@ async def photos(store: Store, id_: str, folder: Path, clock: ManualClock) -> di
             async with await other.blobs.get(info.key) as reader:
                 found[info.key.removeprefix("photos/")] = await reader.read()
         return found
+
+
+class Erasing(EntitySource):
+    """Records during whose reading somebody is erased, once."""
+
+    def __init__(self, source: Source, store: Store) -> None:
+        assert isinstance(source, EntitySource)
+        super().__init__(source._store, source._env)
+        self._erases: Store | None = store
+
+    async def read(self, sink: Sink) -> Reached:
+        store, self._erases = self._erases, None
+        if store is not None:
+            await store.backups.erase("ada")
+        return await super().read(sink)
 
 
 def archive_of(store: Store) -> Archive:
@@ -136,7 +158,7 @@ async def test_it_is_told_what_an_erasure_concerns(store: Store, clock: ManualCl
 async def test_what_the_feed_still_tells_of_an_erased_user_meets_no_new_key(
     store: Store, clock: ManualClock, tmp_path: Path, is_recorded: bool
 ) -> None:
-    """Neither a recording nor the next backup, which is a full one, brings a state of the user from before."""
+    """Neither a recording nor the next backup brings a state of the user from before."""
     await store.backups.create()
     if is_recorded:
         await store.backups.record()
@@ -153,12 +175,80 @@ async def test_what_the_feed_still_tells_of_an_erased_user_meets_no_new_key(
     clock.advance(60)
     await store.backups.create()
     made = (await store.backups.list()).manifests
-    assert [each.is_full for each in made] == ([True, True] if is_recorded else [False, True, True])
+    assert [each.is_full for each in made] == ([False, True] if is_recorded else [False, True, True])
     assert not (await store.backups.erase("ada", dry_run=True)).had_key
     async with storycore.open("memory", dir=tmp_path / "then", env=Environment(clock=clock)) as other:
         await other.init(warm_cache=False)
         await store.backups.restore(at=moment, into=other)
         assert [await other.users.find(name) is not None for name in NAMES] == [False, True]
+
+
+async def test_the_backup_behind_an_erasure_is_an_increment(store: Store, clock: ManualClock, tmp_path: Path) -> None:
+    """Also when somebody is erased every day; it holds what the store holds, and of the user what is still there."""
+    await store.blobs.put("large", random.Random(1).randbytes(3_000_000), when=ANY)
+    made = [await store.backups.create()]
+    for day, name in enumerate(("ada", "bob", "ada")):
+        clock.advance(86_400)
+        await store.users.save(User(user_id=f"new{day}", email=f"new{day}@example.com", username=f"new{day}"))
+        await store.backups.erase(name)
+        clock.advance(60)
+        made.append(await store.backups.create())
+    assert [each.manifest.is_full for each in made] == [True, False, False, False]
+    last = made[-1].manifest
+    assert (await store.backups.verify(level="restore")).problems == ()
+    assert (await store.backups.verify()).erased > 0
+    assert await photos(store, last.id, tmp_path, clock) == {name: PHOTO[name] for name in (*NAMES, "nobody")}
+    whole = (await store.backups.create(full=True)).manifest
+    assert {name: port.digest for name, port in last.ports.items()} == {n: p.digest for n, p in whole.ports.items()}
+
+
+async def test_an_increment_of_before_gives_nothing_of_the_erased_user(
+    store: Store, clock: ManualClock, tmp_path: Path
+) -> None:
+    """Only those behind the erasure hold what is still there."""
+    await store.blobs.put("large", random.Random(1).randbytes(3_000_000), when=ANY)
+    full, increment = await backed_up(store, clock)
+    await store.backups.erase("ada")
+    clock.advance(60)
+    later = (await store.backups.create()).manifest
+    assert later.parent == increment
+    left = {"bob": PHOTO["bob"], "nobody": PHOTO["nobody"]}
+    assert [await photos(store, id_, tmp_path, clock) for id_ in (full, increment)] == [left, left]
+    all_ = left | {"ada": PHOTO["ada"], "ada2": PHOTO["later"]}
+    assert await photos(store, later.id, tmp_path, clock) == all_
+
+
+async def test_who_was_erased_before_that_was_noted_makes_a_full_backup(store: Store, clock: ManualClock) -> None:
+    """A note of an earlier version only says when; what the chain no longer gives back would be missed."""
+    await store.backups.create()
+    clock.advance(60)
+    await store.backups.erase("ada")
+    name = "backups/owners/erased.json"
+    async with await store.blobs.get(name) as reader:
+        noted = orjson.loads(await reader.read())
+    await store.blobs.put(name, orjson.dumps({key: noted[key] for key in ("at", "seal")}), when=ANY)
+    assert "not noted who" in (await store.backups.create()).reason
+    for part, forged in (("keys", []), ("since", noted["at"]), ("at", "2020-01-01T00:00:00+00:00")):
+        await store.blobs.put(name, orjson.dumps({**noted, part: forged}), when=ANY)
+        assert "changed" in (await store.backups.create()).reason
+
+
+async def test_an_erasure_ends_the_backup_that_is_being_made(store: Store, clock: ManualClock) -> None:
+    """It may hold a state of the user from before under a new key; made again it does not."""
+    sources = [Erasing(each, store) if each.name == "entities" else each for each in store.backups.sources]
+    making = Backups(
+        archive_of(store),
+        sources,
+        Environment(clock=clock),
+        store="s",
+        scratch=scratch_with(Plugins()),
+        owner_of=owner_of,
+    )
+    await store.backups.create()
+    with pytest.raises(Unavailable, match="make it again"):
+        await making.create()
+    assert len((await store.backups.list()).manifests) == 1
+    await making.create()
 
 
 async def test_a_damaged_note_of_the_last_erasure_makes_the_next_backup_a_full_one(store: Store) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from storycore.backup.archive import Archive
 from storycore.backup.keys import Passphrase
 from storycore.backup.manifest import Manifest
 from storycore.backup.service import Backups
-from storycore.backup.sources import Source
+from storycore.backup.sources import Reached, Sink, Source
 from storycore.backup.sources.entities import EntitySource
 from storycore.backup.sources.events import EventSource
 from storycore.layers.checks import checked
@@ -81,6 +82,14 @@ async def emit(sink: EventSink, *names: str) -> None:
         await sink.emit([Event(id=name, type="t", at=CLOCK.now())])
 
 
+async def digests(blobs: BlobStore, sink: EventSink) -> list[str]:
+    """The digest of a log, as a full backup would have it, which is not kept."""
+    ours = backups(blobs, EventSource(sink, ENV))
+    made = (await ours.create(full=True)).manifest
+    await Archive(blobs, KEYS, ENV).remove(made.id)
+    return [made.ports["events"].digest]
+
+
 async def held(blobs: BlobStore, tmp_path: Path) -> list[str]:
     """The ids of the events that the latest backup brings back."""
     async with log("memory", tmp_path / "target") as target:
@@ -99,7 +108,7 @@ async def test_a_log_that_was_made_anew_is_read_from_its_beginning(
         await backups(blobs, EventSource(first, ENV)).create()
         await emit(second, "b1", "b2", "b3", "b4", "b5")
         made = await backups(blobs, EventSource(second, ENV)).create()
-        assert made.manifest.is_full and "anew" in made.reason
+        assert [made.manifest.is_full, *await digests(blobs, second)] == [False, made.manifest.ports["events"].digest]
         assert await held(blobs, tmp_path) == ["b1", "b2", "b3", "b4", "b5"]
 
 
@@ -117,8 +126,49 @@ async def test_a_log_is_followed(blobs: BlobStore, tmp_path: Path, adapter: str)
         assert await held(blobs, tmp_path) == ["a", "b", "c"]
         await sink.trim(CLOCK.now() + timedelta(days=1))
         await emit(sink, "d")
-        assert (await ours.create()).manifest.is_full
-        assert (await sink.read()).events[-1].event.id == "d"
+        assert not (await ours.create()).manifest.is_full
+        assert await held(blobs, tmp_path) == ["d"]
+
+
+@pytest.mark.parametrize("adapter", ["memory", "sqlite"])
+async def test_what_was_trimmed_is_in_no_later_backup(blobs: BlobStore, tmp_path: Path, adapter: str) -> None:
+    """Wherever it stood in the log; an id that is used again brings its new event, and digests are the log's."""
+    async with log(adapter, tmp_path) as sink:
+        ours = backups(blobs, EventSource(sink, ENV))
+        begun = CLOCK.now()
+        await emit(sink, "a", "b", "c")
+        CLOCK.advance(-timedelta(minutes=1))
+        await emit(sink, "late")
+        CLOCK.advance(timedelta(minutes=2))
+        await emit(sink, "d")
+        await ours.create()
+        told = []
+        cuts = (begun, begun + timedelta(seconds=2), CLOCK.now() + timedelta(milliseconds=1), begun)
+        for before, names in zip(cuts, ("e", "", "a", "f"), strict=True):
+            CLOCK.advance(timedelta(seconds=1))
+            await sink.trim(before)
+            await emit(sink, *names)
+            made = (await ours.create()).manifest
+            assert [made.is_full, *await digests(blobs, sink)] == [False, made.ports["events"].digest]
+            told.append(await held(blobs, tmp_path))
+        assert told == [["a", "b", "c", "d", "e"], ["b", "c", "d", "e"], ["e", "a"], ["e", "a", "f"]]
+
+
+async def test_a_backup_that_does_not_say_where_its_log_began_is_compared_with_it(
+    blobs: BlobStore, tmp_path: Path
+) -> None:
+    """Such were made before the beginning was noted; what was trimmed since is not in the next one either."""
+
+    class Silent(EventSource):
+        async def read(self, sink: Sink) -> Reached:
+            return replace(await super().read(sink), facts={})
+
+    async with log("memory", tmp_path) as sink:
+        await emit(sink, "a", "b")
+        await backups(blobs, Silent(sink, ENV)).create()
+        await sink.trim(CLOCK.now())
+        assert not (await backups(blobs, EventSource(sink, ENV)).create()).manifest.is_full
+        assert await held(blobs, tmp_path) == ["b"]
 
 
 async def test_a_plan_removes_nothing_from_a_log(blobs: BlobStore, tmp_path: Path) -> None:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-import orjson
-
 from storycore.backup.archive import Archive
+from storycore.backup.erasures import note_erasure
 from storycore.backup.manifest import Manifest
-from storycore.backup.objects import Place
 from storycore.backup.owners import OWNERS, erase, named
 from storycore.backup.segments import Series
-from storycore.errors import ConfigError, Corrupt, InvalidArgument, NotFound, StorycoreError
-from storycore.ports.conditions import ANY
+from storycore.errors import ConfigError, InvalidArgument, NotFound, StorycoreError
 
-__all__ = ["Erased", "erased", "last_erasure"]
-
-_NOTE = "erased.json"
+__all__ = ["Erased", "erased"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,43 +59,9 @@ async def erased(archive: Archive, owner: str, *, at: datetime, seals_owners: bo
     found = await _Looking(archive, key).found(owner)
     if key is not None and not dry_run:
         place = await archive.place(OWNERS)
-        await _note(place, at)
+        await note_erasure(place, key, at=at)
         await erase(place, owner)
     return found
-
-
-async def last_erasure(archive: Archive) -> datetime | None:
-    """When an owner's key was last destroyed; ``None``: never.
-
-    What the change feed tells from before then is of no backup behind it: it would be sealed with a new key.
-    """
-    if not await archive.sealed_keys.has(OWNERS):
-        return None
-    place = await archive.place(OWNERS)
-    try:
-        async with await place.blobs.get(place.folder + _NOTE) as reader:
-            held = orjson.loads(await reader.read())
-        if hmac.compare_digest(_seal(place, str(held["at"])), str(held["seal"])):
-            return datetime.fromisoformat(held["at"])
-    except NotFound:
-        return None
-    except (ValueError, KeyError, TypeError) as exc:
-        raise _damaged() from exc
-    raise _damaged()
-
-
-async def _note(place: Place, at: datetime) -> None:
-    text = at.isoformat()
-    await place.blobs.put(place.folder + _NOTE, orjson.dumps({"at": text, "seal": _seal(place, text)}), when=ANY)
-
-
-def _seal(place: Place, at: str) -> str:
-    own = hmac.digest(place.key, b"storycore-backup-erased", "sha256")
-    return hmac.new(own, at.encode(), "sha256").hexdigest()
-
-
-def _damaged() -> Corrupt:
-    return Corrupt("The note that says when somebody was last erased was changed or is damaged")
 
 
 class _Looking:

@@ -11,6 +11,7 @@ import orjson
 from storycore.backup.contents import write_content
 from storycore.backup.drafts import Draft
 from storycore.backup.entries import Entry, key_mark, pack, pack_item
+from storycore.backup.erasures import Lost
 from storycore.backup.index import GONE, Index, Mark, item_mark, tail_of
 from storycore.backup.manifest import ObjectInfo, PortContent
 from storycore.backup.objects import ObjectWriter
@@ -128,31 +129,49 @@ class Increment(Intake):
         progress: Callable[[str, int], None] | None,
         *,
         compares: bool,
+        lost: Lost | None = None,
     ) -> None:
         super().__init__(draft, port, index, progress)
         self._compares = compares
+        self._lost = lost
 
     async def base(self, steps: Iterable[Step]) -> None:
         """Items as they were found; those that the parent has are passed over."""
-        await self.change(await self._lane.run(self._met, steps))
+        await super().change(await self._lane.run(self._met, steps))
+
+    async def change(self, steps: Iterable[Step]) -> None:
+        """What changed, in order; where everything was read again, it counts as met."""
+        await super().change(await self._lane.run(self._told, steps) if self._compares else steps)
 
     async def wanted(self, steps: Sequence[Step]) -> list[bool]:
         """Those that the parent does not have as they are."""
-        return await self._lane.run(self._index.differing, list(map(_mark, steps)))
+        return await self._lane.run(self._differing, steps)
 
     async def end(self, reached: Reached) -> PortContent:
         """End the objects; what a source that read everything did not meet is gone."""
         if self._compares:
             gone = chain.from_iterable(self._index.vanished())
-            await self.change(Step(key, None, is_marked=True) for key in gone)
+            await super().change(Step(key, None, is_marked=True) for key in gone)
         return await super().end(reached)
 
     def _met(self, steps: Iterable[Step]) -> list[Step]:
         """The steps that differ from what the parent has; all count as met."""
+        found = self._told(steps)
+        return [step for step, differs in zip(found, self._differing(found), strict=True) if differs]
+
+    def _told(self, steps: Iterable[Step]) -> list[Step]:
         found = list(steps)
-        marks = list(map(_mark, found))
-        self._index.saw(marks)
-        return [step for step, differs in zip(found, self._index.differing(marks), strict=True) if differs]
+        self._index.saw([Mark(step.mark, None) for step in found])
+        return found
+
+    def _differing(self, steps: Sequence[Step]) -> list[bool]:
+        """For each step whether the parent has another item, or none, or one that nobody can read any more."""
+        differing = self._index.differing(list(map(_mark, steps)))
+        if self._lost is None:
+            return differing
+        return [
+            differs or self._lost.has(self._port, step.entry) for step, differs in zip(steps, differing, strict=True)
+        ]
 
 
 def _mark(step: Step) -> Mark:

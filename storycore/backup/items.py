@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from datetime import datetime
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from functools import lru_cache
 from typing import Any
@@ -22,6 +23,7 @@ from storycore.ports.instants import micros, moment
 from storycore.ports.vectors import Vector, VectorItem
 
 __all__ = [
+    "ending",
     "event_item",
     "put_of",
     "read_event",
@@ -89,6 +91,19 @@ def put_of(item: bytes, when: Condition = ANY) -> Put:
         body=body,
         when=when,
     )
+
+
+def ending(item: bytes) -> datetime | None:
+    """When a record ends by itself.
+
+    Raises:
+        Corrupt: these bytes are not a record's.
+    """
+    line = item[: item.find(b"\n")]
+    if b'",null,{' in line and b"\\" not in line:  # what most records say; no key can look like it
+        return None
+    expires_at = _parts(item, 6)[0][3]
+    return None if expires_at is None else moment(expires_at)
 
 
 def record_key(key: Key) -> bytes:

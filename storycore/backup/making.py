@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from datetime import datetime
 
 from storycore.backup.archive import Archive
 from storycore.backup.drafts import Draft
 from storycore.backup.entries import OwnerOf
+from storycore.backup.erasures import Erasures, Lost, erasures, lost_since
 from storycore.backup.index import Index, read_rows
 from storycore.backup.intake import Increment, Intake
 from storycore.backup.manifest import Kind, Manifest, PortContent
 from storycore.backup.sources import Reached, Source
 from storycore.backup.workspaces import workspace
-from storycore.errors import FeedGap, InvalidArgument
+from storycore.errors import Corrupt, FeedGap, InvalidArgument, Unavailable
 from storycore.ports.lifecycle import PortName
 
 __all__ = ["load_marks", "make_backup"]
@@ -43,13 +45,18 @@ async def make_backup(
         FeedGap: the change feed no longer reaches back to the parent, or the parent was removed meanwhile; make a full
             backup.
         InvalidArgument: the parent does not have one of the ports.
+        Unavailable: somebody was erased meanwhile, and the backup may hold something of an earlier state.
     """
+    noted = None if owner_of is None else await _erasures(archive)
     draft = await archive.begin(kind, store=store, parent=None if parent is None else parent.id, owner_of=owner_of)
     try:
+        over = None if parent is None else await _Over.of(archive, parent, owner_of, noted)
         contents, moments = dict[str, PortContent](), dict[str, datetime]()
         for source in sources:
-            contents[source.name], reached = await _port(archive, draft, source, parent, progress)
+            contents[source.name], reached = await _port(archive, draft, source, over, progress)
             moments[source.name] = reached.as_of
+        if owner_of is not None and noted != await _erasures(archive):
+            raise Unavailable("Somebody was erased while the backup was made; make it again.")
         made = await draft.commit(contents, as_of=_moment(moments))
         if parent is not None and not await archive.has(parent.id):
             raise FeedGap(f"The backup {parent.id} was removed while one was made that builds on it.")
@@ -64,33 +71,61 @@ def _moment(moments: dict[str, datetime]) -> datetime:
     return moments.get(PortName.ENTITIES) or max(moments.values())
 
 
+@dataclass(frozen=True, slots=True)
+class _Over:
+    """On what an increment builds.
+
+    Args:
+        chain: the backups, as ``Archive.chain`` gives them.
+        lost: what of them is lost with the keys of owners who were erased since. Then everything is read again, for
+            what the feed tells from before that would be sealed with a new key.
+    """
+
+    chain: Sequence[Manifest]
+    lost: Lost | None
+
+    @classmethod
+    async def of(cls, archive: Archive, parent: Manifest, owner_of: OwnerOf | None, noted: Erasures | None) -> _Over:
+        chain = await archive.chain(parent.id)
+        if owner_of is None or noted is None:
+            return cls(chain, None)
+        return cls(chain, await lost_since(archive, chain, owner_of, noted))
+
+    def content(self, port: str) -> PortContent:
+        """What the parent holds of a port."""
+        parent = self.chain[-1]
+        if port not in parent.ports:
+            raise InvalidArgument(f"The backup {parent.id} does not hold the port {port}; make a full backup.")
+        return parent.ports[port]
+
+
+async def _erasures(archive: Archive) -> Erasures | None:
+    """What was noted; a damaged note says nothing, and is no parent's."""
+    with suppress(Corrupt):
+        return await erasures(archive)
+    return None
+
+
 async def _port(
     archive: Archive,
     draft: Draft,
     source: Source,
-    parent: Manifest | None,
+    over: _Over | None,
     progress: Callable[[str, int], None] | None,
 ) -> tuple[PortContent, Reached]:
     async with AsyncExitStack() as stack:
         folder = await stack.enter_async_context(workspace("backup"))
         index = stack.enter_context(Index(folder / "index"))
-        position = None if parent is None else await _load_parent(archive, parent, source.name, index)
-        if parent is None:
-            intake = Intake(draft, source.name, index, progress)
+        parent = None if over is None else over.content(source.name)
+        if over is None or parent is None:
+            intake, is_told = Intake(draft, source.name, index, progress), False
         else:
-            intake = Increment(draft, source.name, index, progress, compares=position is None)
+            await load_marks(archive, over.chain, source.name, index)
+            is_told = over.lost is None and await source.tells(parent)
+            intake = Increment(draft, source.name, index, progress, compares=not is_told, lost=over.lost)
         stack.push_async_callback(intake.abandon)
-        reached = await source.read(intake) if position is None else await source.read_changes(intake, position)
+        reached = await source.read_changes(intake, parent) if parent and is_told else await source.read(intake)
         return await intake.end(reached), reached
-
-
-async def _load_parent(archive: Archive, parent: Manifest, port: str, index: Index) -> str | None:
-    """Bring the index to the parent's state; where its changes end."""
-    content = parent.ports.get(port)
-    if content is None:
-        raise InvalidArgument(f"The backup {parent.id} does not hold the port {port}; make a full backup.")
-    await load_marks(archive, await archive.chain(parent.id), port, index)
-    return content.position
 
 
 async def load_marks(archive: Archive, manifests: Sequence[Manifest], port: str, index: Index) -> None:

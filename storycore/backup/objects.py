@@ -187,6 +187,7 @@ class ObjectReader:
     def __init__(self, place: Place, opened: Callable[[Sequence[Entry]], Awaitable[list[Entry]]]) -> None:
         self._place = place
         self._opened = opened
+        self._lane = Lane()  # its one thread ends with the reader
 
     async def frames(self, info: ObjectInfo) -> AsyncIterator[list[Entry]]:
         """The entries of an object, frame by frame.
@@ -209,25 +210,23 @@ class ObjectReader:
             yield len(seen) - len(closed) + len(opened), sum(entry.is_erased for entry in opened)
 
     async def read(self, info: ObjectInfo, read: Callable[[bytes], list[T]]) -> AsyncIterator[list[T]]:
-        """What ``read`` makes of each frame's content: one thing for each entry. It is called in a thread.
+        """What ``read`` makes of each frame's content: one thing for each entry. It is called in the reader's thread.
 
         Raises:
             Corrupt: as of ``frames``.
         """
-        place, seen, lane = self._place, 0, Lane()
+        place, seen = self._place, 0
         opener = FrameOpener(place.key, backup=place.backup, name=info.name)
         try:
             async with await place.blobs.get(place.folder + info.name) as reader:
                 async for sealed in sealed_frames(aiter(reader), opener):
-                    entries = await lane.run(_opened, opener, sealed, read)
+                    entries = await self._lane.run(_opened, opener, sealed, read)
                     seen += len(entries)
                     yield entries
         except NotFound as exc:
             raise Corrupt(f"{self._lost(info, seen)}: the object {info.name} is not there any more.") from exc
         except Corrupt as exc:
             raise Corrupt(f"{self._lost(info, seen)}: {exc.message}") from exc
-        finally:
-            lane.close()
         if seen != info.entries:
             raise Corrupt(f"{self._lost(info, seen)}: the manifest names more of them than {info.name} has.")
 

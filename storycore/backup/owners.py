@@ -2,7 +2,7 @@
 
 <prefix>owners/key.json      the key over all others, sealed by a key provider
 <prefix>owners/<hash>.json   an owner's key, sealed by that one; or that it was destroyed
-<prefix>owners/erased.json   when one was last destroyed
+<prefix>owners/erased.json   which ones were destroyed, and when the last one was
 
 In an object, entries of one owner that follow each other lie in a capsule. Beside what is sealed it has the marks of
 their keys, so that entries in front are still covered when nobody can open it any more.
@@ -31,12 +31,13 @@ from storycore.errors import AlreadyExists, Corrupt, NotFound, Unavailable, Vers
 from storycore.ports.blobs import BlobCondition, BlobMatches
 from storycore.ports.conditions import ABSENT
 
-__all__ = ["OWNERS", "Keyring", "erase", "named"]
+__all__ = ["HASH_BYTES", "OWNERS", "Keyring", "erase", "named", "owner_hash"]
 
 OWNERS = "owners"
 """Where their keys lie in an archive."""
 
-_HASH_BYTES = 16
+HASH_BYTES = 16
+"""Of what stands for an owner, with which the name of a key begins."""
 _ID_BYTES = 8
 _NONCE_BYTES = 12
 _LEVEL = 3
@@ -66,7 +67,7 @@ class Keyring:
         bare = [Entry(each.mark, None, is_marked=True) if each.item is None else each for each in entries]
         for owner, run in groupby(bare, key=lambda each: owner_of(port, each)):
             held = list(run)
-            found += held if owner is None else [await self._capsule(_hash(owner), held)]
+            found += held if owner is None else [await self._capsule(owner_hash(owner), held)]
         return found
 
     async def opened(self, entries: Sequence[Entry]) -> list[Entry]:
@@ -87,7 +88,7 @@ class Keyring:
 
     async def sealing(self, place: Place, owner: str) -> tuple[Place, str]:
         """A backup's place with an owner's key instead of the backup's; and which key that is, for the manifest."""
-        hashed = _hash(owner)
+        hashed = owner_hash(owner)
         id_, key = await self._key(hashed)
         named = _sealed(_naming(place), _ABOUT_NAME, hashed + id_, is_packed=False)
         return replace(place, key=key), base64.b64encode(named).decode()
@@ -101,7 +102,7 @@ class Keyring:
         if not info.owner:
             return place
         named = _opened(_naming(place), _ABOUT_NAME, base64.b64decode(info.owner), is_packed=False)
-        key = await self._opener(named[:_HASH_BYTES], named[_HASH_BYTES:])
+        key = await self._opener(named[:HASH_BYTES], named[HASH_BYTES:])
         return None if key is None else replace(place, key=key)
 
     async def _opener(self, owner: bytes, id_: bytes) -> bytes | None:
@@ -122,11 +123,11 @@ class Keyring:
 
     async def _content(self, capsule: Entry) -> list[Entry]:
         item = capsule.item or b""
-        if len(item) < _COUNT.size or len(capsule.key) != _HASH_BYTES + _ID_BYTES:
+        if len(item) < _COUNT.size or len(capsule.key) != HASH_BYTES + _ID_BYTES:
             raise Corrupt("A capsule of the backup is cut off.")
         end = _COUNT.size + _COUNT.unpack_from(item)[0] * KEY_MARK_BYTES
         marks = item[_COUNT.size : end]
-        owner, id_ = capsule.key[:_HASH_BYTES], capsule.key[_HASH_BYTES:]
+        owner, id_ = capsule.key[:HASH_BYTES], capsule.key[HASH_BYTES:]
         key = await self._opener(owner, id_)
         if key is None:
             size = KEY_MARK_BYTES
@@ -173,7 +174,7 @@ class Keyring:
 
 async def named(place: Place, owner: str) -> bytes | None:
     """What stands for an owner's key in ``Keyring.used`` and in capsules; ``None``: there is none, or none any more."""
-    hashed = _hash(owner)
+    hashed = owner_hash(owner)
     try:
         held = await _read(place, hashed)
     except NotFound:
@@ -193,11 +194,11 @@ async def erase(place: Place, owner: str) -> bool:
         VersionConflict: a backup makes a new key at the same time; repeat it.
     """
     try:
-        held = await _read(place, _hash(owner))
+        held = await _read(place, owner_hash(owner))
     except NotFound:
         return False
     if held.key is not None:
-        await _write(place, _hash(owner), replace(held, key=None))
+        await _write(place, owner_hash(owner), replace(held, key=None))
     return held.key is not None
 
 
@@ -248,8 +249,9 @@ def _name(place: Place, owner: bytes) -> str:
     return f"{place.folder}{owner.hex()}.json"
 
 
-def _hash(owner: str) -> bytes:
-    return sha256(b"storycore owner\n" + owner.encode()).digest()[:_HASH_BYTES]
+def owner_hash(owner: str) -> bytes:
+    """What stands for an owner in an archive."""
+    return sha256(b"storycore owner\n" + owner.encode()).digest()[:HASH_BYTES]
 
 
 def _seal(place: Place, owner: bytes, id_: bytes, gone: frozenset[bytes], wrapped: bytes) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from storycore.backup.archive import Archive
-from storycore.backup.erasing import last_erasure
+from storycore.backup.erasures import erasures
 from storycore.backup.manifest import Manifest
 from storycore.backup.seals import Unread, worst
 from storycore.errors import AccessDenied, Corrupt, NotFound, SchemaMismatch
@@ -57,7 +57,7 @@ async def parent_among(
         return None, f"the backup {last.id} holds other ports"
     if seals_owners and (without := next((each.id for each in chain if each.owners is None), "")):
         return None, f"the backup {without} was made without keys of owners"
-    if why := await _erased_since(archive, last) if seals_owners else "":
+    if why := await _erased_since(archive, chain) if seals_owners else "":
         return None, why
     if len(increments) >= max_chain:
         return None, f"{len(increments)} increments follow each other"
@@ -75,13 +75,15 @@ async def others_among(archive: Archive, *, now: datetime) -> str:
     return f"Another backup was begun lately and has not ended: {', '.join(begun)}. If it runs, both are kept."
 
 
-async def _erased_since(archive: Archive, last: Manifest) -> str:
-    """Whether somebody was: what the feed tells of him from before then must not be backed up with a new key."""
+async def _erased_since(archive: Archive, chain: Sequence[Manifest]) -> str:
+    """Whether somebody was of whom it is not known who: what the chain holds of him would be missed."""
     try:
-        at = await last_erasure(archive)
+        noted = await erasures(archive)
     except Corrupt as exc:
         return exc.message
-    return f"somebody was erased since the backup {last.id} was begun" if at and at >= last.started_at else ""
+    if noted is None or noted.tells_all_of(chain) or not noted.is_behind(chain[-1]):
+        return ""
+    return f"somebody was erased since the backup {chain[0].id} was begun, and it was not noted who"
 
 
 async def _damage(archive: Archive, chain: Sequence[Manifest]) -> str:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from storycore.backup.archive import Archive
 from storycore.backup.entries import Entry, OwnerOf
-from storycore.backup.erasing import last_erasure
+from storycore.backup.erasures import erasures
 from storycore.backup.manifest import Manifest
 from storycore.backup.recordings import Reach, Recordings, require_whole
 from storycore.backup.segments import Head, Series, Tip
@@ -100,9 +100,13 @@ class Recorder:
         self._segment_bytes = segment_bytes
         self._state: _State | None = None
 
+    async def settle(self) -> None:
+        """Wait until the feed tells everything that was written before now."""
+        await asyncio.sleep(self._source.lag.total_seconds())
+
     async def flush(self) -> None:
         """Seal everything that was written before now, where the recording goes on; else it begins behind a backup."""
-        await asyncio.sleep(self._source.lag.total_seconds())
+        await self.settle()
         with suppress(AccessDenied, Corrupt, FeedGap, Unsupported):
             await self.seal_once()
 
@@ -260,8 +264,8 @@ class Recorder:
         Raises:
             FeedGap: somebody was.
         """
-        at = None if self._owner_of is None else await last_erasure(self._archive)
-        if at is not None and at > reach.until:
+        noted = None if self._owner_of is None else await erasures(self._archive)
+        if noted is not None and noted.at > reach.until:
             raise FeedGap(
                 f"Somebody was erased since {reach.until}, and of the recording behind a later backup than "
                 f"{reach.series.id} the key does not open."
@@ -269,8 +273,8 @@ class Recorder:
 
     async def _is_outdated(self, base: Manifest) -> bool:
         """Whether the feed behind a backup tells of somebody who was erased; that must not meet a new key."""
-        at = None if self._owner_of is None else await last_erasure(self._archive)
-        return at is not None and at >= base.started_at
+        noted = None if self._owner_of is None else await erasures(self._archive)
+        return noted is not None and noted.at >= base.started_at
 
 
 def _is_end(fed: Fed, begun: datetime) -> bool:

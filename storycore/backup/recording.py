@@ -57,7 +57,7 @@ class Recording:
 
     async def seal_before_erasure(self) -> None:
         """Record what the feed tells with the keys that there are, so that nothing of it meets a new key later."""
-        if self._owner_of is not None and await self.recordings.places():
+        if self._owner_of is not None:
             with suppress(InvalidArgument):
                 self._recorder = self._recorder or self.recorder()
-                await self._recorder.flush()
+                await (self._recorder.flush() if await self.recordings.places() else self._recorder.settle())

@@ -135,7 +135,7 @@ async def restore(
 ) -> dict[str, int]:
     """Write what is selected into the targets; how many items were written, by port.
 
-    Doing it again after an interruption completes it. Expired items stay expired.
+    Doing it again after an interruption completes it. What has expired since is not brought back, over nothing else.
 
     Args:
         chain: as ``Archive.chain`` gives it.
@@ -240,7 +240,7 @@ async def _next(lists: AsyncIterator[list[Entry]]) -> list[Entry] | None:
 
 async def _selected(replay: Replayed, target: Source, selection: Selection) -> AsyncGenerator[list[Entry], None]:
     async for entries in replay.items():
-        meant = [entry for entry in entries if selection.has(target, entry)]
+        meant = [entry for entry in entries if target.is_live(entry) and selection.has(target, entry)]
         for batch in _batches(meant):
             yield batch
 
@@ -269,8 +269,8 @@ async def _apply(
     if on_conflict == "fail" and not all(done):
         held = next(entry for entry, is_done in zip(entries, done, strict=True) if not is_done)
         raise AlreadyExists(
-            f"The receiving store has {target.name} of the backup already, the first of the kind {target.kind(held)!r}; "
-            "restore with on_conflict 'skip' or 'overwrite'."
+            f"The receiving store has {target.name} of the backup already, the first of the kind "
+            f"{target.kind(held)!r}; restore with on_conflict 'skip' or 'overwrite'."
         )
     return sum(done)
 

@@ -8,6 +8,7 @@ import orjson
 
 from storycore.backup.contents import content_object
 from storycore.backup.entries import Entry
+from storycore.backup.manifest import PortContent
 from storycore.backup.sources.contract import Contents, Reached, Sink, Step
 from storycore.errors import AlreadyExists, Corrupt, NotFound, Unsupported
 from storycore.layers.spilled_bodies import in_parallel, is_spilled
@@ -58,12 +59,20 @@ class BlobSource:
                 await self._give(infos[start : start + _BATCH], sink)
         return Reached(begun, "fuzzy", reason="a blob store has no change feed")
 
-    async def read_changes(self, sink: Sink, position: str) -> Reached:
-        """Not here: a position is never given."""
+    async def tells(self, parent: PortContent) -> bool:
+        """Never: there is no feed."""
+        return False
+
+    async def read_changes(self, sink: Sink, parent: PortContent) -> Reached:
+        """Not here: it is never asked for."""
         raise Unsupported("A blob store has no change feed.", feature="blobs.changes")
 
     def check(self, facts: Mapping[str, str | int]) -> None:
         """Any blob store takes any blob."""
+
+    def is_live(self, entry: Entry) -> bool:
+        """No blob ends by itself."""
+        return True
 
     def kind(self, entry: Entry) -> str:
         """The folder: what stands before the first slash of the key; ``.`` where there is none."""

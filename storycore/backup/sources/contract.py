@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol, Self
 
 from storycore.backup.entries import Entry, key_mark
-from storycore.backup.manifest import Consistency
+from storycore.backup.manifest import Consistency, PortContent
 
 __all__ = ["Contents", "Reached", "Sink", "Source", "Step"]
 
@@ -124,8 +124,15 @@ class Source(Protocol):
         """Give all items to the sink, and what changed while they were read."""
         ...
 
-    async def read_changes(self, sink: Sink, position: str) -> Reached:
-        """Give what changed behind a position.
+    async def tells(self, parent: PortContent) -> bool:
+        """Whether ``read_changes`` can tell all that changed behind a backup, as far as this is known beforehand.
+
+        Else everything is read again, and compared with what the backup holds.
+        """
+        ...
+
+    async def read_changes(self, sink: Sink, parent: PortContent) -> Reached:
+        """Give what changed behind the backup's position.
 
         Raises:
             FeedGap: the feed no longer reaches so far back; only ``read`` helps.
@@ -138,6 +145,10 @@ class Source(Protocol):
         Raises:
             SchemaMismatch: the backup was made from a port that does not go with this one.
         """
+        ...
+
+    def is_live(self, entry: Entry) -> bool:
+        """Whether an item has not ended by itself, by the clock of this store; one that has is not brought back."""
         ...
 
     def kind(self, entry: Entry) -> str:

@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 import orjson
 
 from storycore.backup.entries import Entry
-from storycore.backup.items import put_of, record_head, record_item, record_key
+from storycore.backup.items import ending, put_of, record_head, record_item, record_key
+from storycore.backup.manifest import PortContent
 from storycore.backup.sources.contract import Contents, Reached, Sink, Step
 from storycore.entities.leases import OWN_KINDS
 from storycore.errors import AlreadyExists, FeedGap, InvalidArgument, PartialFailure
@@ -96,16 +97,25 @@ class EntitySource:
         except FeedGap as exc:
             return Reached(self._env.clock.now(), "fuzzy", reason=exc.message)
 
-    async def read_changes(self, sink: Sink, position: str) -> Reached:
-        """Replay the feed from a position to its end.
+    async def tells(self, parent: PortContent) -> bool:
+        """Where there is a feed; that it no longer reaches back shows when it is read."""
+        return parent.position is not None
+
+    async def read_changes(self, sink: Sink, parent: PortContent) -> Reached:
+        """Replay the feed from the backup's position to its end.
 
         Raises:
             FeedGap: it no longer reaches so far back.
         """
-        return await self._replay(sink, position)
+        return await self._replay(sink, parent.position)
 
     def check(self, facts: Mapping[str, str | int]) -> None:
         """Any store takes any record."""
+
+    def is_live(self, entry: Entry) -> bool:
+        """Whether the record's time has not come."""
+        ends = None if entry.item is None else ending(entry.item)
+        return ends is None or ends > self._env.clock.now()
 
     def kind(self, entry: Entry) -> str:
         """The record's kind; ``""`` where it is gone."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from storycore.backup.entries import Entry
 from storycore.backup.items import event_item, read_event
+from storycore.backup.manifest import PortContent
 from storycore.backup.sources.contract import Contents, Reached, Sink, Step
-from storycore.errors import FeedGap
 from storycore.ports.environment import Environment
 from storycore.ports.events import EventSink, Offset, StoredEvent
+from storycore.ports.instants import micros
 from storycore.ports.lifecycle import PortName
 
 __all__ = ["EventSource"]
 
 _PAGE = 1000
+_EARLIEST, _EARLIEST_AT = "earliest", "earliest_at"
+"""Facts of a backup: see ``_Ends``."""
 
 
 class EventSource:
@@ -37,28 +41,31 @@ class EventSource:
 
     async def read(self, sink: Sink) -> Reached:
         """All events, to the end of the log."""
-        return await self._read_behind(None, None, sink, is_base=True)
+        return await self._read_behind(None, _Ends(), sink.base)
 
-    async def read_changes(self, sink: Sink, position: str) -> Reached:
-        """The events behind an offset.
+    async def tells(self, parent: PortContent) -> bool:
+        """Where nothing was trimmed since, and the log is the same one.
 
-        Raises:
-            FeedGap: the event at that offset is not there any more, or the log is another one.
+        A trim takes the earliest event before any other; so it is enough that this one is in its place, and the last.
         """
-        offset, _, id_ = position.partition(" ")
-        await self._require(Offset(int(offset)), id_)
-        return await self._read_behind(Offset(int(offset)), position, sink, is_base=False)
+        ends = _Ends.of(parent)
+        return all([bool(place) and await self._has(place) for place in (ends.last, ends.earliest)])
 
-    async def _require(self, offset: Offset, id_: str) -> None:
-        page = await self._sink.read(Offset(offset - 1), limit=1)
-        if [(stored.offset, stored.event.id) for stored in page.events] != [(offset, id_)]:
-            raise FeedGap(
-                f"The event {id_!r}, with which the last backup ended, is not in its place any more: it was trimmed, "
-                "or the log was made anew."
-            )
+    async def read_changes(self, sink: Sink, parent: PortContent) -> Reached:
+        """The events behind the last one that the backup holds."""
+        ends = _Ends.of(parent)
+        return await self._read_behind(_offset(ends.last), ends, sink.change)
+
+    async def _has(self, place: str) -> bool:
+        page = await self._sink.read(Offset(_offset(place) - 1), limit=1)
+        return [_place(stored) for stored in page.events] == [place]
 
     def check(self, facts: Mapping[str, str | int]) -> None:
         """Any log takes any event."""
+
+    def is_live(self, entry: Entry) -> bool:
+        """No event ends by itself."""
+        return True
 
     def kind(self, entry: Entry) -> str:
         """The event's type; ``""`` where it is gone."""
@@ -84,22 +91,65 @@ class EventSource:
         emitted = {each.id: not each.duplicate for each in await self._sink.emit(events)} if events else {}
         return [entry.item is None or overwrite or emitted[entry.key.decode()] for entry in entries]
 
-    async def _read_behind(self, after: Offset | None, position: str | None, sink: Sink, *, is_base: bool) -> Reached:
+    async def _read_behind(
+        self, after: Offset | None, ends: _Ends, give: Callable[[Sequence[Step]], Awaitable[None]]
+    ) -> Reached:
         """Read to the end as it is now: what is emitted meanwhile is left to the next increment.
 
         Args:
-            position: of ``after``: the last event's offset and id, for offsets of all logs look alike.
+            ends: of what is held already.
         """
         while True:
             looked = self._env.clock.now()
             page = await self._sink.read(after, limit=_PAGE)
-            steps = [Step.of(_entry(stored)) for stored in page.events]
-            await (sink.base(steps) if is_base else sink.change(steps))
-            if page.events:
-                position = f"{page.events[-1].offset} {page.events[-1].event.id}"
-            after = page.next
+            await give([Step.of(_entry(stored)) for stored in page.events])
+            ends, after = ends.over(page.events), page.next
             if len(page.events) < _PAGE:
-                return Reached(looked, "point", position=position)
+                return Reached(looked, "point", position=ends.last or None, facts=ends.facts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """The events with which a log begins and ends: their offsets and ids, for offsets of all logs look alike.
+
+    Args:
+        last: of the highest offset; ``""``: there is no event.
+        earliest: that happened before all others; ``""``: none, or a backup of earlier that does not tell.
+        earliest_at: when that was, in microseconds since 1970.
+    """
+
+    last: str = ""
+    earliest: str = ""
+    earliest_at: int = 0
+
+    @classmethod
+    def of(cls, held: PortContent) -> _Ends:
+        """Those of a backup."""
+        at = held.facts.get(_EARLIEST_AT, 0)
+        return cls(held.position or "", str(held.facts.get(_EARLIEST, "")), int(at))
+
+    @property
+    def facts(self) -> Mapping[str, str | int]:
+        """What a backup says of the earliest."""
+        return {_EARLIEST: self.earliest, _EARLIEST_AT: self.earliest_at} if self.earliest else {}
+
+    def over(self, events: Sequence[StoredEvent]) -> _Ends:
+        """The same with more events behind."""
+        if not events:
+            return self
+        first = min(events, key=lambda stored: stored.event.at)
+        at, last = micros(first.event.at), _place(events[-1])
+        if self.earliest and self.earliest_at <= at:
+            return replace(self, last=last)
+        return _Ends(last, _place(first), at)
+
+
+def _place(stored: StoredEvent) -> str:
+    return f"{stored.offset} {stored.event.id}"
+
+
+def _offset(place: str) -> Offset:
+    return Offset(int(place.partition(" ")[0]))
 
 
 def _entry(stored: StoredEvent) -> Entry:

@@ -9,6 +9,7 @@ import orjson
 
 from storycore.backup.entries import Entry
 from storycore.backup.items import read_vector, vector_item, vector_key
+from storycore.backup.manifest import PortContent
 from storycore.backup.sources.contract import Contents, Reached, Sink, Step
 from storycore.errors import SchemaMismatch, Unsupported
 from storycore.ports.environment import Environment
@@ -46,8 +47,12 @@ class VectorSource:
             facts["embedding"] = spec.embedding
         return Reached(begun, "fuzzy", facts=facts, reason="a vector index has no change feed")
 
-    async def read_changes(self, sink: Sink, position: str) -> Reached:
-        """Not here: a position is never given."""
+    async def tells(self, parent: PortContent) -> bool:
+        """Never: there is no feed."""
+        return False
+
+    async def read_changes(self, sink: Sink, parent: PortContent) -> Reached:
+        """Not here: it is never asked for."""
         raise Unsupported("A vector index has no change feed.", feature="vectors.changes")
 
     def check(self, facts: Mapping[str, str | int]) -> None:
@@ -64,6 +69,10 @@ class VectorSource:
                 f"The backup's vectors have another {' and '.join(different)} than the index that is to take them; "
                 "restore into an index that was made for them, or leave the vectors out and ingest again."
             )
+
+    def is_live(self, entry: Entry) -> bool:
+        """No vector ends by itself."""
+        return True
 
     def kind(self, entry: Entry) -> str:
         """The namespace."""
