@@ -25,7 +25,7 @@ from storycore.backup.sources import Source
 from storycore.backup.states import States
 from storycore.backup.workspaces import workspace
 from storycore.entities.leases import OWN_KINDS
-from storycore.errors import Corrupt, InvalidArgument, SchemaMismatch
+from storycore.errors import Corrupt, InvalidArgument, NotFound, SchemaMismatch
 from storycore.layers.spilled_bodies import PLACE_KIND
 from storycore.ports.backup_formats import BackupFormat, Export, Exported, ExportFacts, ExportPart, ExportPlace
 from storycore.ports.blobs import BlobStore
@@ -216,7 +216,11 @@ class Exports:
             place = await stack.enter_async_context(self._outside.place(where))
             more = [] if bodies is None else [await stack.enter_async_context(self._outside.place(bodies))]
             own = [] if self._blobs is None else [BlobPlace(self._blobs)]
-            yield _ExportOrigin(layout, place, await layout.find(place, name), [place, *more, *own])
+            try:
+                export = await layout.find(place, name)
+            except NotFound as exc:
+                raise NotFound(f"{where}: {exc.message}") from exc
+            yield _ExportOrigin(layout, place, export, [place, *more, *own])
 
     def _source(self) -> Source:
         for source in self._receiver.sources:

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from hashlib import sha256
 
 from storycore.backup.scratch import LONG_BODIES
-from storycore.errors import Corrupt, NotFound
+from storycore.errors import Corrupt, NotFound, NotProvisioned
 from storycore.layers.spilled_bodies import (
     Pointer,
     exported_pointer,
@@ -95,7 +95,7 @@ async def _body(record: Record, pointer: Pointer, places: Sequence[ExportPlace])
     for place in places:
         try:
             body = await _content(place, pointer)
-        except NotFound:
+        except (NotFound, NotProvisioned):
             continue
         if len(body) != pointer.size_bytes or sha256(body).hexdigest() != pointer.sha256:
             raise Corrupt(

@@ -132,6 +132,8 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as exc:
+        raise InvalidArgument(f"{path}: a file stands where a folder should be, or the other way round.") from exc
     except PermissionError as exc:
         raise AccessDenied(f"{path}: {exc.strerror}; change its permissions.") from exc
     except OSError as exc:

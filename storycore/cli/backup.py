@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from storycore.cli.exports import export
 from storycore.cli.options import Common, FilledPath, common_options
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ _NOT_FOUND_OUT = "Interrupted. Nothing was found out of the backup."
 @click.group()
 def backup() -> None:
     """Make backups of the profile's entities, vectors, blobs and events, prove them, and let old ones go."""
+
+
+backup.add_command(export)
 
 
 @backup.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from storycore.opening import Opening
     from storycore.profiles import Profile
 
-__all__ = ["Common", "FilledPath", "common_options"]
+__all__ = ["Common", "FilledPath", "Moment", "common_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,6 +27,22 @@ class FilledPath(click.Path):
         if not value:
             self.fail("The path is empty.", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class Moment(click.ParamType):  # type: ignore[type-arg]  # generic in the stubs of new versions alone
+    """A moment with its time zone."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """The moment; click's own words where it is none."""
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no moment; write it like 2026-11-22T14:03:07Z.", param, ctx)
+        if moment.tzinfo is None:
+            self.fail(f"{value!r} has no time zone; write it like 2026-11-22T14:03:07Z.", param, ctx)
+        return moment
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ __all__ = ["server"]
 
 _HOST: Final = "127.0.0.1"
 _REGION: Final = "us-east-1"
-_SERVICES: Final = "dynamodb,dynamodbstreams,cloudformation"
+_SERVICES: Final = "dynamodb,dynamodbstreams,cloudformation,s3"
 _PATIENCE_SECONDS: Final = 60
 _GRACE_SECONDS: Final = 5
 _TAIL_CHARS: Final = 2000
