@@ -112,6 +112,34 @@ async def test_an_increment_that_comes_to_be_meanwhile_keeps_its_parent(world: W
     assert await world.is_whole()
 
 
+@pytest.mark.parametrize("count", [2, 3])
+async def test_an_increment_that_comes_to_be_at_the_last_moment_keeps_its_parents(world: World, count: int) -> None:
+    """Another process commits one after the last look at what there is, and before the manifests go."""
+    made = [await world.made() for _ in range(count)]
+
+    async def proved() -> None:
+        await world.made()
+        await world.another().verify()
+
+    world.blobs.verb, world.blobs.word = "delete", f"manifests/{made[-1].id}"
+    world.blobs.happens = proved
+    await world.backups.prune()
+    assert world.blobs.happens is None
+    assert len((await world.backups.list()).manifests) == count + 1
+    assert await world.is_whole()
+
+
+async def test_a_full_backup_that_comes_to_be_at_the_last_moment_holds_nothing_back(world: World) -> None:
+    """It builds on nothing, so what retention does not keep goes, with all that it consisted of."""
+    made = [await world.made() for _ in range(3)]
+    world.blobs.verb, world.blobs.word = "delete", f"manifests/{made[-1].id}"
+    world.blobs.happens = lambda: world.made(full=True)
+    await world.backups.prune()
+    left = (await world.blobs.inner.entries("backups/")).blobs
+    assert [each.key for each in left if any(gone.id in each.key for gone in made)] == []
+    assert await world.is_whole()
+
+
 async def test_an_increment_whose_parent_goes_is_none(world: World) -> None:
     """Between its last look at the parent and its manifest, another process removes the parent: it begins anew."""
     first = await world.made()

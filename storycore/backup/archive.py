@@ -212,6 +212,31 @@ class Archive:
         """
         return await self.sealed_keys.key(id_)
 
+    async def listed(self, id_: str) -> Manifest | StorycoreError | None:
+        """A manifest, its seal unseen, or why it cannot be read; ``None``: there is no such backup."""
+        return await self.catalogue.read(id_)
+
+    async def withdraw(self, id_: str) -> bytes | None:
+        """Take a backup's manifest away, so that it is none any more; for ``give_back``. ``None``: it was gone."""
+        try:
+            found = await self.catalogue.content(id_)
+        except NotFound:
+            return None
+        await self._blobs.delete([self.catalogue.name(id_)])
+        return found
+
+    async def give_back(self, id_: str, manifest: bytes) -> None:
+        """Undo ``withdraw``, before ``clear``."""
+        with suppress(AlreadyExists):
+            await self._blobs.put(self.catalogue.name(id_), manifest, when=ABSENT, content_type=_MANIFEST_TYPE)
+
+    async def clear(self, manifest: Manifest) -> None:
+        """Remove what a backup consisted of whose manifest was withdrawn."""
+        folder = f"{self._prefix}{manifest.id}/"
+        await self._remove(
+            manifest.id, [*(folder + info.name for info in manifest.objects), self._note_name(manifest.id)]
+        )
+
     async def remove(self, id_: str) -> None:
         """Remove a backup: first its manifest, so that it is gone at once, then what it consisted of.
 

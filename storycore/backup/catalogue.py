@@ -77,7 +77,7 @@ class Catalogue:
     async def listing(self) -> Listing:
         """All backups."""
         ids = sorted(await self.committed())
-        read = dict(zip(ids, await in_parallel(self._read, ids, width=_AT_ONCE), strict=True))
+        read = dict(zip(ids, await in_parallel(self.read, ids, width=_AT_ONCE), strict=True))
         return Listing(
             _newest_first(each for each in read.values() if isinstance(each, Manifest)),
             {id_: each.message for id_, each in read.items() if isinstance(each, StorycoreError)},
@@ -92,11 +92,11 @@ class Catalogue:
         ids = sorted(await self.committed(), key=_begun, reverse=True)
         for start in range(0, len(ids), _AT_ONCE):
             end = start + _AT_ONCE
-            read = await in_parallel(self._read, ids[start:end], width=_AT_ONCE)
+            read = await in_parallel(self.read, ids[start:end], width=_AT_ONCE)
             manifests = _newest_first(each for each in read if isinstance(each, Manifest))
             yield manifests, _begun(ids[end]) if end < len(ids) else None
 
-    async def _read(self, id_: str) -> Manifest | StorycoreError | None:
+    async def read(self, id_: str) -> Manifest | StorycoreError | None:
         """A manifest, or why it cannot be read; ``None``: it was removed since it was listed."""
         try:
             return read_manifest(await self.content(id_), name=id_)

@@ -10,6 +10,7 @@ from storycore.backup.manifest import Manifest
 from storycore.backup.outcomes import Pruned
 from storycore.backup.proofs import made_of
 from storycore.backup.recordings import Recordings
+from storycore.backup.removal import remove
 from storycore.backup.retention import Kept, Retention, kept
 from storycore.backup.seals import Unread
 from storycore.backup.states import States
@@ -38,8 +39,8 @@ async def prune(
         listing = await archive.listing()
         manifests, unread = await states.sealed(listing)
         stays = await _stays(archive, listing, manifests, unread, rules, zone)
-        removed = [each.id for each in manifests if each.id not in stays]  # children before their parents: newest first
-        if dry_run or await _removed(archive, removed, known, gone):
+        removed = [each for each in manifests if each.id not in stays]
+        if dry_run or await remove(archive, removed, known, gone):
             break
     else:
         raise Unavailable("Backups come to be all the time while others are pruned; prune again later.")
@@ -47,7 +48,7 @@ async def prune(
     left = [each.as_of for each in manifests if each.id in stays]
     segments = await recordings.prune(min(left), dry_run=dry_run) if left else 0
     told = {id_: why.message for id_, why in unread.items()}
-    return Pruned(stays, removed if dry_run else gone, swept, segments, told)
+    return Pruned(stays, [each.id for each in removed] if dry_run else gone, swept, segments, told)
 
 
 async def _stays(
@@ -73,13 +74,3 @@ async def _is_newer(archive: Archive, id_: str) -> bool:
     except (AccessDenied, Corrupt, NotFound):
         pass
     return False
-
-
-async def _removed(archive: Archive, ids: Sequence[str], known: set[str], gone: list[str]) -> bool:
-    """Remove backups; ``False``: others have come to be meanwhile, which may build on what is still to be removed."""
-    for id_ in ids:
-        if await archive.committed() - known:
-            return False
-        await archive.remove(id_)
-        gone.append(id_)
-    return True

@@ -1,0 +1,61 @@
+"""Removal: backups go in a way in which one that comes to be at the same time never loses what it builds on.
+
+Whoever makes an increment writes its manifest and then looks whether the parent is still there. Here the manifests are
+taken away, and then it is looked whether others have come to be, while there is still everything to undo it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from storycore.backup.archive import Archive
+from storycore.backup.manifest import Manifest
+from storycore.layers.spilled_bodies import in_parallel
+
+__all__ = ["remove"]
+
+_AT_ONCE = 16
+
+
+async def remove(archive: Archive, manifests: Sequence[Manifest], known: set[str], gone: list[str]) -> bool:
+    """Remove backups, a few at a time.
+
+    Interrupted, it leaves objects without a manifest, which ``Archive.sweep`` removes.
+
+    Args:
+        manifests: newest state first, so that children go before their parents.
+        known: the ids of all backups when it was decided what goes.
+        gone: is told the ids of those that went.
+
+    Returns:
+        Whether all went; else others have come to be, and it is to be decided anew.
+    """
+    for start in range(0, len(manifests), _AT_ONCE):
+        group = manifests[start : start + _AT_ONCE]
+        taken = {each.id: found for each in group if (found := await archive.withdraw(each.id)) is not None}
+        fresh = await archive.committed() - known
+        needed = await _needed(archive, fresh, {each.id: each.parent for each in group})
+        for id_ in reversed([id_ for id_ in taken if id_ in needed]):
+            await archive.give_back(id_, taken[id_])
+        cleared = [each for each in group if each.id not in needed]
+        await in_parallel(archive.clear, cleared)
+        gone += [each.id for each in cleared]
+        if fresh:
+            return False
+    return True
+
+
+async def _needed(archive: Archive, fresh: set[str], parents: Mapping[str, str | None]) -> set[str]:
+    """Those among some backups on which one that has come to be builds; all, where nobody knows on what it builds."""
+    needed: set[str] = set()
+    for id_ in fresh:
+        found = await archive.listed(id_)
+        if found is None:
+            continue  # it is gone again
+        if not isinstance(found, Manifest):
+            return set(parents)
+        parent = found.parent
+        while parent is not None and parent in parents:
+            needed.add(parent)
+            parent = parents[parent]
+    return needed
