@@ -10,9 +10,12 @@ import pytest
 
 from storycore.backup import frames, objects
 from storycore.backup.archive import Archive
+from storycore.backup.catalogue import Catalogue
 from storycore.backup.entries import Entry, capsules, pack, unpacked
 from storycore.backup.keys import Passphrase
 from storycore.backup.manifest import Manifest, PortContent, sign_manifest
+from storycore.backup.recordings import Recordings
+from storycore.backup.states import States
 from storycore.errors import AccessDenied, AlreadyExists, Corrupt, NotFound, SchemaMismatch, Unavailable
 from storycore.layers.checks import checked
 from storycore.layers.checks.forward import Forward
@@ -309,3 +312,22 @@ def test_damaged_entries_are_corrupt() -> None:
             list(unpacked(damaged))
         with pytest.raises(Corrupt):
             capsules(damaged)
+
+
+async def test_the_newest_state_is_found_whoever_began_last(
+    blobs: BlobStore, env: Environment, clock: ManualClock
+) -> None:
+    """A backup that took long holds a later state than many that began after it, and another store's is not meant."""
+    archive = Archive(blobs, KEYS, env)
+    states = States(archive, Recordings(archive, "s"), store="s")
+    slow = await archive.begin("manual", store="s")
+    for _ in range(40):
+        clock.advance(timedelta(hours=1))
+        for store in ("s", "t"):
+            await (await archive.begin("manual", store=store)).commit({}, as_of=clock.now())
+    made = await slow.commit({}, as_of=clock.now() + timedelta(minutes=1))
+    assert (await states.newest())[0] == made
+    assert (await states.named("latest"), await Catalogue(blobs, "backups/").committed() >= {made.id}) == (
+        made.id,
+        True,
+    )

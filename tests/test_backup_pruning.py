@@ -48,6 +48,7 @@ class Meddled(Forward[BlobStore]):
         super().__init__(inner)
         self.verb = self.word = ""
         self.happens: Callable[[], Awaitable[object]] | None = None
+        self.told: Callable[[str], Awaitable[object]] | None = None
 
     def __getattr__(self, name: str) -> Any:  # a verb of the port
         found = getattr(self.inner, name)
@@ -56,6 +57,8 @@ class Meddled(Forward[BlobStore]):
     def _meddled(self, verb: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
         async def call(*args: Any, **named: Any) -> object:
             happens = self.happens
+            if self.told is not None:
+                await self.told(str(args[0]))
             if happens is not None and self.word in str(args[0]):
                 self.happens = None
                 await happens()
@@ -110,6 +113,21 @@ async def test_an_increment_that_comes_to_be_meanwhile_keeps_its_parent(world: W
     await world.backups.prune()
     assert world.blobs.happens is None
     assert await world.is_whole()
+
+
+async def test_a_backup_costs_no_more_where_there_are_many(world: World) -> None:
+    """The newest one is found by what ids name, and not by reading every manifest."""
+    for _ in range(40):
+        newest = await world.made(full=True)
+    read: list[str] = []
+
+    async def note(key: str) -> None:
+        read.append(key)
+
+    world.blobs.verb, world.blobs.told = "get", note
+    assert (await world.backups.plan_create())[0] == newest.id
+    manifests = {key for key in read if "/manifests/" in key}
+    assert len(manifests) <= 16
 
 
 @pytest.mark.parametrize("count", [2, 3])
