@@ -17,4 +17,4 @@ def micros(at: datetime) -> int:
 
 def moment(microseconds: int) -> datetime:
     """The inverse of ``micros``, in UTC."""
-    return _EPOCH + timedelta(microseconds=microseconds)
+    return _EPOCH + microseconds * _MICROSECOND

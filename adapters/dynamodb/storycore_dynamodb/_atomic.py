@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from storycore.errors import Effect, InvalidArgument, StorycoreError
 from storycore.ports.entities import Check, Delete, Key, Put, Record, Write, Written
 from storycore.ports.environment import Environment
+from storycore.ports.instants import micros
 from storycore.ports.records import transaction_conflict
 from storycore_dynamodb._calls import Calls
 from storycore_dynamodb._expressions import Expression, is_expired_or_absent, pinned
@@ -17,7 +18,7 @@ from storycore_dynamodb._reads import Reader
 from storycore_dynamodb._tokens import TokenState, part_keys, token_items, token_key, token_results
 from storycore_dynamodb._transport import Refused
 from storycore_dynamodb._versions import Versions
-from storycore_dynamodb._wire import Item, item_of, key_values, micros, number_of
+from storycore_dynamodb._wire import Item, item_of, key_values, number_of
 from storycore_dynamodb._writes import MOST_RACES, change_request, judged, live_version, version_of
 
 __all__ = ["AtomicWriter"]

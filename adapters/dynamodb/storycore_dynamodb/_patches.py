@@ -9,6 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from storycore.ports.entities import KEEP, Patch
+from storycore.ports.instants import micros
 from storycore.ports.item_size import ITEM_BYTES, item_size
 from storycore.ports.records import demand
 from storycore_dynamodb._expressions import Expression, condition_of
@@ -20,7 +21,6 @@ from storycore_dynamodb._wire import (
     attribute_value,
     body_value,
     index_attributes,
-    micros,
     number,
     seconds_after,
     string_set,

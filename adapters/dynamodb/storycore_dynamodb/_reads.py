@@ -10,6 +10,7 @@ from typing import Any
 from storycore.ports.entities import Key, Position, QueryPlan, Record, RecordPage, Segment
 from storycore.ports.environment import Environment
 from storycore.ports.index_order import INDEX_PLACE_BYTES, index_prefix
+from storycore.ports.instants import micros
 from storycore_dynamodb._calls import Calls
 from storycore_dynamodb._expressions import Expression, is_live
 from storycore_dynamodb._table import index_name
@@ -21,7 +22,6 @@ from storycore_dynamodb._wire import (
     is_record,
     key_of,
     key_values,
-    micros,
     number_of,
     record_of,
 )

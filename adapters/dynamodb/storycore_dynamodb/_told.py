@@ -9,7 +9,8 @@ from typing import Any, Final
 from storycore.errors import NotProvisioned
 from storycore.ports.conditions import Version
 from storycore.ports.entities import Action, Change, FeedPosition
-from storycore_dynamodb._wire import Item, is_record, key_of, moment, number_of, record_of
+from storycore.ports.instants import moment
+from storycore_dynamodb._wire import Item, is_record, key_of, number_of, record_of
 
 __all__ = ["GONE", "change_of"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from storycore.ports.conditions import Version
 from storycore.ports.environment import Clock
-from storycore_dynamodb._wire import micros
+from storycore.ports.instants import micros
 
 __all__ = ["Versions"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Context, Decimal
 from typing import Any, Final, TypeAlias
 
@@ -16,6 +16,7 @@ from storycore.errors import Corrupt
 from storycore.ports.conditions import Version
 from storycore.ports.entities import INDEX_SLOTS, FieldValue, Key, Record
 from storycore.ports.index_order import index_place, index_prefix
+from storycore.ports.instants import micros, moment
 from storycore.ports.item_size import item_size
 
 __all__ = [
@@ -31,8 +32,6 @@ __all__ = [
     "item_of",
     "key_of",
     "key_values",
-    "micros",
-    "moment",
     "number",
     "number_of",
     "record_of",
@@ -48,7 +47,6 @@ Item: TypeAlias = Mapping[str, AttributeValue]
 RESERVED_PK: Final = "\0storycore"
 """The partition of the adapter's own items: the layout mark and the tokens."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OWN = frozenset({"pk", "sk", "ttl", "d", *(f"g{n}{part}" for n in range(1, INDEX_SLOTS + 1) for part in ("pk", "sk"))})
 _PARTS = _OWN | {"_k", "_v", "_w", "_at", "_s", "_x", "_f", "_d"}
 _INDEX_NAMES = {slot: (f"g{slot}pk", f"g{slot}sk") for slot in range(1, INDEX_SLOTS + 1)}
@@ -196,17 +194,6 @@ def body_value(body: bytes) -> AttributeValue:
         return {"S": body.decode()}
     except UnicodeDecodeError:
         return {"B": body}
-
-
-def micros(at: datetime) -> int:
-    """Microseconds since 1970."""
-    since = at - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-
-
-def moment(at: int) -> datetime:
-    """The instant so many microseconds after 1970."""
-    return _EPOCH + timedelta(microseconds=at)
 
 
 def seconds_after(at: datetime) -> int:

@@ -14,13 +14,14 @@ from storycore.errors import Effect, InvalidArgument, StorycoreError
 from storycore.ports.conditions import ABSENT, Matches, Version
 from storycore.ports.entities import Delete, Key, Patch, Put, Record, Write, Written
 from storycore.ports.environment import Environment
+from storycore.ports.instants import micros
 from storycore.ports.records import demand, patched, put_record, refusal
 from storycore_dynamodb._calls import Calls
 from storycore_dynamodb._expressions import Expression, condition_of, difference, pinned
 from storycore_dynamodb._patches import is_simple, update_of
 from storycore_dynamodb._transport import Answer, Refused
 from storycore_dynamodb._versions import Versions
-from storycore_dynamodb._wire import Item, item_of, key_values, micros, number_of, record_of
+from storycore_dynamodb._wire import Item, item_of, key_values, number_of, record_of
 
 __all__ = ["MOST_RACES", "Writer", "change_request", "judged", "live_version", "version_of"]
 

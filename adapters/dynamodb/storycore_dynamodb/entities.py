@@ -26,6 +26,7 @@ from storycore.ports.entities import (
     Written,
 )
 from storycore.ports.environment import Environment
+from storycore.ports.instants import micros
 from storycore.ports.lifecycle import AdapterInfo, Health, Lifecycle, Provision
 from storycore.ports.records import settled
 from storycore_dynamodb._atomic import AtomicWriter
@@ -41,7 +42,6 @@ from storycore_dynamodb._table import table_definition
 from storycore_dynamodb._transport import Refused, Transport
 from storycore_dynamodb._usage import Consumed
 from storycore_dynamodb._versions import Versions
-from storycore_dynamodb._wire import micros
 from storycore_dynamodb._writes import Writer
 from storycore_dynamodb.config import DynamodbConfig
 

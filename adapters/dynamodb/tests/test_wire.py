@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from storycore_dynamodb._wire import attribute_name, index_sk_of, item_of, micros, moment, number, record_of
+from storycore_dynamodb._wire import attribute_name, index_sk_of, item_of, number, record_of
 
 from storycore.errors import Corrupt
 from storycore.ports.conditions import Version
 from storycore.ports.entities import Key, Record
 from storycore.ports.index_order import index_place
+from storycore.ports.instants import micros, moment
 from storycore.ports.item_size import item_size
 
 KEEN = settings(max_examples=40, deadline=None, derandomize=True)

@@ -18,8 +18,9 @@ from storycore.errors import StorycoreError
 from storycore.ports.conditions import Version
 from storycore.ports.drafts import quick_written
 from storycore.ports.entities import Action, Put, Written
+from storycore.ports.instants import micros
 from storycore.ports.records import put_record, refusal
-from storycore_sqlite._rows import index_columns, index_values, micros, pack_fields, pack_index_keys
+from storycore_sqlite._rows import index_columns, index_values, pack_fields, pack_index_keys
 from storycore_sqlite._sql import REPLACE_CONTENT, REPLACE_ITEM, TELL_AT, adding
 
 __all__ = ["LEAST_PUTS", "put_many"]

@@ -6,7 +6,7 @@ import sqlite3
 from datetime import datetime
 from itertools import takewhile
 
-from storycore_sqlite._rows import micros
+from storycore.ports.instants import micros
 
 __all__ = ["trim"]
 

@@ -19,7 +19,8 @@ from storycore.ports.entities import (
     Segment,
 )
 from storycore.ports.environment import Clock
-from storycore_sqlite._rows import Row, change_of, micros, record_of
+from storycore.ports.instants import micros
+from storycore_sqlite._rows import Row, change_of, record_of
 from storycore_sqlite._sql import CHANGES, LIVE, RECORD_COLUMNS
 
 __all__ = ["explain_query", "find", "find_all", "read_changes", "read_end", "read_query", "read_segment", "snapshot"]

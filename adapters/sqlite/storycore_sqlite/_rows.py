@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeAlias
 
@@ -12,6 +11,7 @@ import orjson
 from storycore.errors import Corrupt
 from storycore.ports.drafts import quick_record
 from storycore.ports.entities import Action, Change, FeedPosition, FieldValue, Key, Record
+from storycore.ports.instants import moment
 from storycore_sqlite._sql import SLOTS
 
 __all__ = [
@@ -19,8 +19,6 @@ __all__ = [
     "change_of",
     "index_columns",
     "index_values",
-    "micros",
-    "moment",
     "pack_fields",
     "pack_index_keys",
     "record_of",
@@ -29,20 +27,8 @@ __all__ = [
 
 Row: TypeAlias = Sequence[Any]  # a row's columns have SQLite's types
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _LARGEST_PLAIN = 2**63
 _NO_INDEX = (None,) * (2 * len(SLOTS))
-
-
-def micros(at: datetime) -> int:
-    """Microseconds since 1970, exact."""
-    return (at - _EPOCH) // _MICROSECOND
-
-
-def moment(micros: int) -> datetime:
-    """The instant of ``micros``, in UTC."""
-    return _EPOCH + micros * _MICROSECOND
 
 
 def pack_fields(fields: Mapping[str, FieldValue]) -> str | None:

@@ -14,18 +14,11 @@ from storycore.errors import InvalidArgument, StorycoreError
 from storycore.ports.conditions import Version
 from storycore.ports.drafts import quick_written
 from storycore.ports.entities import KEEP, Action, Delete, FeedPosition, Patch, Put, Record, Write, Written
+from storycore.ports.instants import micros
 from storycore.ports.records import demand, patched, put_record, refusal, transaction_conflict
 from storycore.ports.write_digest import write_digest
 from storycore_sqlite._bulk import LEAST_PUTS, put_many
-from storycore_sqlite._rows import (
-    change_of,
-    index_columns,
-    index_values,
-    micros,
-    pack_fields,
-    pack_index_keys,
-    record_of,
-)
+from storycore_sqlite._rows import change_of, index_columns, index_values, pack_fields, pack_index_keys, record_of
 from storycore_sqlite._sql import (
     CHANGES,
     RECORD_COLUMNS,

@@ -12,8 +12,9 @@ from storycore.errors import Corrupt
 from storycore.ports.capabilities import Capabilities
 from storycore.ports.environment import Environment
 from storycore.ports.events import Emitted, Event, EventPage, Offset, StoredEvent
+from storycore.ports.instants import micros, moment
 from storycore_sqlite._reads import snapshot
-from storycore_sqlite._rows import Row, micros, moment
+from storycore_sqlite._rows import Row
 from storycore_sqlite._store import SqliteStore
 from storycore_sqlite.config import SqliteConfig
 

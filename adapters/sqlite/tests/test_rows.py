@@ -7,16 +7,10 @@ from decimal import Decimal
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from storycore_sqlite._rows import (
-    micros,
-    moment,
-    pack_fields,
-    pack_index_keys,
-    unpack_fields,
-    unpack_index_keys,
-)
+from storycore_sqlite._rows import pack_fields, pack_index_keys, unpack_fields, unpack_index_keys
 
 from storycore.ports.entities import Key
+from storycore.ports.instants import micros, moment
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 VALUES = (
