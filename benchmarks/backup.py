@@ -46,6 +46,9 @@ WORDS = [a + b + c for a in ("ri", "sto", "ven", "ja", "mer", "tal", "con", "bri
          for b in ("ch", "ri", "nal", "mes", "ta", "gen", "du", "po", "la")
          for c in ("mond", "es", "er", "ing", "y", "ion", "al", "s", "ed", "um")]  # fmt: skip
 WEIGHTS = list(itertools.accumulate(1 / (i + 1) ** 0.9 for i in range(len(WORDS))))
+FLOOR = ("full", "compress", "select")
+"""A backup of everything, and the two things that none can do without; in turn, and the best of so many rounds."""
+ROUNDS = 5
 LIGHT = {"embedder": "memory://", "vectors": "memory://", "backup": {"ports": ["entities"]}}
 
 Step = Callable[[Store, Path], Awaitable[object]]
@@ -116,6 +119,12 @@ async def create(store: Store, folder: Path) -> object:
     return {"full": made.manifest.is_full, "items": made.manifest.ports["entities"].items, "reason": made.reason}
 
 
+async def full(store: Store, folder: Path) -> object:
+    """One more backup of everything, for weekly ones build on none."""
+    made = await store.backups.create("weekly")
+    return {"items": made.manifest.ports["entities"].items}
+
+
 async def verify(store: Store, folder: Path) -> object:
     """Read the newest chain whole."""
     found = await store.backups.verify(level="full")
@@ -136,6 +145,16 @@ async def compress(store: Store, folder: Path) -> object:
         return sum(len(zstd.compress(piece, 3)) for piece in iter(lambda: file.read(4 << 20), b""))
 
 
+async def select(store: Store, folder: Path) -> object:
+    """The store's file read by plain SQL in the order of keys, without making anything of the rows."""
+    connection = sqlite3.connect(folder / "store" / "entities.db")
+    columns = "pk, sk, kind, version, expires_at, index_keys, fields, body"
+    cursor = connection.execute(f"SELECT {columns} FROM storycore_items ORDER BY pk, sk")
+    rows = sum(len(some) for some in iter(lambda: cursor.fetchmany(500), []))
+    connection.close()
+    return {"rows": rows}
+
+
 async def plain(store: Store, folder: Path) -> object:
     """The staged items into a plain table, in one transaction, read line by line."""
     path = folder / f"plain-{time.time_ns()}.db"
@@ -152,7 +171,7 @@ async def plain(store: Store, folder: Path) -> object:
     return {"seconds": seconds}
 
 
-STEPS: dict[str, Step] = {each.__name__: each for each in (create, verify, restore, compress, plain)}
+STEPS: dict[str, Step] = {each.__name__: each for each in (create, verify, restore, plain, full, compress, select)}
 
 
 class Growth:
@@ -234,19 +253,22 @@ def report(folder: Path, items: int, count: int) -> dict[str, Any]:
     for row in days(folder, items, count, others):
         found["days"].append(row)
         print(told(row), file=sys.stderr, flush=True)
-    for name in ("compress", "verify", "restore", "plain"):
-        found[name] = step(name, folder)
-        print(f"{name}: {found[name]}", file=sys.stderr, flush=True)
-    for name, done in checked(others).items():
-        found[f"{name} check"] = {"program": done.cpu}
-        print(f"{name} check: {done.cpu:.2f} s", file=sys.stderr, flush=True)
+    for name in ("verify", "restore", "plain", *FLOOR * ROUNDS):
+        done = step(name, folder)
+        found[name] = min(done, found.get(name, done), key=lambda each: float(each["cpu"]))
+        print(f"{name}: {done}", file=sys.stderr, flush=True)
+    for name, check in checked(others).items():
+        found[f"{name} check"] = {"program": check.cpu}
+        print(f"{name} check: {check.cpu:.2f} s", file=sys.stderr, flush=True)
     return found
 
 
 def ratios(found: dict[str, Any]) -> dict[str, tuple[float, float]]:
     """What was reached, and the most that it should be."""
     first, last = found["days"][0], found["days"][-1]
-    kept = {"full / zstd-3, CPU": (first["ours"]["cpu"] / found["compress"]["cpu"], 1.3)}
+    whole, packing, reading = (found[name]["cpu"] for name in FLOOR)
+    kept = {"full / zstd-3, CPU": (whole / packing, 1.3)}
+    kept["full / (zstd-3 + SELECT), CPU"] = (whole / (packing + reading), 1.3)
     kept["memory of a full one, MiB"] = (first["ours"]["mib"], 64)
     kept["memory of verifying, MiB"] = (found["verify"]["mib"], 64)
     kept["memory of a restore, MiB"] = (found["restore"]["mib"], 64)

@@ -131,7 +131,6 @@ class Upload:
         Args:
             parts: of its content; taken out of the list.
         """
-        self.content_bytes += sum(map(len, parts))
         sealed = await self._lane.run(self._seal, parts, last)
         self._size_bytes += len(sealed)
         self._frames += 1
@@ -156,6 +155,7 @@ class Upload:
     def _seal(self, parts: list[bytes], last: bool) -> bytes:
         content = b"".join(parts)
         parts.clear()
+        self.content_bytes += len(content)
         sealed = self._sealer.seal(content, last=last)
         self._hash.update(sealed)
         return sealed
@@ -209,8 +209,10 @@ class ObjectReader:
             opened = await self._opened(closed) if closed else []
             yield len(seen) - len(closed) + len(opened), sum(entry.is_erased for entry in opened)
 
-    async def read(self, info: ObjectInfo, read: Callable[[bytes], list[T]]) -> AsyncIterator[list[T]]:
-        """What ``read`` makes of each frame's content: one thing for each entry. It is called in the reader's thread.
+    async def read(self, info: ObjectInfo, read: Callable[[Iterator[bytes]], list[T]]) -> AsyncIterator[list[T]]:
+        """What ``read`` makes of each frame's content, which it gets in pieces: one thing for each entry.
+
+        It is called in the reader's thread.
 
         Raises:
             Corrupt: as of ``frames``.
@@ -234,9 +236,9 @@ class ObjectReader:
         return f"{info.entries - seen} of {info.entries} entries of {info.name} in {self._place.backup} are lost"
 
 
-def _opened(opener: FrameOpener, sealed: bytes, read: Callable[[bytes], list[T]]) -> list[T]:
-    return read(opener.open(sealed))
+def _opened(opener: FrameOpener, sealed: bytes, read: Callable[[Iterator[bytes]], list[T]]) -> list[T]:
+    return read(opener.pieces(sealed))
 
 
-def _entries(content: bytes) -> list[Entry]:
-    return list(unpacked(content))
+def _entries(pieces: Iterator[bytes]) -> list[Entry]:
+    return list(unpacked(pieces))
