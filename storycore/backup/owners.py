@@ -134,7 +134,7 @@ class Keyring:
             gone = [marks[start : start + size] for start in range(0, len(marks), size)]
             return [Entry(mark, None, is_marked=True, is_erased=True) for mark in gone]
         content = await asyncio.to_thread(_opened, key, capsule.key + marks, item[end:])
-        return list(unpacked(content))
+        return list(unpacked([content]))
 
     async def _where(self, ask: Callable[[], Awaitable[Place]]) -> Place:
         if self._place is None:

@@ -321,4 +321,4 @@ def _packed(changes: Sequence[tuple[int, Entry]]) -> bytes:
 def _unpacked(content: bytes) -> list[tuple[int, Entry]]:
     (count,) = _COUNT.unpack_from(content)
     moments = struct.unpack_from(f"<{count}q", content, _COUNT.size)
-    return list(zip(moments, unpacked(content[_COUNT.size + 8 * count :]), strict=True))
+    return list(zip(moments, unpacked([content[_COUNT.size + 8 * count :]]), strict=True))
