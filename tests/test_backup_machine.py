@@ -208,6 +208,7 @@ class BackupLife(RuleBasedStateMachine):
         self.generation = 0
         self.kept_on: dict[str, datetime] = {}
         self.planted: set[str] = set()
+        self.gaps: list[tuple[datetime, datetime]] = []
 
     def run(self, doing: Coroutine[Any, Any, T]) -> T:
         """Run something to its end."""
@@ -327,7 +328,9 @@ class BackupLife(RuleBasedStateMachine):
         self.clock.advance(2)
         done = self.attempt(lambda: self.backups.record(), crash)
         if done is not None:
-            assert self.damaged or not done.gap
+            if done.gap:  # a recording that does not open may be a true one, which told more of who was erased
+                assert self.damaged or (self.planted and "erased" in done.gap)
+                self.gaps.append((START if self.until is None else self.until, done.until))
             self.until = done.until
 
     @precondition(lambda self: len(self.made) > 2)
@@ -462,7 +465,7 @@ class BackupLife(RuleBasedStateMachine):
         except StorycoreError:
             assert self.damaged
             return
-        assert self.damaged or done == at
+        assert self.damaged or done == at or any(begin <= at <= end for begin, end in self.gaps)
         state = [state for moment, state in self.moments if moment <= done][-1]
         expected = {n: i for n, i in live(state, done).items() if n in RECORDS and owner in ("", THINGS[n].owner)}
         found = {name: held for name, held in content.items() if name in RECORDS}
@@ -651,7 +654,7 @@ LONG = int(os.environ.get("STORYCORE_BACKUP_LIVES", "0"))
 """How many lives the long profile has, for example 3000: of 60 steps each, and others each time."""
 TestBackupLife = BackupLife.TestCase
 TestBackupLife.settings = settings(
-    max_examples=LONG or 30,
+    max_examples=LONG or 16,
     stateful_step_count=60 if LONG else 25,
     deadline=None,
     derandomize=not LONG,

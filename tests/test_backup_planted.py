@@ -204,6 +204,19 @@ async def test_a_planted_key_does_not_fill_the_memory(world: World) -> None:
     assert (await world.backups.show()).id == true.id
 
 
+async def test_a_planted_proof_proves_nothing(world: World) -> None:
+    """What was read to its end says so under the seals of the backup and of the note."""
+    await world.write("a")
+    true = await world.made()
+    await world.plant(FUTURE, key=foreign_key(), as_of="2099-01-01T02:00:00Z")
+    forged = b'{"found":{"level":"full","problems":[]},"seal":"0"}'
+    for id_ in (FUTURE, true.id):
+        await world.blobs.put(f"backups/{id_}/verified.json", forged, when=ANY)
+    assert await world.backups.proven() is None
+    await world.backups.verify(true.id)
+    assert await world.backups.proven() == true
+
+
 async def test_a_wrong_key_is_told_however_much_was_planted(world: World) -> None:
     """With it nothing opens, and nobody takes that for planted things."""
     await world.write("a")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from hashlib import sha256
 from typing import Any
@@ -14,9 +15,9 @@ from storycore.backup.archive import Archive
 from storycore.backup.manifest import Manifest
 from storycore.backup.retention import Made
 from storycore.backup.verifying import Level, Verification
-from storycore.errors import AccessDenied, Corrupt, StorycoreError
+from storycore.errors import AccessDenied, Corrupt, NotFound, StorycoreError
 
-__all__ = ["in_words", "keep", "made_of"]
+__all__ = ["in_words", "keep", "made_of", "newest_proven"]
 
 _PROOFS: tuple[Level, ...] = ("full", "restore")
 """The levels after which a backup counts as verified."""
@@ -75,6 +76,20 @@ async def _is_verified(archive: Archive, id_: str) -> bool:
         if await archive.has(id_):
             raise
         return False  # another prune was faster
+
+
+async def newest_proven(archive: Archive, listed: Sequence[Manifest]) -> Manifest | None:
+    """The first of the listed backups that bears its seal and counts as verified; those without a note are passed over.
+
+    Args:
+        listed: newest first; not checked against their seals.
+    """
+    for each in listed:
+        note = await archive.noted(each.id)
+        with suppress(AccessDenied, Corrupt, NotFound):
+            if note is not None and _is_proof(note, await archive.key(each.id)):
+                return await archive.manifest(each.id)
+    return None
 
 
 def _is_proof(note: bytes | None, key: bytes) -> bool:

@@ -18,7 +18,7 @@ from storycore.backup.outcomes import Created, Pruned, Restored, Rotated
 from storycore.backup.outside import Outside
 from storycore.backup.owners import OWNERS
 from storycore.backup.parents import others_among, parent_among
-from storycore.backup.proofs import in_words, keep
+from storycore.backup.proofs import in_words, keep, newest_proven
 from storycore.backup.pruning import prune
 from storycore.backup.receiving import Into, Receiver, Restorable
 from storycore.backup.recorder import Recorder, Sealed
@@ -150,9 +150,13 @@ class Backups:
         return self._archive.key_identity
 
     async def verified(self, ids: Sequence[str]) -> dict[str, str]:
-        """What the last verification of each backup found, in words; only of those that have one."""
+        """What the last verification of each backup found, in words, its seal unseen; only of those that have one."""
         found = await in_parallel(lambda id_: in_words(self._archive, id_), ids)
         return {id_: words for id_, words in zip(ids, found, strict=True) if words}
+
+    async def proven(self) -> Manifest | None:
+        """The newest backup of the store that was read to its end and found whole, by the seals of both."""
+        return await newest_proven(self._archive, await self._states.own())
 
     async def provide_key(self, *, anew: bool = False) -> str:
         """Make the key file where there is none; what to do with it, or ``""`` where nothing was made.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -28,14 +28,13 @@ async def backup_findings(store: Store) -> list[Finding]:
         return []
     try:
         listing = await store.backups.list()
-        own = [each for each in listing.manifests if each.store == store.profile.namespace]
-        words = await store.backups.verified([each.id for each in own])
         latest = await _latest(store)
+        proven = None if latest is None else await store.backups.proven()
     except StorycoreError as exc:
         return [Finding("backup", State.FAILED, exc.message, getattr(exc, "cure", ""))]
     found = [_fresh(latest, store.env.clock.now()), *_damaged(listing)]
     if latest is not None:
-        found.append(_proven(own, words))
+        found.append(_sure(proven))
     if store.profile.backup.blobs is None:
         found.append(
             Finding("backup.place", State.WARNING, "Backups lie beside the data they are made from", _ELSEWHERE)
@@ -64,11 +63,10 @@ def _damaged(listing: Listing) -> Iterator[Finding]:
         yield Finding("backup.manifest", state, f"{id_}: {why}")
 
 
-def _proven(own: Sequence[Manifest], words: dict[str, str]) -> Finding:
+def _sure(proven: Manifest | None) -> Finding:
     """Whether any was read to its end, and found whole."""
-    for each in own:
-        if words.get(each.id) in ("full", "restore"):
-            return _ok("backup.verified", f"{each.id} was read to its end and is whole")
+    if proven is not None:
+        return _ok("backup.verified", f"{proven.id} was read to its end and is whole")
     cure = "`storycore backup verify` does it; the job backup.verify does it each day."
     return Finding("backup.verified", State.WARNING, "No backup was read to its end and found whole", cure)
 
