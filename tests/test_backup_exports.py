@@ -17,6 +17,7 @@ import pytest
 from hypothesis import strategies as st
 
 from storycore.backup.archive import Archive
+from storycore.backup.belonging import owner_of
 from storycore.backup.keys import Passphrase
 from storycore.backup.outside import Outside
 from storycore.backup.places import BlobPlace, FolderPlace
@@ -31,18 +32,20 @@ from storycore.errors import (
     Corrupt,
     InvalidArgument,
     NotFound,
+    NotProvisioned,
     SchemaMismatch,
 )
 from storycore.layers.checks import checked
 from storycore.layers.spilled_bodies import Pointer, SpilledBodies
 from storycore.layers.spilling import SpillingEntities
-from storycore.memory.blobs import open_blobs
+from storycore.memory.blobs import MemoryBlobStore, open_blobs
 from storycore.memory.config import MemoryBlobConfig
 from storycore.ports.blobs import BlobStore
 from storycore.ports.conditions import ANY
 from storycore.ports.entities import Delete, EntityStore, Key, Put, Record, Segment
 from storycore.ports.environment import Environment
-from storycore.ports.lifecycle import PortName
+from storycore.ports.lifecycle import Port, PortName
+from storycore.profiles import PortSettings
 from storycore.testing.backup_formats import items, records_for_exports
 from storycore.testing.clock import ManualClock
 from storycore.testing.harness import Harness
@@ -64,6 +67,7 @@ class World:
         harness.clock = self.clock
         self._harness = harness
         self.blobs: BlobStore = checked(PortName.BLOBS, open_blobs(MemoryBlobConfig(), self.env))
+        self.elsewhere: Port | None = None
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[World]:
@@ -73,9 +77,20 @@ class World:
             self.source = EntitySource(self.store, self.env)
             archive = Archive(self.blobs, Passphrase("correct horse", 10), self.env)
             self.backups = Backups(
-                archive, [self.source], self.env, store="kit", scratch=_no_scratch, blobs=self.blobs, outside=Outside()
+                archive,
+                [self.source],
+                self.env,
+                store="kit",
+                scratch=_no_scratch,
+                blobs=self.blobs,
+                outside=Outside(another=self._another),
             )
             yield self
+
+    def _another(self, port: PortName, settings: PortSettings) -> Port:
+        if self.elsewhere is None or settings.url != "s3://exports":
+            raise ConfigError(f"There is no {settings.url}.", path=str(port))
+        return self.elsewhere
 
     async def put(self, *puts: Put) -> None:
         """Write some records."""
@@ -275,6 +290,50 @@ async def test_places_are_what_they_seem(world: World, tmp_path: Path, monkeypat
         await world.restored(tmp_path / "nowhere")
     with pytest.raises(InvalidArgument, match="dynamodb-json"):
         await world.backups.exports.create(to=tmp_path, format="dynamo")
+
+
+async def test_a_url_is_opened_made_and_closed(world: World) -> None:
+    """A blob store that does not exist is made for an export, and not for an import; both let go of it."""
+    closed: list[bool] = []
+
+    class Bucket(MemoryBlobStore):
+        """A store that has to be made."""
+
+        made = False
+
+        async def entries(self, *arguments: Any, **settings: Any) -> Any:
+            if not Bucket.made:
+                raise NotProvisioned("There is no bucket.")
+            return await super().entries(*arguments, **settings)
+
+        async def ensure(self, *, dry_run: bool = False) -> Any:
+            Bucket.made = True
+            return await super().ensure(dry_run=dry_run)
+
+        async def close(self) -> None:
+            closed.append(True)
+
+    bucket = Bucket(world.env)
+    await bucket.open()
+    world.elsewhere = checked(PortName.BLOBS, bucket)
+    await world.put(note("a1"))
+    with pytest.raises(NotProvisioned):
+        await world.restored("s3://exports")
+    assert (await world.exported("s3://exports")).records == 1
+    assert (await world.restored("s3://exports", mode="replace")).written == 1
+    assert closed == [True] * 3
+
+
+async def test_what_belongs_to_an_erased_user_does_not_leave(tmp_path: Path) -> None:
+    """It is left out and counted."""
+    async with World("memory", tmp_path).opened() as world:
+        archive = Archive(world.blobs, Passphrase("correct horse", 10), world.env)
+        backups = Backups(archive, [world.source], world.env, store="kit", scratch=_no_scratch, owner_of=owner_of)
+        await world.put(note("a1", fields={"user_id": "ada"}), note("a2"))
+        made = await backups.create()
+        await backups.erase("ada")
+        done = await backups.exports.create(made.backup_id, to=tmp_path / "out", format=FORMAT)
+        assert (done.records, done.erased) == (1, 1)
 
 
 async def test_names_lead_nowhere_else(tmp_path: Path) -> None:

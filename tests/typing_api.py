@@ -14,7 +14,7 @@ from storycore import F, Index, InitReport, Key, Profile, Repository, Store, Sto
 from storycore.backup.archive import Listing
 from storycore.backup.keys import KeyFile
 from storycore.backup.manifest import Manifest
-from storycore.backup.outcomes import Created, Pruned, Restored, Rotated
+from storycore.backup.outcomes import Created, ExportCreated, Imported, Pruned, Restored, Rotated
 from storycore.backup.recorder import Sealed
 from storycore.backup.restoring import PortChanges, Selection
 from storycore.entities import (
@@ -244,6 +244,18 @@ async def backing_up(store: Store, elsewhere: Store) -> None:
     assert_type(await store.backups.verify_recording(), Sequence[str])
     assert_type((await store.backups.erase("ada", dry_run=True)).backups, tuple[str, ...])
     assert_type(await store.backups.rotate(KeyFile(Path("new.key"))), Rotated)
+
+
+async def leaving(store: Store, elsewhere: Store) -> None:
+    """A backup's entities leave in another layout and come in from it; each step is a plain value."""
+    made = await store.backups.exports.create(to=Path("export"), format="dynamodb-json")
+    assert_type(made, ExportCreated)
+    assert_type((await store.backups.exports.verify("export", format="dynamodb-json")).problems, tuple[str, ...])
+    place = "s3://exports?prefix=stories/"
+    plan = await store.backups.exports.plan_restore(place, format="dynamodb-json", name=made.name, bodies=store.blobs)
+    assert_type(plan, dict[str, PortChanges])
+    done = await store.backups.exports.restore(place, format="dynamodb-json", into=elsewhere, mode="replace")
+    assert_type(done, Imported)
 
 
 async def by_the_clock(store: Store) -> None:
