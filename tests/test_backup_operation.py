@@ -391,3 +391,27 @@ def test_a_file_that_rots_in_the_archive_stops_nothing(
     pruned = storycore("backup", "prune", "--yes", "--json")
     assert (pruned.status, pruned.json["pruned"]["removed"]) == (0, [made])
     assert [path for path in folder.rglob("*") if made in str(path) and path.is_file()] == []
+
+
+def documented() -> list[tuple[list[str], set[str]]]:
+    """The commands of the page on operation, with the keys of what they print."""
+    page = Path(__file__).parents[1] / "docs" / "backup-operation.md"
+    rows = [
+        line.split("|")[1:3]
+        for line in page.read_text(encoding="utf-8").splitlines()
+        if line.startswith("| `storycore")
+    ]
+    return [(command.strip(" `").split()[1:], {key.strip(" `") for key in keys.split(",")}) for command, keys in rows]
+
+
+def test_what_is_printed_as_json_has_the_documented_keys(
+    storycore: Storycore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each command of the table runs in its order, and ends well."""
+    monkeypatch.setenv("STORYCORE__BACKUP__OWNER_KEYS", "true")
+    storycore("init")
+    save("ada")
+    rows = documented()
+    printed = [(command, storycore(*command, "--json")) for command, _ in rows]
+    assert [(command, set(ran.json)) for command, ran in printed] == rows
+    assert [ran.told for _, ran in printed if ran.status] == []
