@@ -183,6 +183,26 @@ async def test_a_planted_recording_keeps_prune_from_nothing(world: World, key: b
     assert await world.recorded() == ""
 
 
+async def test_a_segment_planted_in_a_true_recording_costs_what_a_deleted_one_does(world: World) -> None:
+    """The gap is told once, and a full backup ends it; what was recorded before comes back when it is taken away."""
+    await world.write("a")
+    made = await world.made()
+    await world.write("b")
+    moment = world.clock.now()
+    assert await world.recorded() == ""
+    await world.write("c")
+    await world.blobs.put(f"backups/segments/{made.id}/000000000002", b"x" * 99, when=ANY)
+    assert "damaged" in await world.recorded()
+    await world.write("d")
+    later = world.clock.now()
+    world.clock.advance(5)
+    assert await world.recorded() == ""
+    assert await world.at(later) == {"a", "b", "c", "d"}
+    assert len((await world.backups.list()).manifests) == 2
+    await world.blobs.delete([f"backups/segments/{made.id}/000000000002"])
+    assert await world.at(moment - SECOND) == {"a"}
+
+
 async def test_what_only_claims_to_be_of_a_newer_version_stops_no_prune(world: World) -> None:
     """Neither under a name of its own, nor in the place of a true manifest."""
     await world.write("a")

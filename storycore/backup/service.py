@@ -122,6 +122,7 @@ class Backups:
             NotProvisioned: the place for backups, or a port of the store, does not exist yet.
             Corrupt: something in the store is damaged; the error names it.
             StorageFull: there is no room for it.
+            Unavailable: somebody was erased meanwhile; make it again.
         """
         if kind not in ("daily", "weekly", "monthly", "manual"):
             raise InvalidArgument(f"A backup is daily, weekly, monthly or manual, not {kind!r}.")
@@ -326,8 +327,9 @@ class Backups:
     async def erase(self, owner: str, *, dry_run: bool = False) -> Erased:
         """Destroy an owner's key, after which no backup and no recording gives back what belonged to that owner.
 
-        Delete it in the store first, for what is there comes into later backups with a new key. Can be repeated. The
-        next backup is a full one, and what the change feed still tells is recorded before, where it is recorded at all.
+        Delete it in the store first, for what is there comes into later backups with a new key. Can be repeated. What
+        the change feed still tells is recorded before, where it is recorded at all; the next backup reads everything
+        again instead, and keeps what differs.
 
         Args:
             owner: the user's id.
