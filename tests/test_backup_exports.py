@@ -197,6 +197,17 @@ async def test_a_damaged_body_is_told(world: World, other: World, tmp_path: Path
             await other.restored(tmp_path / "out")
 
 
+async def test_every_lost_body_is_named(world: World, tmp_path: Path) -> None:
+    """By a verification, which goes on; what can be read is counted."""
+    await world.put(note("a1", LONG), note("a2", LONG), note("a3"))
+    await world.exported(tmp_path)
+    for path in [path for path in (tmp_path / "spill").rglob("*") if path.is_file()]:
+        path.unlink()
+    found = await world.backups.exports.verify(tmp_path, format=FORMAT)
+    assert (found.is_whole, found.records) == (False, 1)
+    assert ["'a1'" in found.problems[0], "'a2'" in found.problems[1]] == [True, True]
+
+
 async def test_spilled_names_are_those_of_a_store(world: World, tmp_path: Path) -> None:
     """What lies beside an export tells whose it is, and where all of them begin."""
     await world.put(note("a1", LONG))
@@ -322,6 +333,12 @@ async def test_a_url_is_opened_made_and_closed(world: World) -> None:
     assert (await world.exported("s3://exports")).records == 1
     assert (await world.restored("s3://exports", mode="replace")).written == 1
     assert closed == [True] * 3
+    with pytest.raises(NotFound) as told:
+        await world.restored("s3://exports", name="x")
+    assert told.value.message.startswith("s3://exports: There is no finished export x")
+    with pytest.raises(InvalidArgument) as told_too:
+        await world.restored("file:///x?secret_access_key=hunter2")
+    assert "hunter2" not in told_too.value.message
 
 
 async def test_what_belongs_to_an_erased_user_does_not_leave(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from storycore.backup.items import put_of, record_item, record_key
 from storycore.backup.long_bodies import LongBodies, with_bodies
 from storycore.backup.origins import BackupOrigin, Origin, Replayed
 from storycore.backup.outcomes import ExportCreated, ExportVerified, Imported
-from storycore.backup.outside import Outside, Where
+from storycore.backup.outside import Outside, Where, shown
 from storycore.backup.places import BlobPlace
 from storycore.backup.receiving import Into, Receiver
 from storycore.backup.restoring import Mode, OnConflict, PortChanges, Progress, Selection, bring, compare
@@ -145,7 +145,7 @@ class Exports:
         async with self._found(source, format, name, bodies) as origin:
             for part in origin.export.parts:
                 try:
-                    async with aclosing(origin.entries(part)) as pages:
+                    async with aclosing(origin.entries(part, problems)) as pages:
                         async for page in pages:
                             count += len(page)
                 except (Corrupt, SchemaMismatch) as exc:
@@ -219,7 +219,7 @@ class Exports:
             try:
                 export = await layout.find(place, name)
             except NotFound as exc:
-                raise NotFound(f"{where}: {exc.message}") from exc
+                raise NotFound(f"{shown(where)}: {exc.message}") from exc
             yield _ExportOrigin(layout, place, export, [place, *more, *own])
 
     def _source(self) -> Source:
@@ -285,11 +285,16 @@ class _ExportOrigin:
                 async for page in pages:
                     yield page
 
-    async def entries(self, part: ExportPart) -> AsyncGenerator[list[Entry], None]:
-        """The records of one part, with whole bodies."""
+    async def entries(self, part: ExportPart, lost: list[str] | None = None) -> AsyncGenerator[list[Entry], None]:
+        """The records of one part, with whole bodies.
+
+        Args:
+            lost: takes a sentence for each record whose body is lost, and which is left out; without it that is
+                ``Corrupt``.
+        """
         async with (
             aclosing(self._layout.read(self._place, self.export, part)) as pages,
-            aclosing(with_bodies(pages, self._bodies)) as whole,
+            aclosing(with_bodies(pages, self._bodies, lost)) as whole,
         ):
             async for page in whole:
                 yield await asyncio.to_thread(_entries, page)

@@ -58,12 +58,13 @@ class LongBodies:
 
 
 async def with_bodies(
-    pages: AsyncIterator[Sequence[Exported]], places: Sequence[ExportPlace]
+    pages: AsyncIterator[Sequence[Exported]], places: Sequence[ExportPlace], lost: list[str] | None = None
 ) -> AsyncGenerator[list[Exported], None]:
     """The same with whole bodies, in pages of a few MiB.
 
     Args:
         places: where bodies are looked for, one after the other.
+        lost: takes what would be raised, and the record is left out.
 
     Raises:
         Corrupt: a body is in none of them, or is not what was written.
@@ -73,11 +74,17 @@ async def with_bodies(
         size = 0
         for each in page:
             pointer = Pointer.of(each) if isinstance(each, Record) else None
-            if isinstance(each, Record) and pointer is not None:
-                found.append(without_pointer(each, await _body(each, pointer, places)))
-                size += pointer.size_bytes
-            else:
+            if not isinstance(each, Record) or pointer is None:
                 found.append(each)
+                continue
+            try:
+                found.append(without_pointer(each, await _body(each, pointer, places)))
+            except Corrupt as exc:
+                if lost is None:
+                    raise
+                lost.append(exc.message)
+                continue
+            size += pointer.size_bytes
             if size > _PAGE_BYTES:
                 yield found
                 found, size = [], 0

@@ -14,14 +14,22 @@ from storycore.ports.backup_formats import BackupFormat, ExportPlace
 from storycore.ports.blobs import BlobStore
 from storycore.ports.lifecycle import Port, PortName
 from storycore.profiles import PortSettings
+from storycore.profiles.redaction import redacted_url
 from storycore.suggestions import did_you_mean
 
-__all__ = ["Outside", "Where"]
+__all__ = ["Outside", "Where", "shown"]
 
 Where: TypeAlias = str | Path | BlobStore
 """A folder, the URL of a blob store such as ``s3://bucket?prefix=exports/``, or an open blob store."""
 
 _FOLDERS = ("file", "files")
+
+
+def shown(where: Where) -> str:
+    """A place for people; never a secret."""
+    if isinstance(where, str):
+        return redacted_url(where) if "://" in where else where
+    return str(where) if isinstance(where, Path) else where.info.place or f"the {where.info.adapter} store"
 
 
 class Outside:
@@ -83,10 +91,10 @@ class Outside:
         adapter = url.partition("://")[0]
         if adapter in _FOLDERS:
             raise InvalidArgument(
-                f"{url}: an export lies in a plain folder; name the folder itself, without {adapter}://."
+                f"{shown(url)}: an export lies in a plain folder; name the folder itself, without {adapter}://."
             )
         if self._another is None:
-            raise InvalidArgument(f"{url}: only a store that was opened by a profile opens URLs; name a folder.")
+            raise InvalidArgument(f"{shown(url)}: only a store that was opened by a profile opens URLs; name a folder.")
         port = self._another(PortName.BLOBS, PortSettings(adapter=adapter, url=url))
         try:
             yield cast(BlobStore, port)

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 import secrets
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
@@ -30,9 +30,9 @@ class BlobPlace:
     def __init__(self, blobs: BlobStore) -> None:
         self._blobs = blobs
 
-    async def put(self, name: str, data: bytes, *, metadata: Mapping[str, str] | None = None) -> None:
+    async def put(self, name: str, data: bytes) -> None:
         """Write a blob."""
-        await self._blobs.put(name, data, when=ANY, metadata=metadata)
+        await self._blobs.put(name, data, when=ANY)
 
     async def get(self, name: str) -> AsyncGenerator[bytes, None]:
         """A blob's content in pieces."""
@@ -66,8 +66,8 @@ class FolderPlace:
     def __init__(self, root: Path) -> None:
         self._root = root.expanduser()
 
-    async def put(self, name: str, data: bytes, *, metadata: Mapping[str, str] | None = None) -> None:
-        """Write a file by way of a draft; a folder keeps no metadata.
+    async def put(self, name: str, data: bytes) -> None:
+        """Write a file by way of a draft.
 
         Raises:
             StorageFull: there is no room.

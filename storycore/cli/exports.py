@@ -176,12 +176,13 @@ async def _imported(common: Common, wish: _Wish, mode: Mode, on_conflict: OnConf
 
 
 def _tell_exported(common: Common, to: str, made: ExportCreated) -> None:
+    from storycore.backup.outside import shown
     from storycore.cli.output import escape, print_json, show
 
     if common.as_json:
         return print_json({"exported": made})
     return show(
-        f"[bold]{escape(made.name)}[/] in {escape(to)}: {made.records} entities in {made.files} files, as of "
+        f"[bold]{escape(made.name)}[/] in {escape(shown(to))}: {made.records} entities in {made.files} files, as of "
         f"{made.as_of:%Y-%m-%d %H:%M:%S} UTC, from {escape(made.backup)}. They are not encrypted.",
         *([f"{made.bodies} long bodies lie beside it under spill/"] if made.bodies else []),
         *([f"left out: {made.erased} entities of users who were erased"] if made.erased else []),

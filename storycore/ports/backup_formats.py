@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeAlias
@@ -71,12 +71,8 @@ class Export:
 class ExportPlace(Protocol):
     """A folder on a disk or the beginning of a blob store, which holds files under names with slashes."""
 
-    async def put(self, name: str, data: bytes, *, metadata: Mapping[str, str] | None = None) -> None:
-        """Write a file, over one that is there; it is there whole or not at all.
-
-        Args:
-            metadata: kept where the place can.
-        """
+    async def put(self, name: str, data: bytes) -> None:
+        """Write a file, over one that is there; it is there whole or not at all."""
         ...
 
     def get(self, name: str) -> AsyncGenerator[bytes, None]:

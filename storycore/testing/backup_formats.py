@@ -39,7 +39,7 @@ class MemoryPlace:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
 
-    async def put(self, name: str, data: bytes, *, metadata: Mapping[str, str] | None = None) -> None:
+    async def put(self, name: str, data: bytes) -> None:
         """Keep a file."""
         self.files[name] = data
 

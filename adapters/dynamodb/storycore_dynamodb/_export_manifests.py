@@ -67,7 +67,7 @@ async def found(place: ExportPlace, name: str | None) -> Export:
     _require_all(parts, summary, folder, names)
     is_whole = "exportFromTime" not in summary
     return Export(
-        name=folder.rstrip("/").rpartition("/")[2] or summary_name,
+        name=folder.rstrip("/").rpartition("/")[2] or str(summary.get("exportArn")).rpartition("/")[2],
         as_of=_moment(summary, "exportTime" if is_whole else "exportToTime", summary_name),
         parts=parts,
         is_whole=is_whole,
