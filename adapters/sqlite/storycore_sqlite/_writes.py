@@ -141,7 +141,7 @@ def _apply(connection: sqlite3.Connection, step: _Step, now: datetime) -> Writte
         return _store(connection, step, step.content, now)
     if isinstance(step.write, Delete) and step.version is not None:
         _remove(connection, step.row, (micros(now), Action.DELETE.value, key.pk, key.sk, step.kind))
-    return Written(key=key, version=step.version)
+    return quick_written(key, step.version, False, None)
 
 
 def _remove(connection: sqlite3.Connection, row: int | None, told: tuple[int, str, str, str, str]) -> None:
