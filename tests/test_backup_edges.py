@@ -96,3 +96,18 @@ async def test_a_workspace_lets_go_of_its_lock() -> None:
 
     first = await used()
     assert [await used() for _ in range(5)] == [first] * 5
+
+
+async def test_a_job_says_that_its_key_opens_no_earlier_backup(tmp_path: Path, clock: ManualClock) -> None:
+    """A mistyped key makes a backup of its own, and the history of the job is where somebody learns of it."""
+    (tmp_path / "blobs").mkdir()
+    details = []
+    for key in ("a", "b"):
+        options = {"blobs": f"files:///{tmp_path}/blobs", "key_file": str(tmp_path / key)}
+        env = Environment(clock=clock)
+        async with storycore.open("memory", dir=tmp_path, overrides={"backup": options}, env=env) as store:
+            await store.backups.provide_key(anew=True)
+            await store.init(warm_cache=False, enable_backups=True)
+            details.append((await store.jobs.run("backup.daily")).detail)
+        clock.advance(3600)
+    assert ["does not open" in detail for detail in details] == [False, True]

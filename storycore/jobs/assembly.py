@@ -19,6 +19,7 @@ from storycore.ports.lifecycle import PortName
 from storycore.profiles import Profile
 
 if TYPE_CHECKING:
+    from storycore.backup.manifest import Kind
     from storycore.backup.service import Backups
 
 __all__ = ["assembled"]
@@ -130,14 +131,10 @@ def _recording(backups: Callable[[], Backups]) -> Work:
 
 
 def _backup_works(backups: Callable[[], Backups]) -> dict[str, Work]:
-    async def daily() -> dict[str, object]:
-        return {"backup": (await backups().create("daily")).manifest.id}
-
-    async def weekly() -> dict[str, object]:
-        return {"backup": (await backups().create("weekly")).manifest.id}
-
-    async def monthly() -> dict[str, object]:
-        return {"backup": (await backups().create("monthly")).manifest.id}
+    async def create(kind: Kind) -> dict[str, object]:
+        """What was made, and what is to be known of it: that its key opens no earlier one, for example."""
+        made = await backups().create(kind)
+        return {"backup": made.manifest.id, **({"notices": list(made.notices)} if made.notices else {})}
 
     async def verify() -> dict[str, object]:
         found = await backups().verify(level="full")
@@ -149,9 +146,9 @@ def _backup_works(backups: Callable[[], Backups]) -> dict[str, Work]:
         return {"removed": len((await backups().prune()).removed)}
 
     return {
-        "backup.daily": daily,
-        "backup.weekly": weekly,
-        "backup.monthly": monthly,
+        "backup.daily": lambda: create("daily"),
+        "backup.weekly": lambda: create("weekly"),
+        "backup.monthly": lambda: create("monthly"),
         "backup.verify": verify,
         "backup.prune": prune,
     }
