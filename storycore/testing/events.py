@@ -33,10 +33,16 @@ __all__ = ["EventSinkSuite"]
 
 
 class EventSinkSuite(LifecycleSuite, EventDurability):
-    """Every sentence of the EventSink port as a test."""
+    """Every sentence of the EventSink port as a test.
+
+    Args:
+        machine_examples: how many traces drive the adapter and the reference; ``None``: 25, or 5 for an adapter that
+            brings a server, each of whose steps is several requests.
+    """
 
     adapter: ClassVar[str | Adapter]
     options: ClassVar[Mapping[str, object]] = {}
+    machine_examples: ClassVar[int | None] = None
 
     @pytest.fixture
     def harness(self, tmp_path: Path, served: Mapping[str, object]) -> Harness:
@@ -348,7 +354,7 @@ class EventSinkSuite(LifecycleSuite, EventDurability):
     @pytest.mark.asyncio
     async def test_it_agrees_with_the_reference(self, harness: Harness) -> None:
         """Any sequence of emits, reads and trims has the same results as on the memory adapter."""
-        await run_machine(machine_for(harness), examples=25, steps=15)
+        await run_machine(machine_for(harness), examples=harness.fitting(self.machine_examples, 25), steps=15)
 
 
 async def _write(store: EventSink, writer: str, count: int) -> None:
