@@ -58,7 +58,7 @@ async def publish(place: ExportPlace, folder: str, facts: ExportFacts, parts: Se
 
 async def found(place: ExportPlace, name: str | None) -> Export:
     """The export in a place; see ``BackupFormat.find``."""
-    names = set(await place.names())
+    names = set(await place.names(ROOT) or await place.names())  # a bucket may hold much else
     summary_name = _chosen(names, name)
     folder = summary_name.rpartition("/")[0] + "/" if "/" in summary_name else ""
     summary = _object(await _proven(place, names, folder, SUMMARY), summary_name)
