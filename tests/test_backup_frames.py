@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -137,15 +138,24 @@ async def test_a_file_that_holds_no_key_is_a_config_error(tmp_path: Path, text: 
     path = tmp_path / "key"
     if text is not None:
         path.write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match="key"):
+    with pytest.raises(ConfigError, match=re.escape(f"The key file {path} ")) as caught:
         await KeyFile(path).wrap(KEY, context={})
+    assert caught.value.path == "backup.key_file"
+
+
+async def test_a_key_file_that_cannot_be_read_says_why_once(tmp_path: Path) -> None:
+    """In the system's words, without its number and without the path a second time."""
+    with pytest.raises(ConfigError, match="let this user read it") as caught:
+        await KeyFile(tmp_path).wrap(KEY, context={})
+    assert (str(caught.value).count(str(tmp_path)), "Errno" in str(caught.value)) == (1, False)
 
 
 def test_a_weak_passphrase_is_refused() -> None:
     """Too short, or with a cost out of range."""
     for phrase, cost in [("short", 17), ("long enough", 9), ("long enough", 23)]:
-        with pytest.raises(ConfigError):
+        with pytest.raises(ConfigError) as caught:
             Passphrase(phrase, cost)
+        assert caught.value.path == "backup.passphrase"
 
 
 async def test_what_one_passphrase_seals_has_one_salt() -> None:

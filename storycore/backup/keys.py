@@ -54,11 +54,11 @@ class Passphrase:
 
     def __post_init__(self) -> None:
         if len(self.phrase) < _SHORTEST:
-            raise ConfigError(f"A backup's passphrase has at least {_SHORTEST} characters.", path="backup.key")
+            raise ConfigError(f"A backup's passphrase has at least {_SHORTEST} characters.", path="backup.passphrase")
         if any("\ud800" <= character <= "\udfff" for character in self.phrase):
-            raise ConfigError("A backup's passphrase is not UTF-8 where it was taken from.", path="backup.key")
+            raise ConfigError("A backup's passphrase is not UTF-8 where it was taken from.", path="backup.passphrase")
         if not 10 <= self.log_n <= _MOST_LOG_N:
-            raise ConfigError(f"scrypt's cost is 10 to {_MOST_LOG_N}, not {self.log_n}.", path="backup.key")
+            raise ConfigError(f"scrypt's cost is 10 to {_MOST_LOG_N}, not {self.log_n}.", path="backup.passphrase")
 
     @property
     def identity(self) -> str:
@@ -128,7 +128,7 @@ class KeyFile:
         if mark != _fingerprint(own):
             raise AccessDenied(
                 f"The backup was sealed with key {mark.hex()}, and {self.path} holds key {_fingerprint(own).hex()}; "
-                "point backup.key at the file with the right one."
+                "point backup.key_file at the file with the right one."
             )
         return _opened(own, sealed, context, f"The backup's key does not open with {self.path}")
 
@@ -139,15 +139,22 @@ class KeyFile:
             raise ConfigError(
                 f"The key file {self.path} does not exist; bring it back, or where there is no backup yet, "
                 "`storycore backup key` makes one.",
-                path="backup.key",
+                path="backup.key_file",
             ) from exc
-        except (OSError, UnicodeDecodeError) as exc:
-            raise ConfigError(f"The key file {self.path} cannot be read ({exc}).", path="backup.key") from exc
+        except OSError as exc:
+            raise ConfigError(
+                f"The key file {self.path} cannot be read ({exc.strerror}); let this user read it.",
+                path="backup.key_file",
+            ) from exc
+        except UnicodeDecodeError as exc:
+            raise ConfigError(
+                f"The key file {self.path} holds no text, and so no key.", path="backup.key_file"
+            ) from exc
         with suppress(ValueError):
             if len(key := bytes.fromhex(text)) == KEY_BYTES:
                 return key
         raise ConfigError(
-            f"The key file {self.path} does not hold {2 * KEY_BYTES} hexadecimal digits.", path="backup.key"
+            f"The key file {self.path} does not hold {2 * KEY_BYTES} hexadecimal digits.", path="backup.key_file"
         )
 
 
@@ -172,7 +179,7 @@ def new_key_file(path: Path) -> KeyFile:
     except OSError as exc:
         if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise StorageFull(f"There is no room for the key file {path}; free some space.") from exc
-        raise ConfigError(f"The key file {path} cannot be made ({exc.strerror}).", path="backup.key") from exc
+        raise ConfigError(f"The key file {path} cannot be made ({exc.strerror}).", path="backup.key_file") from exc
     return KeyFile(path)
 
 
