@@ -30,6 +30,7 @@ from storycore.entities import (
     Upserted,
 )
 from storycore.errors import Effect, NotFound, Retry, TransactionConflict, VersionConflict
+from storycore.health import HealthReport, State
 from storycore.hooks import hookimpl
 from storycore.ingestion import Plan, Report
 from storycore.jobs import Job, Outcome, Run, Runner, RunRecord
@@ -202,7 +203,9 @@ async def searching(store: Store) -> None:
     await store.search("river trade", mode="words", namespace=["a", "b"], rerank=20, diversity=0.5, weights=(1, 2))
     assert_type(await store.search.explain("river trade", timed=True, mode="dense", min_score=0.5), SearchPlan)
     assert_type(store.reranker, Reranker | None)
-    assert_type(await store.health(deep=True), dict[str, Health])
+    assert_type(await store.health(deep=True), HealthReport)
+    assert_type((await store.health("ready")).state, State)
+    assert_type((await store.health())["entities"], Health)
     assert_type(await store.drift(), dict[str, Provision])
     assert_type(store.infrastructure("terraform", existing=True), dict[str, object])
 
