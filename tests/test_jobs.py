@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import MISSING, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -532,3 +534,10 @@ def test_a_runner_that_is_woken_while_it_is_closed_ends(turns: int) -> None:
             return closing.done()
 
     assert play(story)
+
+
+def test_the_decorator_has_the_defaults_of_a_job() -> None:
+    """Both ways to declare a job mean the same where nothing is said."""
+    usual = {each.name: each.default for each in fields(Job) if each.default is not MISSING}
+    given = inspect.signature(Jobs.job).parameters
+    assert {name: given[name].default for name in usual} == usual
