@@ -195,6 +195,16 @@ def test_the_errors_of_the_system_are_translated(number: int, error: type[Storyc
     assert isinstance(caught.value.__cause__, OSError)
 
 
+@pytest.mark.parametrize(
+    ("failure", "said"), [(OSError(errno.EIO, "Input/output error"), "Input/output error"), (OSError(), "OSError")]
+)
+def test_an_error_without_a_meaning_of_its_own_is_told_in_its_words(failure: OSError, said: str) -> None:
+    """The system's, or its class where it says nothing."""
+    with pytest.raises(Unavailable) as caught, translating("read the blob 'a'"):
+        raise failure
+    assert caught.value.message == f"Cannot read the blob 'a': {said}."
+
+
 @contextmanager
 def ordinary_user() -> Iterator[None]:
     """Permissions do not bind the superuser, so step down while they are tested."""
