@@ -208,8 +208,9 @@ async def measured(name: str, folder: Path) -> dict[str, Any]:
 
 
 def step(name: str, folder: Path) -> dict[str, Any]:
-    """One step in a process of its own."""
-    done = run([sys.executable, __file__, "--step", name, "--folder", str(folder)], {}, Path.cwd())
+    """One step in a process of its own, which finds its modules compiled, as every installed program does."""
+    compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
+    done = run([sys.executable, __file__, "--step", name, "--folder", str(folder)], compiled, Path.cwd())
     found: dict[str, Any] = orjson.loads(done.output)
     return {**found, "program": done.cpu}
 

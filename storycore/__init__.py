@@ -10,7 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from storycore.app import InitReport, Store
+    from storycore.app import Store
+    from storycore.building import InitReport
     from storycore.entities import Index, Key, Repository, Sharded, SoftDelete, Unique, Unit, entity, part
     from storycore.errors import StorycoreError
     from storycore.filters import F
@@ -45,7 +46,7 @@ __all__ = [
 _HOMES = {
     "F": "storycore.filters",
     "Index": "storycore.entities",
-    "InitReport": "storycore.app",
+    "InitReport": "storycore.building",
     "Key": "storycore.entities",
     "Opening": "storycore.opening",
     "Profile": "storycore.profiles",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,14 +12,13 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import BaseModel
 
 from storycore.analytics import Tracker
-from storycore.building import PortBuilder, demand
+from storycore.building import InitReport, PortBuilder, demand
 from storycore.caching.assembly import assembled as caching_of
 from storycore.caching.assembly import embedder_of, entities_of, follower_of
 from storycore.caching.following import Following
 from storycore.caching.functions import Runner
 from storycore.entities.catalog import Catalog
 from storycore.errors import ConfigError, Unsupported
-from storycore.infrastructure import declared, document
 from storycore.layers.batching import BatchedEmbedder
 from storycore.layers.deadline import Deadline
 from storycore.layers.deferred import Deferred
@@ -38,7 +36,6 @@ from storycore.ports.metering import Meter
 from storycore.ports.reranking import Reranker
 from storycore.ports.vectors import VectorIndex
 from storycore.profiles import Profile, revealed
-from storycore.search import Search
 from storycore.story import repositories
 
 if TYPE_CHECKING:
@@ -46,23 +43,9 @@ if TYPE_CHECKING:
     from storycore.health import Checkup, HealthReport
     from storycore.ingestion import Pipeline, Plan, Progress, Report
     from storycore.jobs import Jobs, Upkeep
+    from storycore.search import Search
 
 __all__ = ["InitReport", "Store"]
-
-
-@dataclass(frozen=True, slots=True)
-class InitReport:
-    """What ``init`` did.
-
-    Args:
-        actions: one sentence per thing that was created, by port.
-        warmed: how many entities were brought into the cache.
-        differences: what is there but not as the profile declares it, and was left so, by port: one sentence each.
-    """
-
-    actions: Mapping[str, Sequence[str]]
-    warmed: int = 0
-    differences: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class Store(Catalog):
@@ -109,10 +92,16 @@ class Store(Catalog):
             profile, records, lambda: self._feed.resolve("latest"), self.cache, self._cached, self._tagged
         )
 
-        self.search = Search(self.vectors, self.embedder, reranker=self.reranker, namespace=profile.namespace)
         self._chunk_sink = story.chunk_sink
 
     # the operations that concern the layer as a whole
+
+    @cached_property
+    def search(self) -> Search:
+        """From a question in words to ranked passages."""
+        from storycore.search import Search  # where nothing is searched nothing of it is imported
+
+        return Search(self.vectors, self.embedder, reranker=self.reranker, namespace=self.profile.namespace)
 
     @property
     def backups(self) -> Backups:
@@ -253,6 +242,8 @@ class Store(Catalog):
         Raises:
             InvalidArgument: there is no such format.
         """
+        from storycore.infrastructure import declared, document
+
         return document(declared(self.profile, self._plugins), format, existing=existing)
 
     async def stats(self) -> dict[str, Any]:

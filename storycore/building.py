@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import cast
 
 from pydantic import BaseModel
@@ -20,7 +21,22 @@ from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import Port, PortName
 from storycore.profiles import PortSettings, Profile, resolve
 
-__all__ = ["PortBuilder", "demand"]
+__all__ = ["InitReport", "PortBuilder", "demand"]
+
+
+@dataclass(frozen=True, slots=True)
+class InitReport:
+    """What ``init`` did.
+
+    Args:
+        actions: one sentence per thing that was created, by port.
+        warmed: how many entities were brought into the cache.
+        differences: what is there but not as the profile declares it, and was left so, by port: one sentence each.
+    """
+
+    actions: Mapping[str, Sequence[str]]
+    warmed: int = 0
+    differences: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class PortBuilder:

@@ -10,7 +10,7 @@ import click
 from storycore.cli.options import Common, common_options
 
 if TYPE_CHECKING:
-    from storycore.app import InitReport
+    from storycore.building import InitReport
 
 __all__ = ["init"]
 
@@ -37,7 +37,7 @@ async def _init(common: Common, *, dry_run: bool, warm: bool) -> InitReport:
     async with common.open() as store:
         if not dry_run:
             return await store.init(warm_cache=warm, enable_backups=store.profile.has_backups)
-        from storycore.app import InitReport
+        from storycore.building import InitReport
 
         found = {str(name): await port.ensure(dry_run=True) for name, port in store.ports.items()}
         differences = {name: each.differences for name, each in found.items() if each.differences}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -13,6 +14,9 @@ from typing import NoReturn
 import click
 
 __all__ = ["COMMANDS", "main", "program", "run"]
+
+_OBJECTS_BETWEEN_COLLECTIONS = 20_000
+"""Python's own number is 700, so that it would go through all that is being imported again and again."""
 
 COMMANDS = {
     "demo": ("storycore.cli.demo:demo", "Show the whole thing at work on this machine, in under a minute."),
@@ -102,7 +106,10 @@ def main() -> NoReturn:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without a character shows "?" instead of a traceback
     signal.signal(signal.SIGTERM, _interrupted)
-    sys.exit(run(sys.argv[1:]))
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+    status = run(sys.argv[1:])
+    gc.freeze()  # nothing is worth a last search for cycles: the process and its memory end here
+    sys.exit(status)
 
 
 def _interrupted(*_: object) -> None:
