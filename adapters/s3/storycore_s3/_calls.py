@@ -73,6 +73,7 @@ class Calls:
         self._lock = threading.Lock()
         self._client: Any = None  # boto3 builds its clients' types at run time
         self._names_requests = False
+        self._looks = threading.local()
         self._place = f"The bucket {config.bucket!r}"
 
     @property
@@ -162,6 +163,7 @@ class Calls:
             client.close()
 
     def _sent(self, operation: str, request: Mapping[str, Any]) -> Any:
+        self._looks.count = 0
         try:
             answer = getattr(self.client, operation)(**request)
         except VENDOR as exc:
@@ -211,11 +213,18 @@ class Calls:
             )
             for operation in ("PutObject", "UploadPart"):
                 client.meta.events.register(f"before-call.s3.{operation}", _ask_first)
+            client.meta.events.register("before-call.s3.HeadBucket", self._end_circles)
             return client
         except vendor.BotoCoreError:
             raise
         except ValueError as exc:  # botocore's word for an endpoint that it cannot read
             raise Refused("InvalidEndpoint") from exc
+
+    def _end_circles(self, **_: object) -> None:
+        """Refuse what botocore asks on its own when it was sent elsewhere and nobody has said where; it never stops."""
+        self._looks.count += 1
+        if self._looks.count > 2:
+            raise Refused("PermanentRedirect", status=301)
 
     def _affords(self, attempt: int) -> bool:
         return attempt < self._config.max_attempts and self._budget.take()

@@ -46,6 +46,7 @@ ABSENCES: Final = frozenset({"NoSuchKey", "NoSuchVersion", "404", "NotFound", "M
 _ANSWERS: Final = CONDITIONS | ABSENCES | {"InvalidRange", "416", "NoSuchUpload"}
 
 _DENIED: Final = "check the credentials and the policies of their role and of the bucket"
+_UNTOLD: Final = "check the credentials, their policies, the clock, region, and customer_key where objects have one"
 _STALE: Final = "renew the credentials, and check the machine's clock"
 _MAKE: Final = "run `storycore init` or ensure()"
 _REGION: Final = "give region as the one in which the bucket is"
@@ -54,9 +55,10 @@ _TABLE: Mapping[str, tuple[type[StorycoreError], Treatment, str]] = MappingProxy
     {
         "NoSuchBucket": (NotProvisioned, Treatment.FINAL, _MAKE),
         **dict.fromkeys(
-            ("AccessDenied", "403", "InvalidAccessKeyId", "AllAccessDisabled", "AccountProblem", "InvalidToken"),
+            ("AccessDenied", "InvalidAccessKeyId", "AllAccessDisabled", "AccountProblem", "InvalidToken"),
             (AccessDenied, Treatment.FINAL, _DENIED),
         ),
+        **dict.fromkeys(("400", "403"), (AccessDenied, Treatment.FINAL, _UNTOLD)),  # answers to HEAD have no body
         **dict.fromkeys(
             ("SignatureDoesNotMatch", "ExpiredToken", "RequestTimeTooSkewed", "RequestExpired"),
             (AccessDenied, Treatment.FINAL, _STALE),
@@ -81,6 +83,9 @@ _TABLE: Mapping[str, tuple[type[StorycoreError], Treatment, str]] = MappingProxy
         **dict.fromkeys(
             ("PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"),
             (ConfigError, Treatment.FINAL, _REGION),
+        ),
+        **dict.fromkeys(
+            ("TemporaryRedirect", "307"), (Unavailable, Treatment.SLOWER, f"try again later, or {_REGION}")
         ),
         **dict.fromkeys(
             ("BucketAlreadyExists", "BucketAlreadyOwnedByYou"),
@@ -140,7 +145,8 @@ def translated(failure: Refused | Lost, place: str, *, effect: Effect) -> Storyc
     if failure.code not in _TABLE and failure.status < 500:
         return InvalidArgument(f"{place}: the request is refused ({failure.code}): {failure.message[:300]}.")
     kind, how, cure = _TABLE.get(failure.code, (Unavailable, Treatment.AGAIN, "try again"))
-    text = f"{place}: the request is refused ({failure.code}); {cure}."
+    told = f" (the service says {failure.region!r})" if failure.region and _REGION in cure else ""
+    text = f"{place}: the request is refused ({failure.code}); {cure}{told}."
     if kind is Throttled:
         return Throttled(text, retry_after_seconds=failure.retry_after_seconds)
     return kind(text) if how is Treatment.FINAL else kind(text, effect=effect)

@@ -40,16 +40,24 @@ class Refused(Exception):
         message: the service's own words.
         status: of HTTP; 0: nothing was sent.
         retry_after_seconds: the pause that the service asked for.
+        region: where the bucket is, as far as the service says it.
     """
 
     def __init__(
-        self, code: str, message: str = "", *, status: int = 0, retry_after_seconds: float | None = None
+        self,
+        code: str,
+        message: str = "",
+        *,
+        status: int = 0,
+        retry_after_seconds: float | None = None,
+        region: str | None = None,
     ) -> None:
         super().__init__(code, message)
         self.code = code
         self.message = message
         self.status = status
         self.retry_after_seconds = retry_after_seconds
+        self.region = region
         self.effect = Effect.NONE
 
 
@@ -84,11 +92,13 @@ def failure_of(exc: Exception) -> Refused | Lost:
 
 def _refusal(answer: Any) -> Refused:  # botocore's answers are made at run time
     error, about = answer.get("Error", {}), answer.get("ResponseMetadata", {})
+    headers = about.get("HTTPHeaders", {})
     return Refused(
         str(error.get("Code", "")),
         str(error.get("Message", "")),
         status=int(about.get("HTTPStatusCode", 0)),
-        retry_after_seconds=_seconds(about.get("HTTPHeaders", {}).get("retry-after")),
+        retry_after_seconds=_seconds(headers.get("retry-after")),
+        region=headers.get("x-amz-bucket-region"),
     )
 
 
