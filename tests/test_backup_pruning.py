@@ -18,7 +18,7 @@ from storycore.backup.service import Backups
 from storycore.backup.sources import Source
 from storycore.backup.sources.entities import EntitySource
 from storycore.backup.verifying import Level
-from storycore.errors import SchemaMismatch, Unavailable
+from storycore.errors import AccessDenied, SchemaMismatch, Unavailable
 from storycore.layers.checks import checked
 from storycore.layers.checks.forward import Forward
 from storycore.memory.blobs import open_blobs
@@ -238,3 +238,68 @@ async def test_a_verification_that_cannot_read_finds_nothing_out(world: World, l
     world.blobs.happens = None
     await world.made(full=True)
     assert (await world.backups.prune(dry_run=True)).kept[proved.id] == ("newest verified",)
+
+
+@pytest.fixture
+async def locking() -> AsyncIterator[World]:
+    """The same, where blobs can be locked."""
+    clock = ManualClock(datetime(2026, 11, 1, 2, tzinfo=UTC))
+    env = Environment(clock=clock)
+    blobs: BlobStore = checked(PortName.BLOBS, open_blobs(MemoryBlobConfig(versions=True, lock=True), env))
+    async with blobs, checked(PortName.ENTITIES, open_entities(MemoryConfig(), env)) as store:
+        yield World(store, blobs, clock)
+
+
+@pytest.mark.parametrize("part", ["manifests/{id}.json", "{id}/entities.changes-0001"])
+async def test_what_is_locked_stays_with_what_it_builds_on_until_the_lock_ends(locking: World, part: str) -> None:
+    """And nothing else does: the retention says until when, also before it removes anything."""
+    full, middle, last = await locking.made(), await locking.made(), await locking.made()
+    until = locking.clock.now() + timedelta(days=3)
+    await locking.blobs.inner.lock("backups/" + part.format(id=middle.id), until)
+    told = {middle.id: (f"locked until {until:%Y-%m-%dT%H:%M:%SZ}",), full.id: (f"parent of {middle.id}",)}
+    planned = await locking.backups.prune(dry_run=True)
+    assert (planned.kept, planned.removed) == (told, [last.id])
+    done = await locking.backups.prune()
+    assert (done.kept, done.removed, done.refused) == (told, [last.id], {})
+    assert (await locking.backups.verify(middle.id, level="manifest")).is_whole
+    locking.clock.advance(timedelta(days=3, seconds=1))
+    assert sorted((await locking.backups.prune()).removed) == sorted([middle.id, full.id])
+
+
+async def test_what_may_not_be_removed_is_told_and_ends_nothing_else(world: World) -> None:
+    """A policy, say, of which no look tells: what the backup builds on stays, the others go."""
+    full, middle, last = await world.made(), await world.made(), await world.made()
+    alone = await world.made(full=True)
+
+    async def forbid(names: str) -> None:
+        if f"manifests/{middle.id}" in names:
+            raise AccessDenied("A policy of the bucket forbids it.")
+
+    world.blobs.verb, world.blobs.told = "delete", forbid
+    done = await world.backups.prune()
+    assert (sorted(done.removed), done.refused) == (
+        sorted([last.id, alone.id]),
+        {middle.id: "A policy of the bucket forbids it."},
+    )
+    assert (await world.backups.verify(middle.id, level="manifest")).is_whole
+    world.blobs.told = None
+    assert sorted((await world.backups.prune()).removed) == sorted([middle.id, full.id])
+
+
+async def test_objects_that_may_not_be_removed_go_when_they_may(world: World) -> None:
+    """The backup is none any more; what is left of it is told with every prune until it goes."""
+    first, second = await world.made(), await world.made(full=True)
+
+    async def forbid(names: str) -> None:
+        if f"{first.id}/entities" in names:
+            raise AccessDenied("A policy of the bucket forbids it.")
+
+    world.blobs.verb, world.blobs.told = "delete", forbid
+    done = await world.backups.prune()
+    assert (sorted(done.removed), list(done.refused)) == (sorted([first.id, second.id]), [first.id])
+    world.clock.advance(timedelta(days=2))
+    again = await world.backups.prune()
+    assert (again.swept, list(again.refused)) == ([], [first.id])
+    world.blobs.told = None
+    assert (await world.backups.prune()).swept == [first.id]
+    assert (await world.blobs.inner.entries("backups/")).blobs == []

@@ -66,7 +66,7 @@ def walked(made: list[Made], rules: Retention, zone: ZoneInfo) -> set[str]:
     ordered = sorted(made, key=lambda each: each.at)
     keep |= {each.id for each in ordered[max(0, len(ordered) - rules.last) :]}
     keep |= {each.id for each in [each for each in ordered if each.is_verified][-rules.verified :]}
-    keep |= {each.id for each in made if each.is_pinned}
+    keep |= {each.id for each in made if each.pin}
     by_id = {each.id: each for each in made}
     while missing := {parent for id_ in keep if (parent := by_id[id_].parent) and parent not in keep}:
         keep |= missing

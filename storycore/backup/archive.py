@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import datetime, timedelta
 
 from storycore.backup.catalogue import Catalogue, Listing
@@ -26,6 +26,7 @@ from storycore.backup.manifest import (
 )
 from storycore.backup.objects import ObjectReader, Place
 from storycore.backup.owners import OWNERS, Keyring
+from storycore.backup.refusals import Refusals
 from storycore.backup.sealed_keys import SealedKeys
 from storycore.errors import (
     AccessDenied,
@@ -37,6 +38,7 @@ from storycore.errors import (
     StorycoreError,
     Unavailable,
 )
+from storycore.layers.spilled_bodies import in_parallel
 from storycore.ports.blobs import BlobInfo, BlobStore
 from storycore.ports.conditions import ABSENT, ANY
 from storycore.ports.environment import Environment
@@ -216,6 +218,16 @@ class Archive:
         """A manifest, its seal unseen, or why it cannot be read; ``None``: there is no such backup."""
         return await self.catalogue.read(id_)
 
+    async def locked_until(self, manifest: Manifest) -> datetime | None:
+        """The moment before which a backup cannot be removed whole; ``None`` where nothing of it is locked."""
+        if not self._blobs.capabilities.has("blobs.lock"):
+            return None
+        folder = f"{self._prefix}{manifest.id}/"
+        own = (self.catalogue.name(manifest.id), self.sealed_keys.name(manifest.id))
+        names = [*own, *(folder + info.name for info in manifest.objects)]
+        found = await in_parallel(self._blobs.head, names)
+        return max((info.locked_until for info in found if info is not None and info.locked_until), default=None)
+
     async def withdraw(self, id_: str) -> bytes | None:
         """Take a backup's manifest away, so that it is none any more; for ``give_back``. ``None``: it was gone."""
         try:
@@ -246,20 +258,24 @@ class Archive:
         await self._blobs.delete([self.catalogue.name(id_)])
         await self._remove(id_, names)
 
-    async def sweep(self, *, older_than: timedelta = timedelta(days=1), dry_run: bool = False) -> list[str]:
+    async def sweep(
+        self, *, older_than: timedelta = timedelta(days=1), dry_run: bool = False, refusals: Refusals | None = None
+    ) -> list[str]:
         """Remove what backups left that were never finished, or were removed halfway; the ids.
 
         Args:
             older_than: since the last object was written; a backup that is being made writes more often.
             dry_run: only tell.
+            refusals: are told of what may not be removed; without them that is an error.
         """
         before = self._env.clock.now() - older_than
         latest = await self._without_manifest()
         stale = sorted(id_ for id_, at in latest.items() if at < before)
         for id_ in [] if dry_run else stale:
             if await self._blobs.head(self.catalogue.name(id_)) is None:  # not committed since we looked
-                await self._remove(id_, await self._names(id_))
-        return stale
+                with nullcontext() if refusals is None else refusals.borne(id_):
+                    await self._remove(id_, await self._names(id_))
+        return [id_ for id_ in stale if refusals is None or id_ not in refusals.reasons]
 
     async def note(self, id_: str, found: bytes) -> None:
         """Keep what a verification found."""

@@ -137,6 +137,7 @@ class Pruned:
         swept: ids of backups that were never finished, of which remains were removed.
         segments: how many recorded segments went, which no backup needs any more.
         unread: ids of backups that do not open, with the reasons; they were not counted and not touched.
+        refused: ids of which something may not be removed, with the reasons; what they build on stayed too.
     """
 
     kept: Mapping[str, Sequence[str]]
@@ -144,3 +145,4 @@ class Pruned:
     swept: Sequence[str] = field(default=())
     segments: int = 0
     unread: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)

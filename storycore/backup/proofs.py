@@ -60,10 +60,10 @@ async def in_words(archive: Archive, id_: str) -> str:
     return f"{level}, {len(problems)} problems" if isinstance(problems, list) and problems else str(level)
 
 
-async def made_of(archive: Archive, manifest: Manifest, *, is_pinned: bool = False) -> Made:
+async def made_of(archive: Archive, manifest: Manifest, *, pin: str = "") -> Made:
     """What retention looks at; the manifest's seal has been seen."""
     is_verified = await _is_verified(archive, manifest.id)
-    return Made(manifest.id, manifest.as_of, manifest.parent, is_verified=is_verified, is_pinned=is_pinned)
+    return Made(manifest.id, manifest.as_of, manifest.parent, is_verified=is_verified, pin=pin)
 
 
 async def _is_verified(archive: Archive, id_: str) -> bool:

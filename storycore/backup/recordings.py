@@ -13,6 +13,7 @@ from storycore.backup.findings import PASSING
 from storycore.backup.manifest import Manifest
 from storycore.backup.objects import Place
 from storycore.backup.owners import Keyring
+from storycore.backup.refusals import Refusals
 from storycore.backup.seals import first_sealed, worst
 from storycore.backup.segments import Head, Series, Tip
 from storycore.errors import AccessDenied, AlreadyExists, Corrupt, StorycoreError, VersionConflict
@@ -147,13 +148,14 @@ class Recordings:
                 problems.append(exc.message)
         return problems
 
-    async def prune(self, oldest: datetime, *, dry_run: bool = False) -> int:
+    async def prune(self, oldest: datetime, refusals: Refusals, *, dry_run: bool = False) -> int:
         """Remove what no backup from ``oldest`` on needs; how many segments. Can be repeated.
 
         What is damaged is left alone; ``verify`` names it.
 
         Args:
             oldest: the moment of the oldest backup that stays.
+            refusals: are told of what may not be removed.
         """
         removed, is_newest = 0, True
         for id_ in await self._ids():
@@ -163,12 +165,13 @@ class Recordings:
                 reach = None if place is None else await self._reach(place)
             if reach is None:
                 continue
-            if not is_newest and reach.until < oldest:
-                removed += len(reach.numbers)
-                if not dry_run:
-                    await self._archive.discard(_place(id_))
-            elif reach.numbers:
-                removed += await _shortened(reach, oldest - _OVERLAP, dry_run=dry_run)
+            with refusals.borne(_place(id_)):
+                if not is_newest and reach.until < oldest:
+                    if not dry_run:
+                        await self._archive.discard(_place(id_))
+                    removed += len(reach.numbers)
+                elif reach.numbers:
+                    removed += await _shortened(reach, oldest - _OVERLAP, dry_run=dry_run)
             is_newest = False
         return removed
 

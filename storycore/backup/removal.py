@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from storycore.backup.archive import Archive
 from storycore.backup.manifest import Manifest
+from storycore.backup.refusals import Refusals
 from storycore.layers.spilled_bodies import in_parallel
 
 __all__ = ["remove"]
@@ -17,7 +18,9 @@ __all__ = ["remove"]
 _AT_ONCE = 16
 
 
-async def remove(archive: Archive, manifests: Sequence[Manifest], known: set[str], gone: list[str]) -> bool:
+async def remove(
+    archive: Archive, manifests: Sequence[Manifest], known: set[str], gone: list[str], refusals: Refusals
+) -> bool:
     """Remove backups, a few at a time.
 
     Interrupted, it leaves objects without a manifest, which ``Archive.sweep`` removes.
@@ -26,23 +29,45 @@ async def remove(archive: Archive, manifests: Sequence[Manifest], known: set[str
         manifests: newest state first, so that children go before their parents.
         known: the ids of all backups when it was decided what goes.
         gone: is told the ids of those that went.
+        refusals: are told of those that may not be removed; what they build on stays too.
 
     Returns:
         Whether all went; else others have come to be, and it is to be decided anew.
     """
+    parents = {each.id: each.parent for each in manifests}
     for start in range(0, len(manifests), _AT_ONCE):
         group = manifests[start : start + _AT_ONCE]
-        taken = {each.id: found for each in group if (found := await archive.withdraw(each.id)) is not None}
+        taken = await _withdrawn(archive, group, parents, refusals)
         fresh = await archive.committed() - known
         needed = await _needed(archive, fresh, {each.id: each.parent for each in group})
         for id_ in reversed([id_ for id_ in taken if id_ in needed]):
             await archive.give_back(id_, taken[id_])
-        cleared = [each for each in group if each.id not in needed]
-        await in_parallel(archive.clear, cleared)
+        cleared = [each for each in group if each.id in taken and each.id not in needed]
+        await in_parallel(lambda each: _clear(archive, each, refusals), cleared)
         gone += [each.id for each in cleared]
         if fresh:
             return False
     return True
+
+
+async def _withdrawn(
+    archive: Archive, group: Sequence[Manifest], parents: Mapping[str, str | None], refusals: Refusals
+) -> dict[str, bytes]:
+    """The manifests that were taken away; one whose child may not be removed stays."""
+    taken: dict[str, bytes] = {}
+    for each in group:
+        if each.id in refusals.needed(parents):
+            continue
+        with refusals.borne(each.id):
+            found = await archive.withdraw(each.id)
+            if found is not None:
+                taken[each.id] = found
+    return taken
+
+
+async def _clear(archive: Archive, manifest: Manifest, refusals: Refusals) -> None:
+    with refusals.borne(manifest.id):
+        await archive.clear(manifest)
 
 
 async def _needed(archive: Archive, fresh: set[str], parents: Mapping[str, str | None]) -> set[str]:

@@ -53,14 +53,14 @@ class Made:
         at: the moment whose state it holds, aware.
         parent: the backup without which it cannot be restored; ``None`` of a full one.
         is_verified: whether it was read to the end and found whole.
-        is_pinned: whether somebody said that it stays.
+        pin: why it stays whatever the rules say; ``""``: the rules decide.
     """
 
     id: str
     at: datetime
     parent: str | None = None
     is_verified: bool = False
-    is_pinned: bool = False
+    pin: str = ""
 
 
 Kept = Mapping[str, Sequence[str]]
@@ -83,8 +83,8 @@ def kept(made: Sequence[Made], rules: Retention, *, zone: tzinfo) -> Kept:
     for each in [each for each in newest if each.is_verified][: rules.verified]:
         reasons[each.id].append("newest verified")
     for each in newest:
-        if each.is_pinned:
-            reasons[each.id].append("pinned")
+        if each.pin:
+            reasons[each.id].append(each.pin)
     _keep_parents({each.id: each for each in made}, reasons)
     return {each.id: tuple(reasons[each.id]) for each in newest if reasons.get(each.id)}
 

@@ -168,6 +168,7 @@ def prune(common: Common, dry_run: bool, yes: bool) -> None:
         *(f"{would}removed {escape(id_)}" for id_ in found.removed),
         *(f"{would}swept {escape(id_)}, which was never finished" for id_ in found.swept),
         *(f"[yellow]left alone[/] {escape(id_)}: {escape(why)}" for id_, why in found.unread.items()),
+        *(f"[yellow]not removed[/] {escape(id_)}: {escape(why)}" for id_, why in found.refused.items()),
         f"{len(found.kept)} kept, {len(found.removed)} {would}removed.",
     )
 
