@@ -46,11 +46,11 @@ class Requests:
         self.count = 0
         send = BaseClient._make_api_call
 
-        def counted(client: Any, name: str, given: Any) -> Any:  # Any: boto3's own
+        def counted(self_: BaseClient, /, operation_name: Any, api_params: Any) -> Any:  # Any: boto3's own
             self.count += 1
-            return send(client, name, given)
+            return send(self_, operation_name, api_params)
 
-        BaseClient._make_api_call = counted
+        BaseClient._make_api_call = counted  # pyright: ignore[reportAttributeAccessIssue]  # the name of its self
 
 
 @asynccontextmanager

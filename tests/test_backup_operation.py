@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,14 @@ import pytest
 import storycore as library
 from storycore.backup import keys as key_files
 from storycore.backup.workspaces import Purpose, workspace
+from storycore.cli.backup_probes import backup_findings
+from storycore.cli.findings import State
 from storycore.cli.program import run
 from storycore.errors import AlreadyExists
 from storycore.ports.conditions import ANY
+from storycore.ports.environment import Environment
 from storycore.story import User
+from storycore.testing.clock import ManualClock
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no limits of files, no locks of folders, no kill")
 _PROFILES = """
@@ -172,6 +177,20 @@ def test_the_doctor_tells_how_fresh_and_sure_backups_are(storycore: Storycore, f
     [manifest] = folder.rglob(f"{made}.json")
     manifest.write_bytes(b"!" + manifest.read_bytes()[1:])
     assert storycore("doctor").status == 1
+
+
+async def test_the_doctor_sees_backups_that_are_old_or_ahead_of_the_clock(folder: Path) -> None:
+    """Both are warnings, with what to do; within two days and an hour all is well."""
+    clock = ManualClock(datetime(2026, 11, 22, 2, tzinfo=UTC))
+    async with library.open("here", env=Environment(clock=clock)) as store:
+        await store.init(warm_cache=False, enable_backups=True)
+        await store.backups.create()
+        seen = []
+        for days in (1, 2, -5):
+            clock.advance(timedelta(days=days))
+            found = (await backup_findings(store))[0]
+            seen.append((found.state, found.cure.partition(" ")[0]))
+    assert seen == [(State.OK, ""), (State.WARNING, "`storycore"), (State.WARNING, "Look")]
 
 
 def test_a_full_disk_is_named_and_costs_no_backup(storycore: Storycore, folder: Path) -> None:

@@ -18,6 +18,7 @@ __all__ = ["backup_findings"]
 
 _STALE = timedelta(days=2)
 """Backups are daily by default, and one that failed is made the next day."""
+_AHEAD = timedelta(hours=1)
 _MAKE = "`storycore backup create` makes one; `storycore jobs run` makes one each day."
 _ELSEWHERE = "Name another disk, account or provider in backup.blobs."
 
@@ -54,6 +55,9 @@ def _fresh(latest: Manifest | None, now: datetime) -> Finding:
     if latest is None:
         return Finding("backup", State.WARNING, "There is no backup yet", _MAKE)
     text = f"the latest backup is of {latest.as_of:%Y-%m-%d %H:%M} UTC"
+    if latest.as_of - now > _AHEAD:
+        cure = "Look at the clock: until it has passed that, this backup counts as the latest, and new ones are full."
+        return Finding("backup", State.WARNING, f"{text}, and the clock says {now:%Y-%m-%d %H:%M}", cure)
     return Finding("backup", State.WARNING, text, _MAKE) if now - latest.as_of > _STALE else _ok("backup", text)
 
 
