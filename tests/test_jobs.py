@@ -377,6 +377,23 @@ def test_the_first_look_must_succeed() -> None:
     play(story)
 
 
+def test_a_job_is_run_by_hand_while_runners_begin_to_serve_it() -> None:
+    """They take its turn to write down when they first saw it; that is no run, and is over at once."""
+
+    async def story(world: World) -> list[str]:
+        jobs, others = (world.jobs() for _ in range(2))
+        async with jobs.runner(), others.runner():
+            for steps in range(40):
+                for each in (jobs, others):
+                    each.add(job(world, name=f"j{steps}"))
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                assert (await jobs.run(f"j{steps}")).outcome is Outcome.DONE
+        return world.due
+
+    assert play(story) == ["by hand"] * 40
+
+
 def test_a_job_is_run_by_hand_once() -> None:
     """That settles no due time, and nobody else may do so meanwhile."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TypeVar
@@ -26,6 +27,9 @@ __all__ = ["Jobs", "Status"]
 W = TypeVar("W", bound=Work)
 
 _MOST_HISTORY = 1000
+_PAUSES_SECONDS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
+"""Before each attempt to run a job by hand: a runner takes its turn also to write down what is due, which is over at
+once."""
 
 
 class Jobs:
@@ -174,15 +178,19 @@ class Jobs:
             Corrupt: what is remembered of it is damaged; ``reset`` helps.
         """
         known = self._known(name)
-        [held] = await self._board.read([name])
-        if isinstance(held, Corrupt):
-            raise held
-        record = await Turn(known, self._board, self._env, self._tell).take(begun_by_hand)
-        if record is None:
-            raise ConditionFailed(
-                f"The job {name!r} is run by another process; `storycore jobs list` shows since when. Try again later."
-            )
-        return record
+        for pause in _PAUSES_SECONDS:
+            await asyncio.sleep(pause)
+            if await self._is_running(name):
+                break
+            turn = Turn(known, self._board, self._env, self._tell)
+            record = await turn.take(begun_by_hand)
+            if record is not None:
+                return record
+            if turn.is_taken:
+                break
+        raise ConditionFailed(
+            f"The job {name!r} is run by another process; `storycore jobs list` shows since when. Try again later."
+        )
 
     async def reset(self, name: str) -> None:
         """Forget what is remembered of a job: it begins anew and owes nothing. Whoever runs it now loses its turn.
@@ -238,6 +246,14 @@ class Jobs:
         """End all runners; what they were running is run again by others."""
         for runner in list(self._runners):
             await runner.close()
+
+    async def _is_running(self, name: str) -> bool:
+        [held] = await self._board.read([name])
+        if isinstance(held, Corrupt):
+            raise held
+        if held is None or held.state.running is None:
+            return False
+        return bool(held.owner) and held.until > self._env.clock.now()
 
     def _served(self) -> Mapping[str, Planned]:
         return {name: each for name, each in self._all().items() if name not in self._off}

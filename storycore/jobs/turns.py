@@ -48,6 +48,8 @@ class Turn:
         self._env = env
         self._tell = tell
         self._lease: Lease[JobState] = board.lease(planned.job.name)
+        self.is_taken = False
+        """Whether the turn was this one's at all."""
 
     async def take(self, decide: Decide) -> RunRecord | None:
         """Take the turn where ``decide`` finds something to do, and do it.
@@ -65,7 +67,8 @@ class Turn:
             decision.append(made)
             return Kept(made.state, [self._board.put(record) for record in made.records])
 
-        if not await self._lease.take(begin):
+        self.is_taken = await self._lease.take(begin)
+        if not self.is_taken:
             return None
         try:
             await self._told(decision[-1].records)
