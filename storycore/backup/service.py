@@ -266,6 +266,7 @@ class Backups:
             create_tables: create what the receiving store needs and does not have.
         """
         chain, tail = await self._states.chain(id_, at)
+        notices = await self._states.left_out(id_, at)
         erased: dict[str, list[bytes]] = {}
         async with self.receiver.instead(into).receiving(create_tables=create_tables) as targets:
             written = await restore(
@@ -282,7 +283,7 @@ class Backups:
         left_out = {port: len(marks) for port, marks in erased.items() if marks}
         without = [] if selection and selection.ports else without_place(chain[-1], targets)
         as_of = chain[-1].as_of if tail is None else tail.as_of
-        return Restored(chain[-1].id, as_of, written, left_out, without, await self._states.left_out(id_, at))
+        return Restored(chain[-1].id, as_of, written, left_out, without, notices)
 
     async def prune(self, *, dry_run: bool = False, older_than: timedelta = timedelta(days=1)) -> Pruned:
         """Remove those of this store's backups that retention does not keep, and what unfinished backups left.
