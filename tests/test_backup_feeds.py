@@ -167,6 +167,7 @@ async def test_a_backup_that_does_not_say_where_its_log_began_is_compared_with_i
         await emit(sink, "a", "b")
         await backups(blobs, Silent(sink, ENV)).create()
         await sink.trim(CLOCK.now())
+        CLOCK.advance(timedelta(seconds=1))
         assert not (await backups(blobs, EventSource(sink, ENV)).create()).manifest.is_full
         assert await held(blobs, tmp_path) == ["b"]
 
