@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-import subprocess
-import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from storycore.cli.program import run
+from storycore.cli.skeletons import CONTRACTS
 from storycore.ports.lifecycle import PortName
 
 PORTS = [argument for port in PortName for argument in ("--port", str(port))]
@@ -23,24 +24,24 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "storycore-acme-tape"
 
 
-def checked(project: Path, *command: str) -> str:
-    """What a checker finds."""
-    done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=project, capture_output=True, text=True, check=False, timeout=120
-    )
-    return "" if done.returncode == 0 else done.stdout + done.stderr
+def operations(protocol: type) -> dict[str, str]:
+    """The signatures of what a class defines itself and does not keep to itself."""
+    own = {name: each for name, each in vars(protocol).items() if not name.startswith("_")}
+    found = {name: each.fget if isinstance(each, property) else each for name, each in own.items()}
+    return {name: str(inspect.signature(each)) for name, each in found.items() if callable(each)}
 
 
-def test_it_is_formatted_and_has_no_findings(project: Path) -> None:
-    settings = ("--isolated", "--line-length", "120", "--target-version", "py311")
-    assert checked(project, "ruff", "format", "--check", *settings, ".") == ""
-    assert checked(project, "ruff", "check", *settings, "--select", "E,F,I,UP,B,RUF,SIM,ANN", ".") == ""
-
-
-@pytest.mark.slow
-def test_every_contract_is_there_with_its_types(project: Path) -> None:
-    """Strictly checked: an operation that is missing, or has another signature, is none of the port's."""
-    assert checked(project, "mypy", "--strict", "-p", "storycore_acme_tape") == ""
+@pytest.mark.parametrize("port", PortName)
+def test_every_operation_of_the_contract_is_there(
+    port: PortName, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the very signature; that types hold, and that nothing is to be formatted, `scripts/check` sees."""
+    monkeypatch.syspath_prepend(str(project))
+    module = import_module(f"storycore_acme_tape.{port}")
+    place, protocol = CONTRACTS[port]
+    contract = operations(getattr(import_module(place), protocol))
+    made = operations(getattr(module, f"AcmeTape{protocol}"))
+    assert {name: made.get(name) for name in contract} == contract
 
 
 def test_nothing_that_is_there_is_overwritten(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
