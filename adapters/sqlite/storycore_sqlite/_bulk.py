@@ -105,7 +105,7 @@ def _store(connection: sqlite3.Connection, accepted: Sequence[tuple[Put, Version
     for put, version, head in accepted:
         key, kind, content = put.key, put.kind, _content(put)
         replaced = None if head is None else head.row
-        told.append((version, now, Action.PUT.value, key.pk, key.sk, kind, *content[:-1], replaced))
+        told.append((version, now, Action.PUT.value, key.pk, key.sk, kind, *content[:-1], replaced, replaced))
         if head is None:
             statement = adding(tuple(sorted(put.index_keys)))
             stored[statement].append((key.pk, key.sk, kind, version, *content, *index_values(put.index_keys)))

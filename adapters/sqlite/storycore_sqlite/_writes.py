@@ -145,7 +145,7 @@ def _apply(connection: sqlite3.Connection, step: _Step, now: datetime) -> Writte
 
 
 def _remove(connection: sqlite3.Connection, row: int | None, told: tuple[int, str, str, str, str]) -> None:
-    connection.execute(TELL, (*told, None, None, None, row))
+    connection.execute(TELL, (*told, None, None, None, row, row))
     connection.execute(_REMOVE, (row,))
 
 
@@ -154,9 +154,10 @@ def _store(connection: sqlite3.Connection, step: _Step, content: Put | Record, n
     expires_at = None if content.expires_at is None else micros(content.expires_at)
     fields = pack_fields(content.fields)
     index_keys = pack_index_keys(content.index_keys)
-    told = (micros(now), Action.PUT.value, key.pk, key.sk, content.kind, expires_at, index_keys, fields, step.row)
+    kept = (expires_at, index_keys, fields)
+    told = (micros(now), Action.PUT.value, key.pk, key.sk, content.kind, *kept, step.row, step.row)
     version = Version(connection.execute(TELL, told).lastrowid or 0)
-    stored = (content.kind, version, expires_at, index_keys, fields, content.body)
+    stored = (content.kind, version, *kept, content.body)
     if step.row is None:
         statement = adding(tuple(sorted(content.index_keys)))
         connection.execute(statement, (key.pk, key.sk, *stored, *index_values(content.index_keys)))
