@@ -13,9 +13,10 @@ from storycore_s3._wire import Headers, quoted
 
 __all__ = ["PIECE_BYTES", "Stream", "taken"]
 
-PIECE_BYTES: Final = 256 * 1024
-"""What is handed on at once: memory of this size is used again and again, and never given back and asked for."""
+PIECE_BYTES: Final = 1024 * 1024
+"""What is handed on at most: each piece costs a turn of the loop, one of the hash, and several of botocore."""
 
+_SMALLEST_BATCH: Final = 256 * 1024
 _LARGEST_BATCH: Final = 4 * 1024 * 1024
 """Batches double up to this size: each costs two turns of a thread, which small ones would spend their time on."""
 
@@ -51,7 +52,7 @@ class Stream:
         self._at = start
         self._end = start + size
         self._attempts = attempts
-        self._batch = PIECE_BYTES
+        self._batch = _SMALLEST_BATCH
 
     async def next(self) -> list[bytes]:
         """The next pieces; none behind the last."""
