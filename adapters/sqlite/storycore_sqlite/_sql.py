@@ -51,8 +51,8 @@ def _telling(*columns: str) -> str:
 
 
 TELL = _telling(*_TOLD)
-"""Tells the feed of a change, before it is made; at the end it takes, twice, the id of the row that is replaced or removed,
-or ``None``; numbered marks would be taken for names by Python 3.12.
+"""Tells the feed of a change, before it is made; the last two that it takes are the id of the row that it replaces or
+removes, or ``None``. Python 3.12 would take numbered marks for names.
 
 Nothing else writes into the feed, so that no body is lost: the change keeps the one that it replaces, for whoever reads
 of the change that stored it. Where that one is trimmed, it keeps nothing.
