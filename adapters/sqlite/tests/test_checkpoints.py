@@ -20,6 +20,9 @@ from storycore.ports.entities import Key, Put
 from storycore.ports.environment import Environment
 
 STEP = "INSERT INTO t VALUES (zeroblob(20000))"
+STEPS = 200
+HALF_BYTES = STEPS * 20_000 // 2
+"""Below this, the log was started anew; a busy machine may stop a reader longer than the writer waits, but not always."""
 
 
 @pytest.fixture
@@ -63,7 +66,7 @@ def test_the_log_is_bounded_under_overlapping_readers(
     for reader in readers:
         reader.start()
     largest = 0
-    for step in range(100):
+    for step in range(STEPS):
         writer.execute(STEP)
         checkpoints.after_commit(writer, step % 2 == 0)
         largest = max(largest, log_bytes(tmp_path))
@@ -71,7 +74,7 @@ def test_the_log_is_bounded_under_overlapping_readers(
     stop.set()
     for reader in readers:
         reader.join()
-    assert (largest < 800_000) == is_bounded
+    assert (largest < HALF_BYTES) == is_bounded
     assert writer.execute("PRAGMA busy_timeout").fetchone() == (5000,)
 
 
