@@ -166,6 +166,7 @@ def test_the_doctor_tells_how_fresh_and_sure_backups_are(storycore: Storycore, f
 
     storycore("init")
     assert (states()["backup"], "backup.verified" in states()) == ("warning", False)
+    assert "Everything works; see !" in storycore("doctor").out
     made = storycore("backup", "create", "--json").json["backup_id"]
     assert (states()["backup"], states()["backup.verified"]) == ("ok", "warning")
     storycore("backup", "verify")

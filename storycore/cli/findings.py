@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Finding", "State"]
+__all__ = ["Finding", "State", "worst"]
 
 
 class State(StrEnum):
@@ -31,3 +32,8 @@ class Finding:
     state: State
     detail: str
     cure: str = ""
+
+
+def worst(found: Iterable[Finding]) -> State:
+    """How bad the worst of them is; ``OK`` where there are none."""
+    return max((each.state for each in found), key=tuple(State).index, default=State.OK)
