@@ -8,11 +8,12 @@ import orjson
 
 from storycore.backup.contents import content_object
 from storycore.backup.entries import Entry
+from storycore.backup.hashing import Hashing
 from storycore.backup.manifest import PortContent
 from storycore.backup.sources.contract import Contents, Reached, Sink, Step
 from storycore.errors import AlreadyExists, Corrupt, NotFound, Unsupported
 from storycore.layers.spilled_bodies import in_parallel, is_spilled
-from storycore.ports.blobs import BlobInfo, BlobReader, BlobStore
+from storycore.ports.blobs import BlobInfo, BlobStore
 from storycore.ports.conditions import ABSENT, ANY
 from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import PortName
@@ -56,7 +57,7 @@ class BlobSource:
         begun = self._env.clock.now()
         async for infos in self._pages():
             for start in range(0, len(infos), _BATCH):
-                await self._give(infos[start : start + _BATCH], sink)
+                await self._give(await self._hashed(infos[start : start + _BATCH]), sink)
         return Reached(begun, "fuzzy", reason="a blob store has no change feed")
 
     async def tells(self, parent: PortContent) -> bool:
@@ -82,12 +83,13 @@ class BlobSource:
     async def scan(self) -> AsyncIterator[list[Entry]]:
         """What is known of all blobs, without contents."""
         async for infos in self._pages():
-            yield [_entry(info) for info in infos]
+            yield [_entry(info) for info in await self._hashed(infos)]
 
     async def held(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """What is known of the blobs under these keys."""
         infos = await in_parallel(lambda key: self._blobs.head(key.decode()), keys)
-        return [None if info is None else _facts(info) for info in infos]
+        known = {info.key: info for info in await self._hashed([info for info in infos if info is not None])}
+        return [_facts(known[key.decode()]) if key.decode() in known else None for key in keys]
 
     async def apply(self, entries: Sequence[Entry], contents: Contents, *, overwrite: bool) -> list[bool]:
         """Put and delete blobs; long contents one after the other, each checked against its SHA-256.
@@ -118,6 +120,27 @@ class BlobSource:
             if (after := page.next) is None:
                 return
 
+    async def _hashed(self, infos: Sequence[BlobInfo]) -> list[BlobInfo]:
+        """The same, where those that came past the store, as by a URL, have their hash; without what has gone."""
+        unknown = [info for info in infos if not info.sha256]
+        short = [info for info in unknown if info.size_bytes <= _IN_ENTRY_BYTES]
+        found = dict(zip([info.key for info in short], await in_parallel(self._with_hash, short), strict=True))
+        for info in unknown:
+            if info.key not in found:
+                found[info.key] = await self._with_hash(info)
+        return [each for info in infos if (each := found.get(info.key, info)) is not None]
+
+    async def _with_hash(self, listed: BlobInfo) -> BlobInfo | None:
+        try:
+            reader = await self._blobs.get(listed.key)
+        except NotFound:
+            return None
+        async with reader:
+            hashing = Hashing(reader)
+            async for _ in hashing:
+                pass
+            return hashing.info
+
     def _is_meant(self, key: str) -> bool:
         return not key.startswith(tuple(self._without())) and not is_spilled(key)
 
@@ -139,7 +162,9 @@ class BlobSource:
         except NotFound:
             return None
         async with reader:
-            return Step.of(_entry(reader.info, await _content(reader, sink)))
+            hashing = Hashing(reader)
+            more = await _content(hashing, sink)
+            return Step.of(_entry(hashing.info, more))
 
     async def _put(self, entry: Entry, contents: Contents, *, overwrite: bool) -> bool:
         assert entry.item is not None, "what is gone is deleted"
@@ -152,7 +177,7 @@ class BlobSource:
                 when=ANY if overwrite else ABSENT,
                 content_type=content_type,
                 metadata=metadata,
-                sha256=sha256,
+                sha256=sha256 or None,
             )
         except AlreadyExists:
             return False
@@ -179,10 +204,10 @@ def _entry(info: BlobInfo, more: bytes = b"") -> Entry:
     return Entry(info.key.encode(), _facts(info), more=more)
 
 
-async def _content(reader: BlobReader, sink: Sink) -> bytes:
-    if reader.info.size_bytes <= _IN_ENTRY_BYTES:
-        return _HERE + await reader.read()
-    return _ELSEWHERE + await sink.content(_entry(reader.info), aiter(reader))
+async def _content(blob: Hashing, sink: Sink) -> bytes:
+    if blob.info.size_bytes <= _IN_ENTRY_BYTES:
+        return _HERE + b"".join([chunk async for chunk in blob])
+    return _ELSEWHERE + await sink.content(_entry(blob.info), aiter(blob))
 
 
 def _read(entry: Entry) -> tuple[str, dict[str, str], int, str]:
