@@ -116,6 +116,10 @@ async def test_a_verification_restores_and_compares(world: World) -> None:
     for level in ("manifest", "sample", "full", "restore"):
         found = await world.backups.verify(level=level)  # type: ignore[arg-type]  # a level
         assert (found.problems, found.backup, found.objects > 3) == ((), last.id, True)
+    told: list[tuple[str, int]] = []
+    found = await world.backups.verify(level="restore", progress=lambda what, done: told.append((what, done)))
+    assert [done for what, done in told if what == "read"][-1] == found.entries
+    assert dict(told)["entities restored"] == last.ports["entities"].items
     for name in ("entities.changes-0001", "events.changes-0001"):
         await world.blobs.put(f"backups/{last.id}/{name}", b"x" * 40, when=ANY)
     found = await world.backups.verify(level="full")

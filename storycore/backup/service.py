@@ -27,6 +27,7 @@ from storycore.backup.restoring import (
     Mode,
     OnConflict,
     PortChanges,
+    Progress,
     Selection,
     plan_restore,
     restore,
@@ -105,9 +106,7 @@ class Backups:
             archive, self._states, self.receiver, env, store=store, outside=outside or Outside(), blobs=blobs
         )
 
-    async def create(
-        self, kind: Kind = "manual", *, full: bool = False, progress: Callable[[str, int], None] | None = None
-    ) -> Created:
+    async def create(self, kind: Kind = "manual", *, full: bool = False, progress: Progress | None = None) -> Created:
         """Make a backup: an increment over the newest one where that is possible and worth it.
 
         Weekly and monthly backups are always full. Interrupted, it leaves nothing that counts as a backup.
@@ -201,13 +200,16 @@ class Backups:
         """
         return await self._archive.manifest(await self._states.named(id_))
 
-    async def verify(self, id_: str = "latest", *, level: Level = "full") -> Verification:
+    async def verify(
+        self, id_: str = "latest", *, level: Level = "full", progress: Progress | None = None
+    ) -> Verification:
         """Look whether a backup can be restored; the result is kept beside it, and retention goes by it.
 
         A look that found nothing leaves the result of one that looked closer; so does one that cannot open the backup.
 
         Args:
             level: ``manifest``, ``sample``, ``full`` or ``restore``; the last restores into an empty store.
+            progress: told what is read or restored, and how many of its items are done.
 
         Raises:
             NotFound: there is no such backup.
@@ -221,6 +223,7 @@ class Backups:
             at=self._env.clock.now(),
             random=self._env.random,
             scratch=self._scratch,
+            progress=progress,
         )
         return await keep(self._archive, found)
 
@@ -253,7 +256,7 @@ class Backups:
         mode: Mode = "new",
         on_conflict: OnConflict = "fail",
         create_tables: bool = True,
-        progress: Callable[[str, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> Restored:
         """Bring a state back. See ``storycore.backup.restoring.restore``.
 
@@ -369,7 +372,7 @@ class Backups:
         """Let go of the archive's place; a second call does nothing."""
         await self._archive.close()
 
-    async def _make(self, kind: Kind, parent: Manifest | None, progress: Callable[[str, int], None] | None) -> Manifest:
+    async def _make(self, kind: Kind, parent: Manifest | None, progress: Progress | None) -> Manifest:
         return await make_backup(
             self._archive,
             self._sources,

@@ -16,7 +16,7 @@ from storycore.backup.findings import PASSING
 from storycore.backup.index import Index, Mark, item_mark
 from storycore.backup.making import load_marks
 from storycore.backup.manifest import Manifest, ObjectInfo, PortContent
-from storycore.backup.restoring import Selection, restore
+from storycore.backup.restoring import Progress, Selection, restore
 from storycore.backup.sources import Source
 from storycore.backup.sources.blobs import content_name
 from storycore.backup.workspaces import workspace
@@ -70,19 +70,21 @@ async def verify_backup(
     at: datetime,
     random: Random,
     scratch: Scratch | None = None,
+    progress: Progress | None = None,
 ) -> Verification:
     """Look at a backup and those it builds on; goes on after a finding, so that the report is complete.
 
     Args:
         at: the present.
         scratch: where to restore to; needed for ``restore`` alone.
+        progress: told what is read or restored, and how many of its items are done.
 
     Raises:
         NotFound: there is no such backup.
         Unavailable, Throttled, DeadlineExceeded: the archive cannot be read now; nothing was found out.
         StorageFull: the temporary folder has no room for the restore; nothing was found out.
     """
-    looking = _Looking(archive, random)
+    looking = _Looking(archive, random, progress or (lambda what, done: None))
     try:
         chain = await archive.chain(id_)
     except (NotFound, *PASSING):
@@ -100,9 +102,10 @@ async def verify_backup(
 class _Looking:
     """One look at a chain, and what it found."""
 
-    def __init__(self, archive: Archive, random: Random) -> None:
+    def __init__(self, archive: Archive, random: Random, progress: Progress) -> None:
         self._archive = archive
         self._random = random
+        self._progress = progress
         self._keyring = archive.keyring()
         self.objects = self.entries = self.erased = 0
         self.problems: list[str] = []
@@ -132,7 +135,7 @@ class _Looking:
     async def _restore(self, chain: Sequence[Manifest], targets: Sequence[Source], folder: Path) -> None:
         erased: dict[str, list[bytes]] = {}
         try:
-            await restore(self._archive, chain, targets, Selection(), erased=erased)
+            await restore(self._archive, chain, targets, Selection(), erased=erased, progress=self._restored)
         except PASSING:
             raise
         except StorycoreError as exc:
@@ -140,6 +143,9 @@ class _Looking:
             return
         for target in targets:
             await self._compare(chain, target, folder, erased.get(target.name, []))
+
+    def _restored(self, port: str, done: int) -> None:
+        self._progress(f"{port} restored", done)
 
     def _chosen(self, there: Sequence[ObjectInfo], level: Level) -> Sequence[ObjectInfo]:
         if level in ("full", "restore"):
@@ -194,6 +200,7 @@ class _Looking:
             async for entries, erased in reader.look(info):
                 self.entries += entries
                 self.erased += erased
+                self._progress("read", self.entries)
         except PASSING:
             raise
         except StorycoreError as exc:

@@ -306,8 +306,9 @@ async def _erased(common: Common, user: str, *, dry_run: bool) -> Erased:
 async def _create(common: Common, kind: Kind, *, full: bool) -> Created:
     from storycore.cli.progress import backup_progress
 
-    async with common.open() as store:
-        return await store.backups.create(kind, full=full, progress=backup_progress())
+    with backup_progress() as progress:
+        async with common.open() as store:
+            return await store.backups.create(kind, full=full, progress=progress)
 
 
 async def _recorded(common: Common) -> Sealed:
@@ -332,8 +333,11 @@ async def _shown(common: Common, backup_id: str) -> Manifest:
 
 
 async def _verified(common: Common, backup_id: str, level: Level) -> Verification:
-    async with common.open() as store:
-        return await store.backups.verify(backup_id, level=level)
+    from storycore.cli.progress import backup_progress
+
+    with backup_progress() as progress:
+        async with common.open() as store:
+            return await store.backups.verify(backup_id, level=level, progress=progress)
 
 
 async def _pruned(common: Common, *, dry_run: bool) -> Pruned:

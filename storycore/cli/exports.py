@@ -143,10 +143,11 @@ async def _reached(common: Common, wish: dict[str, Any]) -> tuple[str, datetime]
 async def _export(common: Common, wish: dict[str, Any], to: str, layout: str, selection: Selection) -> ExportCreated:
     from storycore.cli.progress import backup_progress
 
-    async with common.open() as store:
-        return await store.backups.exports.create(
-            **wish, to=to, format=layout, selection=selection, progress=backup_progress()
-        )
+    with backup_progress() as progress:
+        async with common.open() as store:
+            return await store.backups.exports.create(
+                **wish, to=to, format=layout, selection=selection, progress=progress
+            )
 
 
 async def _verified(common: Common, wish: _Wish) -> ExportVerified:
@@ -164,15 +165,16 @@ async def _planned(common: Common, wish: _Wish) -> dict[str, PortChanges]:
 async def _imported(common: Common, wish: _Wish, mode: Mode, on_conflict: OnConflict) -> Imported:
     from storycore.cli.progress import backup_progress
 
-    async with common.open() as store, AsyncExitStack() as stack:
-        return await store.backups.exports.restore(
-            **wish.source,
-            into=await wish.target(stack),
-            selection=_selection(wish.kinds, wish.user),
-            mode=mode,
-            on_conflict=on_conflict,
-            progress=backup_progress(),
-        )
+    with backup_progress() as progress:
+        async with common.open() as store, AsyncExitStack() as stack:
+            return await store.backups.exports.restore(
+                **wish.source,
+                into=await wish.target(stack),
+                selection=_selection(wish.kinds, wish.user),
+                mode=mode,
+                on_conflict=on_conflict,
+                progress=progress,
+            )
 
 
 def _tell_exported(common: Common, to: str, made: ExportCreated) -> None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from storycore.entities.upgrading import UpgradeReport
     from storycore.ingestion import Progress
 
@@ -51,10 +53,31 @@ def warming_progress() -> Callable[[int], None]:
     return lambda done: lines.tell(f"{done} records read")
 
 
-def backup_progress() -> Callable[[str, int], None]:
-    """The function to be told how far a backup or a restore is; nobody knows how many items there are."""
-    lines = _Lines()
-    return lambda port, done: lines.tell(f"{port}: {done} items")
+@contextmanager
+def backup_progress() -> Iterator[Callable[[str, int], None]]:
+    """Show how far a backup or a restore is, as long as the context lasts; gives the function to be told.
+
+    Nobody knows how many items there are, so a terminal shows a count and how long it takes.
+    """
+    if not sys.stderr.isatty():
+        lines = _Lines()
+        yield lambda what, done: lines.tell(f"{what}: {done} items")
+        return
+    from rich.progress import Progress as Bars
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from storycore.cli.output import console
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}: {task.completed} items"), TimeElapsedColumn())
+    with Bars(*columns, console=console(stderr=True), transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(what: str, done: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=None)
+            bars.update(tasks[what], completed=done)
+
+        yield tell
 
 
 class _Lines:

@@ -141,15 +141,16 @@ async def _plan(common: Common, wish: _Wish) -> tuple[str, datetime, dict[str, P
 async def _run(common: Common, wish: _Wish, mode: Mode, on_conflict: OnConflict) -> Restored:
     from storycore.cli.progress import backup_progress
 
-    async with common.open() as store, wish.target() as target:
-        return await store.backups.restore(
-            **wish.source,
-            into=target,
-            selection=wish.selection(),
-            mode=mode,
-            on_conflict=on_conflict,
-            progress=backup_progress(),
-        )
+    with backup_progress() as progress:
+        async with common.open() as store, wish.target() as target:
+            return await store.backups.restore(
+                **wish.source,
+                into=target,
+                selection=wish.selection(),
+                mode=mode,
+                on_conflict=on_conflict,
+                progress=progress,
+            )
 
 
 def _tell_plan(common: Common, wish: _Wish, backup_id: str, as_of: datetime, found: dict[str, PortChanges]) -> None:
