@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from storycore.errors import Corrupt
+from storycore.ports.blob_headers import is_content_type, portable_metadata
 from storycore.ports.blobs import BlobInfo, BlobVersion
 from storycore_s3.config import S3Config
 
@@ -127,7 +128,7 @@ def info_of(key: str, answer: Mapping[str, Any], facts: Facts | None, *, config:
         version=BlobVersion(answer["ETag"].strip('"')),
         sha256=facts.sha256,
         modified_at=facts.modified_at or answer["LastModified"].astimezone(UTC),
-        content_type=answer.get("ContentType") or DEFAULT_TYPE,
+        content_type=_content_type(answer),
         metadata=dict(facts.metadata),
         revision=answer.get("VersionId", "null") if config.versions else None,
         locked_until=None if until is None or until <= now else until.astimezone(UTC),
@@ -169,11 +170,17 @@ def _size(answer: Mapping[str, Any]) -> int:
     return int(answer["ContentLength"])
 
 
+def _content_type(answer: Mapping[str, Any]) -> str:
+    """As it was given; the default where another tool gave one that the port does not take."""
+    found: str = answer.get("ContentType", "")
+    return found if is_content_type(found) else DEFAULT_TYPE
+
+
 def _facts(metadata: Mapping[str, str], key: str) -> Facts:
     """The facts in headers; an object that another tool has put has none."""
-    rest = {name.lower(): value for name, value in metadata.items() if name.lower() != _FACTS}
     if _FACTS not in metadata:
-        return Facts(sha256="", modified_at=None, metadata=rest)
+        return Facts(sha256="", modified_at=None, metadata=portable_metadata(metadata))
+    rest = {name.lower(): value for name, value in metadata.items() if name.lower() != _FACTS}
     try:
         sha256, at, write = metadata[_FACTS].split(" ")
         return Facts(sha256=sha256, modified_at=datetime.fromisoformat(at), write=write, metadata=rest)

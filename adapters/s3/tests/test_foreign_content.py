@@ -61,6 +61,25 @@ async def test_a_backup_follows_what_is_written_by_url(store: Store) -> None:
             assert await content_of(elsewhere.blobs, LONG) == fill * LONG_BYTES
 
 
+async def test_what_another_program_says_of_an_object_comes_back_as_far_as_any_store_takes_it(
+    store: Store, raw: Any, tmp_path: Path
+) -> None:
+    """Keys and values that no other store would take are not told, and stop no restore."""
+    foreign = {"Author": "ada", "my_key": "left out", "padded": "in the middle"}
+    what = {"ContentType": "text/plain; charset=utf-8", "Metadata": foreign}
+    raw.put_object(Bucket="storycore-foreign", Key=f"{tmp_path.name}/letter", Body=b"dear", **what)
+    raw.put_object(Bucket="storycore-foreign", Key=f"{tmp_path.name}/long", Body=b"x", ContentType="x/" + "y" * 300)
+    await store.backups.create("manual")
+    async with storycore.open("memory") as elsewhere:
+        await store.backups.restore(into=elsewhere)
+        page = await elsewhere.blobs.entries()
+    told = {info.key: (info.content_type, dict(info.metadata)) for info in page.blobs}
+    assert told == {
+        "letter": ("text/plain; charset=utf-8", {"author": "ada", "padded": "in the middle"}),
+        "long": ("application/octet-stream", {}),
+    }
+
+
 async def test_a_long_body_may_be_copied_by_another_program(
     store: Store, raw: Any, server: Mapping[str, Any], tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from storycore.errors import InvalidArgument, InvalidKey, TooLarge
 from storycore.layers.checks.arguments import utf8
 from storycore.layers.checks.forward import Forward
 from storycore.layers.checks.text import check_whole_number
+from storycore.ports.blob_headers import is_content_type, is_header_value, is_metadata_key
 from storycore.ports.blobs import BlobCondition, BlobInfo, BlobMatches, BlobPage, BlobReader, BlobStore
 from storycore.ports.conditions import Presence
 
@@ -24,8 +25,6 @@ _LARGEST: Final = 2**63 - 1
 _LONGEST_PRESIGN: Final = timedelta(days=7)
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC)
-_METADATA_KEY: Final = re.compile(r"[A-Za-z0-9-]+", re.ASCII)
-_HEADER_VALUE: Final = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?", re.ASCII)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -169,10 +168,10 @@ def _check_condition(when: object) -> None:
 def _check_content_type(content_type: object) -> None:
     if content_type is None:
         return
-    if not isinstance(content_type, str) or not 1 <= len(content_type) <= 255:
-        raise InvalidArgument(f"content_type is {content_type!r}, expected 1 to 255 characters.")
-    if not _HEADER_VALUE.fullmatch(content_type):
-        raise InvalidArgument(f"content_type is {content_type!r}, expected printable ASCII without outer spaces.")
+    if not isinstance(content_type, str) or not is_content_type(content_type):
+        raise InvalidArgument(
+            f"content_type is {content_type!r}, expected 1 to 255 characters of printable ASCII without outer spaces."
+        )
 
 
 def _metadata(metadata: object) -> dict[str, str]:
@@ -198,9 +197,9 @@ def _metadata(metadata: object) -> dict[str, str]:
 
 
 def _check_header(key: object, value: object) -> None:
-    if not isinstance(key, str) or not _METADATA_KEY.fullmatch(key):
+    if not isinstance(key, str) or not is_metadata_key(key):
         raise InvalidArgument(f"The metadata key {key!r} is not of ASCII letters, digits and '-'.")
-    if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+    if not isinstance(value, str) or not is_header_value(value):
         raise InvalidArgument(f"The metadata value of {key!r} is not of printable ASCII without outer spaces.")
 
 
