@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from storycore.ports.conditions import ABSENT, Version
-from storycore.ports.drafts import quick_put, quick_record, quick_written
+from storycore.ports.drafts import quick_key, quick_put, quick_record, quick_written
 from storycore.ports.entities import Key, Put, Record, Written
 
 KEY, AT = Key("p", "s"), datetime(2026, 1, 1, tzinfo=UTC)
@@ -34,3 +34,13 @@ def test_they_are_alike(plain: Record | Put | Written, quick: Record | Put | Wri
     assert replace(quick, key=Key("p", "t")) == replace(plain, key=Key("p", "t"))
     with pytest.raises(FrozenInstanceError):
         quick.key = Key("p", "t")  # type: ignore[misc]  # that it is refused is the test
+
+
+def test_a_key_made_quickly_is_the_key() -> None:
+    """Equal, of the same class, hashed, ordered and shown alike, and frozen."""
+    quick = quick_key("p", "s")
+    assert (type(KEY), KEY, hash(KEY), repr(KEY)) == (type(quick), quick, hash(quick), repr(quick))
+    assert Key("p", "r") < quick < Key("p", "t")
+    assert {KEY: 1}[quick] == 1
+    with pytest.raises(FrozenInstanceError):
+        quick.pk = "q"  # type: ignore[misc]  # that it is refused is the test

@@ -1,4 +1,4 @@
-"""Records, puts and results, made in a fifth of the time.
+"""Keys, records, puts and results, made in a fraction of the time.
 
 A frozen dataclass sets each of its attributes by a call: 2.2 microseconds for a record, of the ten that a read takes.
 A draft has the same slots and is not frozen; filled, it becomes what it is a draft of. For whoever makes thousands of
@@ -14,7 +14,11 @@ from typing import Any
 from storycore.ports.conditions import Condition, Version
 from storycore.ports.entities import FieldValue, Key, Put, Record, Written
 
-__all__ = ["quick_put", "quick_record", "quick_written"]
+__all__ = ["quick_key", "quick_put", "quick_record", "quick_written"]
+
+
+class _Key:
+    __slots__ = Key.__slots__
 
 
 class _Record:
@@ -27,6 +31,16 @@ class _Put:
 
 class _Written:
     __slots__ = Written.__slots__
+
+
+def quick_key(pk: str, sk: str) -> Key:
+    """``Key(...)``."""
+    draft: Any = _Key()  # Any: it changes its class
+    draft.pk = pk
+    draft.sk = sk
+    draft.__class__ = Key
+    key: Key = draft
+    return key
 
 
 def quick_record(

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from datetime import datetime
 
 from storycore.errors import FeedGap, InvalidArgument
+from storycore.ports.drafts import quick_key
 from storycore.ports.entities import (
     ChangePage,
     FeedPosition,
@@ -197,7 +198,7 @@ def _page(cursor: sqlite3.Cursor, limit: int, slot: int | None) -> RecordPage:
             size += sum(map(_size, more))
             left = (_PAGE_BYTES - size) * len(rows) // max(size, 1)
             count = max(1, min(_ROWS, left))
-    records = [record_of(Key(row[0], row[1]), row[2:]) for row in rows[:limit]]
+    records = [record_of(quick_key(row[0], row[1]), row[2:]) for row in rows[:limit]]
     is_all = len(rows) <= limit and size <= _PAGE_BYTES
     return RecordPage(tuple(records), None if is_all else _position(records, slot))
 
