@@ -22,9 +22,10 @@ __all__ = ["DatabaseFile", "segment_hash"]
 
 _CACHE_KIB = 32 * 1024
 _MAPPED_BYTES = 256 * 1024 * 1024
+_WRITER_CACHE_KIB = 16 * 1024
 _LANE_CACHE_KIB = 4 * 1024
 _LANE_MAPPED_BYTES = 8 * 1024 * 1024
-"""Less for connections that walk: a scan of the whole file must not fill the memory with it."""
+"""Less for connections that walk or write: neither a scan nor a restore of a whole file may fill the memory with it."""
 _LARGEST_SMOOTH_LOG = 4000
 """Pages after which a commit moves the log into the database by itself; mostly the writer does so when it is idle."""
 _OWNER_ALONE = 0o600
@@ -155,6 +156,8 @@ class DatabaseFile:
         return connection
 
     def _tune_writer(self, connection: sqlite3.Connection) -> None:
+        connection.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}")
+        connection.execute(f"PRAGMA mmap_size = {_LANE_MAPPED_BYTES}")
         connection.execute(f"PRAGMA synchronous = {self.durability.value}")
         connection.execute("PRAGMA fullfsync = ON")
         connection.execute(f"PRAGMA journal_size_limit = {LARGEST_LOG_BYTES}")

@@ -22,7 +22,7 @@ from storycore.ports.environment import Environment
 STEP = "INSERT INTO t VALUES (zeroblob(20000))"
 STEPS = 200
 HALF_BYTES = STEPS * 20_000 // 2
-"""Below this, the log was started anew; a busy machine may stop a reader longer than the writer waits, but not always."""
+"""Below this, the log was started anew: a busy machine may stop a reader longer than the writer waits, now and then."""
 
 
 @pytest.fixture

@@ -248,13 +248,7 @@ async def test_a_scan_walks_an_index_in_order(config: SqliteConfig, env: Environ
 
 async def test_a_scan_of_a_large_store_fills_no_memory(store: SqliteEntityStore, config: SqliteConfig) -> None:
     """100 000 records pass through in pages; what the process holds does not grow with them."""
-    with closing(sqlite3.connect(config.path)) as connection:
-        connection.execute(
-            "INSERT INTO storycore_items (pk, sk, kind, version, body) "
-            "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 100000) "
-            "SELECT 'p' || (i % 97), printf('%06d', i), 'k', i, zeroblob(500) FROM n"
-        )
-        connection.commit()
+    _fill(config.path)
     before = largest = _resident_bytes()
     count, after = 0, None
     while page := await store.scan(Segment(), after=after, limit=1000):
@@ -265,6 +259,29 @@ async def test_a_scan_of_a_large_store_fills_no_memory(store: SqliteEntityStore,
             break
     assert count == 100_000
     assert largest - before < 64 * 1024 * 1024
+
+
+async def test_writes_all_over_a_large_store_fill_no_memory(store: SqliteEntityStore, config: SqliteConfig) -> None:
+    """Records from end to end of a file are replaced, as a restore does; its pages do not stay in the process."""
+    _fill(config.path)
+    before = largest = _resident_bytes()
+    for start in range(1, 100_000, 5000):
+        await store.write(
+            [Put(key=Key(f"p{i % 97}", f"{i:06}"), kind="k", body=b"x") for i in range(start, start + 5000, 50)]
+        )
+        largest = max(largest, _resident_bytes())
+    assert largest - before < 40 * 1024 * 1024
+
+
+def _fill(path: Path) -> None:
+    """100 000 records, 65 MB, whose keys come one after the other in no order."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(
+            "INSERT INTO storycore_items (pk, sk, kind, version, body) "
+            "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 100000) "
+            "SELECT 'p' || (i % 97), printf('%06d', i), 'k', i, zeroblob(500) FROM n"
+        )
+        connection.commit()
 
 
 def _resident_bytes() -> int:
