@@ -63,7 +63,7 @@ async def things(tmp_path: Path) -> AsyncIterator[Repository[Thing]]:
         yield Repository(THING, store, harness.env, cursor_key=b"k" * 16)
 
 
-@pytest.mark.parametrize("case", MATCHES, ids=str)
+@pytest.mark.parametrize("case", MATCHES, ids=lambda case: str(case[0]))
 async def test_a_filter_matches_its_own_type_only(things: Repository[Thing], case: tuple[Filter, set[str]]) -> None:
     """Comparing with another type is false, never an error; a field without a value is only unequal."""
     where, expected = case

@@ -15,7 +15,8 @@ from storycore.errors import Effect, Unavailable
 from storycore.layers.checks.forward import Forward
 from storycore.ports.cache import Acquired, Cache, CacheItem, Changed, Fill, KeyPage, Lease, Listener
 from storycore.ports.capabilities import Capabilities, Guarantees, Support
-from storycore.testing.virtual_time import LoopClock, VirtualLoop
+from storycore.ports.environment import Clock
+from storycore.testing.virtual_time import VirtualLoop
 
 __all__ = ["LeaseBook", "Trouble", "Wire"]
 
@@ -54,16 +55,25 @@ class LeaseBook:
         last_grant: when somebody last got a lease on a key.
     """
 
-    clock: LoopClock
+    clock: Clock
     clash: str = ""
     last_grant: dict[str, datetime] = field(default_factory=dict)
     _live: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
+    _turn: int = 0
+    _ended: dict[str, int] = field(default_factory=dict)
 
-    def granted(self, keys: Iterable[str], lease: timedelta) -> None:
-        """Somebody has got leases."""
+    def turn(self) -> int:
+        """What to hand to ``granted`` by whoever is about to ask for leases."""
+        self._turn += 1
+        return self._turn
+
+    def granted(self, keys: Iterable[str], lease: timedelta, *, asked: int) -> None:
+        """Somebody has got leases; those which ended while he asked for them may be dead before he hears of them."""
         now = self.clock.now()
         for key in keys:
             self.last_grant[key] = now
+            if self._ended.get(key, 0) >= asked:
+                continue
             if key in self._live and now < self._live[key][1]:
                 self.clash = f"a second lease on {key!r} was granted while the first one lived"
             self._live[key] = (now, now + lease)
@@ -72,6 +82,7 @@ class LeaseBook:
         """Leases were used, given back or killed, or are about to be."""
         for key in keys:
             self._live.pop(key, None)
+            self._ended[key] = self._turn
 
     def left(self, since: datetime) -> list[str]:
         """The keys of leases that live and were granted at ``since`` or later."""
@@ -195,8 +206,9 @@ class Wire(Forward[Cache]):
         """Values, leases, or neither; leases are written down."""
 
         async def act() -> list[Acquired]:
+            asked = self._book.turn()
             found = await self.inner.acquire(keys, lease=lease, refresh=refresh)
-            self._book.granted([got.lease.key for got in found if got.lease is not None], lease)
+            self._book.granted([got.lease.key for got in found if got.lease is not None], lease, asked=asked)
             return found
 
         return await self._call((), act)
