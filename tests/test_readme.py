@@ -85,7 +85,7 @@ def test_the_readme_names_the_two_commands() -> None:
     """Each command is enough on a machine that has only Python and pip."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "pip install uv && uv run storycore demo" in readme
-    assert "pip install uv && uv run pytest" in readme
+    assert "pip install uv && uv run pytest -n auto" in readme
 
 
 @pytest.mark.parametrize("document", [str(path.relative_to(ROOT)) for path in DOCUMENTS])
