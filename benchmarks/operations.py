@@ -5,8 +5,9 @@
 ``runner``: the share of a core that a runner takes which has nothing to do, its store's default jobs with backups being
 served; beside it a bare event loop that sleeps. ``health``: the wall time of a look at everything, beside its slowest
 part. ``feed``: CPU for each change that the entity port tells, and that ``store.changes()`` tells without reading the
-instance and with it; beside it the same rows by plain SQL. All in one process, over SQLite and files; the best of five
-rounds but for the runner.
+instance and with it; beside it the same rows by plain SQL. ``calls``: CPU for each call of a port that does nothing:
+bare, counted, and in the plugin ``otel`` without an SDK and with one that hands no span on. All in one process, over
+SQLite and files; the best of five rounds but for the runner.
 """
 
 from __future__ import annotations
@@ -21,14 +22,22 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import cast
 
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.trace import TracerProvider
+
 import storycore
 from storycore.app import Store
+from storycore.layers.around import OPERATIONS
+from storycore.layers.metrics import Metrics
 from storycore.ports.entities import EntityStore
 from storycore.ports.lifecycle import PortName
 from storycore.story import Story
+from storycore.telemetry.tracing import Tracing
 
 ROUNDS = 5
 PAGE = 500
+CALLS = 20_000
+GET = OPERATIONS[PortName.ENTITIES]["get"]
 LIGHT = {"embedder": "memory://"}
 SELECT = "SELECT seq, pk, sk, body FROM storycore_changes WHERE seq > ? ORDER BY seq LIMIT ?"
 
@@ -106,6 +115,30 @@ async def feed(store: Store, path: Path, changes: int) -> dict[str, float]:
     }
 
 
+async def calls() -> dict[str, float]:
+    """The cost of each call that is counted, or traced."""
+
+    async def nothing() -> None:
+        return None
+
+    async def many(call: Callable[[], Awaitable[None]]) -> int:
+        for _ in range(CALLS):
+            await call()
+        return CALLS
+
+    tracers, meters = TracerProvider(), MeterProvider()
+    layers = {
+        "counted": Metrics(),
+        "traced without SDK": Tracing("sqlite"),
+        "traced": Tracing("sqlite", tracer_provider=tracers, meter_provider=meters),
+    }
+    ways = {"bare": nothing} | {name: layer.surround(GET, nothing) for name, layer in layers.items()}
+    found = {name: await best(lambda way=way: many(way)) for name, way in ways.items()}  # type: ignore[misc]
+    tracers.shutdown()
+    meters.shutdown()
+    return found
+
+
 async def measured(folder: Path, seconds: float, changes: int) -> dict[str, dict[str, float]]:
     """Everything."""
     async with storycore.open("local", dir=folder, overrides=LIGHT) as store:
@@ -113,6 +146,7 @@ async def measured(folder: Path, seconds: float, changes: int) -> dict[str, dict
         return {
             "runner": await runner(store, seconds),
             "health": await health(store),
+            "calls, us": await calls(),
             "feed, us": await feed(store, folder / "entities.db", changes),
         }
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -18,7 +17,7 @@ from storycore.caching.assembly import embedder_of, entities_of, follower_of
 from storycore.caching.following import Following
 from storycore.caching.functions import Runner
 from storycore.entities.catalog import Catalog
-from storycore.errors import ConfigError, Unsupported
+from storycore.errors import ConfigError
 from storycore.layers.batching import BatchedEmbedder
 from storycore.layers.deadline import Deadline
 from storycore.layers.deferred import Deferred
@@ -32,7 +31,6 @@ from storycore.ports.entities import EntityStore
 from storycore.ports.environment import Environment
 from storycore.ports.events import EventSink
 from storycore.ports.lifecycle import Port, PortName, Provision
-from storycore.ports.metering import Meter
 from storycore.ports.reranking import Reranker
 from storycore.ports.vectors import VectorIndex
 from storycore.profiles import Profile, revealed
@@ -44,6 +42,7 @@ if TYPE_CHECKING:
     from storycore.ingestion import Pipeline, Plan, Progress, Report
     from storycore.jobs import Jobs, Upkeep
     from storycore.search import Search
+    from storycore.telemetry.families import Family
 
 __all__ = ["InitReport", "Store"]
 
@@ -251,13 +250,21 @@ class Store(Catalog):
 
         ``consumed`` tells what services count for their bills, by port and operation: of DynamoDB capacity units.
         """
+        from storycore.telemetry.readings import consumed
+
         vectors = await self.vectors.stats()
         return {
             "operations": self.metrics.as_dict(),
-            "consumed": self._consumed(),
+            "consumed": consumed(self.ports),
             "cache": self.cache.stats().as_dict(),
             "vectors": {"total": vectors.total, "namespaces": dict(vectors.counts), **vectors.detail},
         }
+
+    def telemetry(self) -> Sequence[Family]:
+        """What was counted since the store was opened, for exporters of metrics; at once, and from any thread."""
+        from storycore.telemetry.readings import read
+
+        return read(self.profile, self.ports, self.metrics, self.cache.stats(), self._jobs)
 
     async def maintain(self) -> dict[str, Any]:
         """Do the housekeeping: remove expired sessions and spilled bodies that nobody needs, compact the index.
@@ -272,14 +279,6 @@ class Store(Catalog):
         return Upkeep(
             expire=self.sessions.cleanup_expired, vectors=self.vectors, spilling=self._spilling, warm=self.warm
         )
-
-    def _consumed(self) -> dict[str, Mapping[str, Mapping[str, float]]]:
-        found = {}
-        for name, port in self.ports.items():
-            if port.is_built:
-                with suppress(Unsupported):
-                    found[str(name)] = port.native(Meter).consumed()
-        return found
 
     # the wiring
 

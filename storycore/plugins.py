@@ -122,7 +122,12 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """An entry point as ``storycore plugins`` shows it: loaded into ``adapter``, or the ``problem`` it has."""
+    """An entry point as ``storycore plugins`` shows it.
+
+    Args:
+        adapter: of its name; ``None``: it has a problem, or brings something else, layers for example.
+        problem: why it does not work; ``""``: it does.
+    """
 
     name: str
     module: str
@@ -194,7 +199,10 @@ class Plugins:
     def _look(self, name: str, entry: EntryPoint) -> Found:
         dist, version = (entry.dist.name, entry.dist.version) if entry.dist else ("", "")
         try:
-            return Found(name=name, module=entry.value, distribution=dist, version=version, adapter=self.adapter(name))
+            if name not in self._loaded:
+                self.load(name)
+            adapter = self._loaded.get(name)
+            return Found(name=name, module=entry.value, distribution=dist, version=version, adapter=adapter)
         except PluginError as exc:
             return Found(name=name, module=entry.value, distribution=dist, version=version, problem=exc.message)
 

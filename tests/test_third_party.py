@@ -75,11 +75,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 def test_it_is_found(place: Place) -> None:
-    """`storycore plugins` lists it with its distribution, version and port, beside our own."""
+    """`storycore plugins` lists it with its distribution, version and port, beside our own, also one without a port."""
     listed = json.loads(place.run("storycore", "plugins", "--json"))["plugins"]
     facts = {each["name"]: (each["distribution"], each["version"], each["ports"], each["problem"]) for each in listed}
-    assert sorted(facts) == ["memory", "ramdisk"]
+    assert sorted(facts) == ["memory", "otel", "ramdisk"]
     assert facts["ramdisk"] == ("acme-ramdisk", "1.2.0", ["cache"], "")
+    assert facts["otel"][2:] == ([], "")
 
 
 def test_it_is_chosen_by_a_profile(place: Place) -> None:

@@ -277,7 +277,7 @@ class Caching:
 
     def stats(self) -> CacheStats:
         """All counts as they are now."""
-        regions = {name: policy.counts.snapshot() for name, policy in self._policies.items()}
+        regions = {name: policy.counts.snapshot() for name, policy in list(self._policies.items())}
         return CacheStats(
             regions=regions,
             total=total_of(regions.values()),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +15,7 @@ from storycore.cli.options import Common, common_options
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from storycore.app import Store
     from storycore.jobs import RunRecord, Status
 
 __all__ = ["jobs"]
@@ -28,16 +29,23 @@ def jobs() -> None:
 @jobs.command()
 @click.argument("name", required=False)
 @common_options
-def run(common: Common, name: str | None) -> int:
+@click.option(
+    "--metrics-port", type=click.IntRange(0, 65535), help="Serve metrics for Prometheus on this port, 0 for a free one."
+)
+@click.option("--metrics-host", default="127.0.0.1", show_default=True, help="The address on which they are served.")
+def run(common: Common, name: str | None, metrics_port: int | None, metrics_host: str) -> int:
     """Run the job NAME once, now; without NAME run all jobs when they are due, until Ctrl-C.
 
     Any number of processes may run jobs; each due time is one's. Exit status 1 when NAME did not end well.
     """
     from storycore.cli.output import print_json
 
+    if name is not None and metrics_port is not None:
+        raise click.UsageError("--metrics-port is for a runner, which is run without NAME.")
     if name is None:
+        place = None if metrics_port is None else (metrics_host, metrics_port)
         with suppress(KeyboardInterrupt):
-            asyncio.run(_serve(common, lambda record: _line(record, as_json=common.as_json)))
+            asyncio.run(_serve(common, lambda record: _line(record, as_json=common.as_json), place))
         click.echo("Stopped.", err=True)
         return 0
     record = asyncio.run(_run_once(common, name))
@@ -119,7 +127,7 @@ def reset(common: Common, name: str, yes: bool) -> None:
     return show(f"The job {escape(name)} begins anew.")
 
 
-async def _serve(common: Common, heard: Callable[[RunRecord], None]) -> None:
+async def _serve(common: Common, heard: Callable[[RunRecord], None], metrics: tuple[str, int] | None) -> None:
     serving = asyncio.current_task()
     assert serving is not None
     with suppress(NotImplementedError):  # Windows has no such signal
@@ -128,8 +136,24 @@ async def _serve(common: Common, heard: Callable[[RunRecord], None]) -> None:
         async with common.open() as store:
             for sentence in store.jobs.unknown():
                 click.echo(sentence, err=True)
-            click.echo(f"Running {len(store.jobs.names())} jobs when they are due, until Ctrl-C.", err=True)
-            await store.jobs.serve(heard=heard)
+            with _measured(store, metrics):
+                click.echo(f"Running {len(store.jobs.names())} jobs when they are due, until Ctrl-C.", err=True)
+                await store.jobs.serve(heard=heard)
+
+
+@contextmanager
+def _measured(store: Store, place: tuple[str, int] | None) -> Iterator[None]:
+    """Serve the store's metrics while it runs jobs."""
+    if place is None:
+        yield
+        return
+    from storycore.telemetry.prometheus import StoreCollector, served
+
+    host, port = place
+    with served(StoreCollector(store), host=host, port=port) as found:
+        shown = f"[{host}]" if ":" in host else host
+        click.echo(f"Metrics are at http://{shown}:{found}/metrics.", err=True)
+        yield
 
 
 async def _run_once(common: Common, name: str) -> RunRecord:

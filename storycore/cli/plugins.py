@@ -25,14 +25,21 @@ def plugins(common: Common) -> None:
     found = Plugins().found()
     if common.as_json:
         return print_json({"plugins": [_as_dict(each) for each in found]})
-    made = table("adapter", "version", "ports", "about")
+    made = table("plugin", "version", "ports", "about")
     for each in found:
         ports = ", ".join(each.adapter.ports) if each.adapter else ""
-        about = escape(each.adapter.summary) if each.adapter else "[red]does not work, see below[/]"
-        made.add_row(each.name, each.version, ports, about)
+        made.add_row(each.name, each.version, ports, _about(each))
     return show(
         made, *(f"[red]{each.name} ({each.distribution}):[/] {escape(each.problem)}" for each in found if each.problem)
     )
+
+
+def _about(found: Found) -> str:
+    from storycore.cli.output import escape
+
+    if found.problem:
+        return "[red]does not work, see below[/]"
+    return escape(found.adapter.summary) if found.adapter else "no adapter; a profile names it in plugins"
 
 
 def _as_dict(found: Found) -> dict[str, object]:

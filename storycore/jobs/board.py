@@ -35,6 +35,8 @@ class Board:
         self._namespace = namespace
         self._lease = lease
         self._history = history
+        self.seen: dict[str, Held[JobState] | Corrupt | None] = {}
+        """What ``read`` found last, by job."""
 
     def lease(self, job: str) -> Lease[JobState]:
         """A turn of a job, not taken yet."""
@@ -50,7 +52,9 @@ class Board:
     async def read(self, jobs: Sequence[str]) -> list[Held[JobState] | Corrupt | None]:
         """What is remembered of some jobs, and whose turn it is, in their order; an error where it cannot be read."""
         records = await self._store.get([state_key(self._namespace, job) for job in jobs], consistent=True)
-        return [None if record is None else _held(job, record) for job, record in zip(jobs, records, strict=True)]
+        found = [None if record is None else _held(job, record) for job, record in zip(jobs, records, strict=True)]
+        self.seen.update(zip(jobs, found, strict=True))
+        return found
 
     async def write(self, record: RunRecord) -> None:
         """Add a line to the history."""

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TypeVar
 from weakref import WeakSet
 
+from storycore.entities.leases import Held
 from storycore.errors import ConditionFailed, ConfigError, Corrupt, InvalidArgument, StorycoreError
 from storycore.jobs.board import Board
 from storycore.jobs.decisions import begun_by_hand
@@ -207,12 +208,11 @@ class Jobs:
     async def list(self) -> Sequence[Status]:
         """How every job does, by name."""
         names = self.names()
-        held = await self._board.read(names)
-        now = self._env.clock.now()
-        return [
-            status_of(self._all()[name], each, now, is_on=name not in self._off)
-            for name, each in zip(names, held, strict=True)
-        ]
+        return self._statuses(zip(names, await self._board.read(names), strict=True))
+
+    def seen(self) -> Sequence[Status]:
+        """How jobs did when they were last looked at, by a runner or ``list``; at once, and from any thread."""
+        return self._statuses(sorted(self._board.seen.items()))
 
     async def history(self, name: str | None = None, *, limit: int = 50) -> Sequence[RunRecord]:
         """The last runs, misses and skips, newest first; of one job, or of all.
@@ -254,6 +254,10 @@ class Jobs:
         if held is None or held.state.running is None:
             return False
         return bool(held.owner) and held.until > self._env.clock.now()
+
+    def _statuses(self, held: Iterable[tuple[str, Held[JobState] | Corrupt | None]]) -> Sequence[Status]:
+        jobs, now = self._all(), self._env.clock.now()
+        return [status_of(jobs[name], each, now, is_on=name not in self._off) for name, each in held]
 
     def _served(self) -> Mapping[str, Planned]:
         return {name: each for name, each in self._all().items() if name not in self._off}
