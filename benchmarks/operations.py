@@ -6,8 +6,9 @@
 served; beside it a bare event loop that sleeps. ``health``: the wall time of a look at everything, beside its slowest
 part. ``feed``: CPU for each change that the entity port tells, and that ``store.changes()`` tells without reading the
 instance and with it; beside it the same rows by plain SQL. ``calls``: CPU for each call of a port that does nothing:
-bare, counted, and in the plugin ``otel`` without an SDK and with one that hands no span on. All in one process, over
-SQLite and files; the best of five rounds but for the runner.
+bare, counted, and in the plugin ``otel`` without an SDK and with one that hands no span on; and for each get of nothing
+from memory, with an audit trail and without. All in one process, over SQLite and files; the best of five rounds but for
+the runner.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import storycore
 from storycore.app import Store
 from storycore.layers.around import OPERATIONS
 from storycore.layers.metrics import Metrics
-from storycore.ports.entities import EntityStore
+from storycore.ports.entities import EntityStore, Key
 from storycore.ports.lifecycle import PortName
 from storycore.story import Story
 from storycore.telemetry.tracing import Tracing
@@ -139,6 +140,24 @@ async def calls() -> dict[str, float]:
     return found
 
 
+async def audited() -> dict[str, float]:
+    """The cost of a get from an empty store in memory, and of one whose record is stored, with its storing."""
+    found = {}
+    for name, enabled in (("get", False), ("audited get", True)):
+        async with storycore.open("memory", overrides={"audit": {"enabled": enabled, "key": "00" * 32}}) as store:
+            entities = cast(EntityStore, store.ports[PortName.ENTITIES])
+
+            async def many(entities: EntityStore = entities, store: Store = store, *, enabled: bool = enabled) -> int:
+                for _ in range(CALLS):
+                    await entities.get([Key("a", "b")])
+                if enabled:
+                    await store.audit.flush()
+                return CALLS
+
+            found[name] = await best(many)
+    return found
+
+
 async def measured(folder: Path, seconds: float, changes: int) -> dict[str, dict[str, float]]:
     """Everything."""
     async with storycore.open("local", dir=folder, overrides=LIGHT) as store:
@@ -146,7 +165,7 @@ async def measured(folder: Path, seconds: float, changes: int) -> dict[str, dict
         return {
             "runner": await runner(store, seconds),
             "health": await health(store),
-            "calls, us": await calls(),
+            "calls, us": {**await calls(), **await audited()},
             "feed, us": await feed(store, folder / "entities.db", changes),
         }
 

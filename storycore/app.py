@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -30,13 +30,14 @@ from storycore.ports.embeddings import Embedder
 from storycore.ports.entities import EntityStore
 from storycore.ports.environment import Environment
 from storycore.ports.events import EventSink
-from storycore.ports.lifecycle import Port, PortName, Provision
+from storycore.ports.lifecycle import Health, Port, PortName, Provision
 from storycore.ports.reranking import Reranker
 from storycore.ports.vectors import VectorIndex
 from storycore.profiles import Profile, revealed
 from storycore.story import repositories
 
 if TYPE_CHECKING:
+    from storycore.audit import AuditTrail
     from storycore.backup.service import Backups
     from storycore.health import Checkup, HealthReport
     from storycore.ingestion import Pipeline, Plan, Progress, Report
@@ -68,6 +69,7 @@ class Store(Catalog):
         self.embedder = cast(Embedder, self.ports[PortName.EMBEDDER])
         self.reranker = cast("Reranker | None", self.ports.get(PortName.RERANKER))
         self.cache = caching_of(profile, plugins, env, cast(Cache, self.ports[PortName.CACHE]), run=run)
+        self._audit: AuditTrail | None = None
         self._backups: Backups | None = None
         self._jobs: Jobs | None = None
         self._following: Following | None = None
@@ -124,6 +126,21 @@ class Store(Catalog):
         return self._backups
 
     @property
+    def audit(self) -> AuditTrail:
+        """Who read and wrote what: ``records``, ``verify``, ``export``, ``prune``, ``forget``.
+
+        Raises:
+            ConfigError: the profile keeps no trail, or a setting cannot be used.
+        """
+        if self._audit is None:
+            from storycore.audit.assembly import assembled  # where nothing is recorded nothing of it is imported
+
+            self._audit = assembled(
+                self.profile, self._plugins, self.env, self.ports[PortName.BLOBS], self._builder.another
+            )
+        return self._audit
+
+    @property
     def jobs(self) -> Jobs:
         """What is done by the clock: ``job``, ``run``, ``serve``, ``list``, ``history``; nothing runs by itself."""
         if self._jobs is None:
@@ -158,6 +175,8 @@ class Store(Catalog):
                 actions[name] = found.actions
                 if found.differences:
                     differences[str(name)] = found.differences
+        if self.profile.audit.enabled:
+            actions["audit"] = await self.audit.ensure()
         if enable_backups:
             actions["backup"] = await self.backups.ensure()
         return InitReport(actions, await self.warm() if warm_cache else 0, differences)
@@ -285,9 +304,15 @@ class Store(Catalog):
     def _port(self, port: PortName) -> Deferred:
         settings, config = self.profile.port(port), self._configs[port]
         if port is PortName.VECTORS:
-            return self._builder.deferred(port, settings, lambda: self._fitted_to_embedder(config))
-        dressed = self._dressed_embedder if port is PortName.EMBEDDER else None
+            return self._builder.deferred(
+                port, settings, lambda: self._fitted_to_embedder(config), dressed=self._watched(port)
+            )
+        dressed = self._dressed_embedder if port is PortName.EMBEDDER else self._watched(port)
         return self._builder.deferred(port, settings, lambda: config, dressed=dressed)
+
+    def _watched(self, port: PortName) -> Callable[[Port], Port] | None:
+        audit = self.profile.audit
+        return (lambda inner: self.audit.watched(port, inner)) if audit.enabled and port in audit.ports else None
 
     def _dressed_embedder(self, embedder: Port) -> Port:
         return embedder_of(self.profile, BatchedEmbedder(cast(Embedder, embedder)), self.cache)
@@ -298,31 +323,11 @@ class Store(Catalog):
         own = {"dimension": spec.dimension, "embedding": spec.model}
         return config.model_copy(update={name: value for name, value in own.items() if getattr(config, name) is None})
 
-    def _own_paths(self) -> list[Path]:
-        """What is on this machine's disk and no document, the key of backups before all."""
-        blobs = self.profile.backup.blobs
-        configs = [*self._configs.values(), *([self._builder.config(PortName.BLOBS, blobs)] if blobs else [])]
-        paths = [path for config in configs for _, path in config if isinstance(path, Path)]
-        return [*paths, self.profile.backup_key_file]
-
     @cached_property
     def _pipeline(self) -> Pipeline:
-        from storycore.ingestion import Pipeline  # where nothing is ingested nothing of it is imported
+        from storycore.ingestion.assembly import assembled  # where nothing is ingested nothing of it is imported
 
-        return Pipeline(
-            entities=cast(EntityStore, self.ports[PortName.ENTITIES]),
-            vectors=self.vectors,
-            embedder=self.embedder,
-            env=self.env,
-            name=self.profile.namespace,
-            namespace=self.profile.namespace,
-            chunk_sink=self._chunk_sink,
-            chunkers=self._chunkers(),
-            own=self._own_paths(),
-        )
-
-    def _chunkers(self) -> dict[str, Any]:
-        return {kind: chunker for given in self._plugins.hook.storycore_chunkers() for kind, chunker in given.items()}
+        return assembled(self.profile, self._plugins, self.env, self.ports, self._configs, self._chunk_sink)
 
     def _event_types(self) -> dict[str, type[BaseModel]]:
         return {name: model for given in self._plugins.hook.storycore_event_types() for name, model in given.items()}
@@ -359,6 +364,7 @@ class Store(Catalog):
             self._feed.close,
             self.cache.close,
             *([] if self._backups is None else [self._backups.close]),
+            *([] if self._audit is None else [self._audit.close]),
             *(port.close for port in reversed(self.ports.values())),
         ):
             try:
@@ -383,6 +389,10 @@ class Store(Catalog):
             self.profile,
             self.ports,
             jobs=lambda: self.jobs.health(),
-            plugged=lambda: self._plugins.hook.storycore_health(store=self),
+            plugged=self._more_lines,
             last_errors=self.metrics.last_errors,
         )
+
+    def _more_lines(self) -> Sequence[Mapping[str, Health]]:
+        audit = [] if self._audit is None else [self._audit.health()]
+        return [*self._plugins.hook.storycore_health(store=self), *audit]

@@ -31,6 +31,7 @@ COMMANDS = {
     "health": ("storycore.cli.health:health", "Ask every port whether it can serve."),
     "stats": ("storycore.cli.stats:stats", "Show what is stored and how the cache does."),
     "cache": ("storycore.cli.cache:cache", "Look into the shared cache, empty it, or fill it."),
+    "audit": ("storycore.cli.audit:audit", "See who read and wrote what, and whether that record is whole."),
     "backup": ("storycore.cli.backup:backup", "Make backups, prove that they can be restored, let old ones go."),
     "restore": ("storycore.cli.restore:restore", "Bring a state back, whole or in part, here or elsewhere."),
     "jobs": ("storycore.cli.jobs:jobs", "Run by the clock what is to be done, and see how it went."),

@@ -10,11 +10,14 @@ from dataclasses import replace
 from storycore.errors import InvalidArgument, StorycoreError
 from storycore.health.probes import ASKED_ONLY, PROBES
 from storycore.health.report import HealthReport, Level
+from storycore.layers.acting import acting
 from storycore.layers.deadline import timeless
 from storycore.ports.lifecycle import Health, Port, PortName
 from storycore.suggestions import did_you_mean
 
 __all__ = ["Checkup"]
+
+_ACTOR = "storycore:health"
 
 Look = Callable[[], Awaitable[Health | None]]
 
@@ -108,7 +111,8 @@ class Checkup:
         async def probe() -> Health:
             port = self._ports[name]
             await port.open()
-            return await PROBES[name](port, name not in self._read_only)
+            with acting(_ACTOR):
+                return await PROBES[name](port, name not in self._read_only)
 
         return probe
 

@@ -15,6 +15,7 @@ from storycore.jobs.decisions import decided
 from storycore.jobs.declaration import Planned
 from storycore.jobs.state import JobState, Outcome, RunRecord
 from storycore.jobs.turns import Tell, Turn
+from storycore.layers.acting import acting
 from storycore.layers.deadline import timeless
 from storycore.ports.environment import Environment
 
@@ -125,6 +126,10 @@ class Runner:
 
     async def _look(self) -> float:
         """Begin what is to be done; the seconds until something may be."""
+        with acting("storycore:jobs"):
+            return await self._looked()
+
+    async def _looked(self) -> float:
         jobs = {name: planned for name, planned in self._jobs().items() if name not in self._turns}
         held = await self._board.read(list(jobs)) if jobs else []
         now = self._env.clock.now()

@@ -17,6 +17,7 @@ from storycore.jobs.board import Board
 from storycore.jobs.decisions import Decision, ended
 from storycore.jobs.declaration import Planned, Run, takes_run
 from storycore.jobs.state import JobState, Outcome, RunRecord
+from storycore.layers.acting import acting
 from storycore.layers.deadline import timeless
 from storycore.ports.environment import Environment
 
@@ -94,10 +95,11 @@ class Turn:
         assert running is not None
         job = self._planned.job
         run = Run(job=job.name, due=running.due, attempt=running.attempt, fence=fence or 0)
-        given = job.work(run) if takes_run(job.work) else job.work()
-        if not inspect.isawaitable(given):
-            raise TypeError(f"The work of a job is an async function, and that of {job.name!r} is none.")
-        return await given
+        with acting(f"job:{job.name}"):
+            given = job.work(run) if takes_run(job.work) else job.work()
+            if not inspect.isawaitable(given):
+                raise TypeError(f"The work of a job is an async function, and that of {job.name!r} is none.")
+            return await given
 
     async def _watch(self, work: asyncio.Task[object], lost: asyncio.Task[None]) -> bool:
         """Until the work is done, its deadline has passed, or the turn is lost; it is cancelled then.

@@ -10,6 +10,7 @@ from storycore.profiles.loading import load
 from storycore.profiles.resolving import missing_adapters, resolve, stated_options
 from storycore.profiles.secrets import revealed
 from storycore.profiles.settings import (
+    AuditSettings,
     BackupSettings,
     CachingSettings,
     HealthSettings,
@@ -20,6 +21,7 @@ from storycore.profiles.settings import (
 )
 
 __all__ = [
+    "AuditSettings",
     "BackupSettings",
     "CachingSettings",
     "HealthSettings",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from storycore.profiles.redaction import redacted
-from storycore.profiles.settings import BackupSettings, PortSettings, Profile
+from storycore.profiles.settings import AuditSettings, BackupSettings, PortSettings, Profile
 
 __all__ = ["Setting", "describe"]
 
@@ -33,7 +33,8 @@ def describe(profile: Profile) -> list[Setting]:
         lines += _port(port, profile.port(port))
     lines += [("requires", list(profile.requires)), ("plugins", list(profile.plugins))]
     lines += [(f"caching.{name}", value) for name, value in profile.caching.model_dump().items()]
-    lines += _backup(profile.backup)
+    lines += _with_blobs("backup", profile.backup)
+    lines += _with_blobs("audit", profile.audit)
     lines += [(f"jobs.{name}", value) for name, value in profile.jobs.model_dump().items() if value != {}]
     return [
         Setting(path, redacted(value, name=path.rpartition(".")[2]), profile.origins.get(path, "default"))
@@ -41,12 +42,12 @@ def describe(profile: Profile) -> list[Setting]:
     ]
 
 
-def _backup(settings: BackupSettings) -> Iterator[tuple[str, object]]:
+def _with_blobs(table: str, settings: BackupSettings | AuditSettings) -> Iterator[tuple[str, object]]:
     if settings.blobs is not None:
-        yield from _port("backup.blobs", settings.blobs)
+        yield from _port(f"{table}.blobs", settings.blobs)
     for name, value in settings.model_dump(exclude={"blobs", "key_options"}).items():
         if value != "":
-            yield f"backup.{name}", list(value) if isinstance(value, tuple) else value
+            yield f"{table}.{name}", list(value) if isinstance(value, tuple) else value
 
 
 def _port(port: str, settings: PortSettings) -> Iterator[tuple[str, object]]:

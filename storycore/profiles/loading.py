@@ -24,6 +24,9 @@ __all__ = ["load", "profile_names"]
 
 _BUILTIN_ORIGIN = "built-in profile"
 
+_WITH_BLOBS = ("backup", "audit")
+"""Tables that may name a blob store of their own."""
+
 
 def load(
     profile: str | Path | None = None,
@@ -135,8 +138,9 @@ def _builtin(name: str, file: ProfileFile, seen: list[str], cwd: Path) -> Source
 def _fill_in(settings: Merged, environ: Mapping[str, str]) -> None:
     """Take customary variables for the options that only a built-in profile, or nobody, has given."""
     tables: dict[str, dict[str, object]] = {str(port): settings.table(port) for port in _stated(settings)}
-    if (blobs := _backup_blobs(settings)) is not None:
-        tables["backup.blobs"] = blobs
+    for name in _WITH_BLOBS:
+        if (blobs := _own_blobs(settings, name)) is not None:
+            tables[f"{name}.blobs"] = blobs
     for path, table in tables.items():
         url = str(table.get("url", ""))
         said = set(table)
@@ -148,9 +152,9 @@ def _fill_in(settings: Merged, environ: Mapping[str, str]) -> None:
                 settings.origins[f"{path}.{option}"] = f"environment {variable}"
 
 
-def _backup_blobs(settings: Merged) -> dict[str, object] | None:
-    """The settings of the blob store that backups have for themselves."""
-    found = settings.table("backup").get("blobs") if "backup" in settings.values else None
+def _own_blobs(settings: Merged, name: str) -> dict[str, object] | None:
+    """The settings of the blob store that backups, or the audit trail, have for themselves."""
+    found = settings.table(name).get("blobs") if name in settings.values else None
     return found if isinstance(found, dict) else None
 
 
@@ -169,8 +173,9 @@ def _built(name: str, settings: Merged) -> Profile:
     folder = cast(Path, values["dir"])
     for port in _stated(settings):
         values[port] = _port_settings(port, settings.table(port), name, folder)
-    if "backup" in values:
-        values["backup"] = _backup_settings(settings, name, folder)
+    for each in _WITH_BLOBS:
+        if each in values:
+            values[each] = _with_blobs(settings, each, name, folder)
     try:
         return Profile.model_validate({"name": name, **values, "origins": settings.origins})
     except ValidationError as exc:
@@ -180,10 +185,10 @@ def _built(name: str, settings: Merged) -> Profile:
         raise ConfigError(f"{path}: {expectation(first, path)} (from {came or 'the profile'}).", path=path) from exc
 
 
-def _backup_settings(settings: Merged, profile: str, folder: Path) -> dict[str, object]:
-    table, blobs = settings.table("backup"), _backup_blobs(settings)
+def _with_blobs(settings: Merged, name: str, profile: str, folder: Path) -> dict[str, object]:
+    table, blobs = settings.table(name), _own_blobs(settings, name)
     placed = {key: _placed(value, folder) for key, value in table.items() if key != "blobs"}
-    return placed if blobs is None else {**placed, "blobs": _port_settings("backup.blobs", blobs, profile, folder)}
+    return placed if blobs is None else {**placed, "blobs": _port_settings(f"{name}.blobs", blobs, profile, folder)}
 
 
 def _port_settings(port: str, table: Mapping[str, object], profile: str, folder: Path) -> PortSettings:

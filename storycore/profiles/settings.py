@@ -13,6 +13,7 @@ from storycore.ports.lifecycle import PortName
 from storycore.profiles.redaction import redacted, redacted_url
 
 __all__ = [
+    "AuditSettings",
     "BackupSettings",
     "CachingSettings",
     "HealthSettings",
@@ -228,6 +229,55 @@ class HealthSettings(BaseModel):
         return tuple(part.strip() for part in given.split(",") if part.strip()) if isinstance(given, str) else given
 
 
+class AuditSettings(BaseModel):
+    """Whether it is recorded who reads and writes what, and where.
+
+    Args:
+        enabled: whether at all.
+        blobs: a blob store of its own, best one that those cannot write who write the data; ``None``: the profile's.
+        prefix: what its names begin with; a slash stands at the end.
+        key: 64 hexadecimal digits; a secret, or a reference to one. ``""``: the key lies in a file.
+        key_file: that file, made with the trail; ``""``: ``audit.key`` in the profile's folder. A relative one in a
+            file is relative to that file.
+        actor: who acts where nobody has said who; ``""``: the system's user and the process.
+        ports: what is watched.
+        reads: whether reads are recorded too.
+        durable: whether an operation only returns when its record is stored.
+        flush_seconds: otherwise, how long a record may wait for the next ones.
+        on_failure: what happens while records cannot be stored and too many wait: operations ``block``, and are refused
+            after a while, or ``continue`` unrecorded, which the trail then tells.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = False
+    blobs: PortSettings | None = None
+    prefix: str = Field(default="audit/", pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,199}/$")
+    key: str = Field(default="", repr=False)
+    key_file: str = ""
+    actor: str = Field(default="", max_length=512)
+    ports: tuple[Literal["blobs", "entities", "vectors", "events"], ...] = Field(
+        default=("blobs", "entities", "vectors", "events"), min_length=1
+    )
+    reads: bool = True
+    durable: bool = False
+    flush_seconds: float = Field(default=1.0, ge=0.01, le=60, allow_inf_nan=False)
+    on_failure: Literal["block", "continue"] = "block"
+
+    @field_validator("ports", mode="before")
+    @classmethod
+    def _listed(cls, given: object) -> object:
+        """A variable of the environment lists them with commas."""
+        return tuple(part.strip() for part in given.split(",") if part.strip()) if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        """Of two keys one would be ignored."""
+        if self.key and self.key_file:
+            raise ValueError("key and key_file are given, and one key seals the trail; leave one, the other is ''")
+        return self
+
+
 class Profile(BaseModel):
     """Everything that ``storycore.open`` needs to know.
 
@@ -243,6 +293,7 @@ class Profile(BaseModel):
         backup: where backups lie, who can read them, and which stay.
         jobs: when the store's jobs run.
         health: how the store's health is looked at.
+        audit: whether it is recorded who reads and writes what.
         origins: path of a setting (``"cache.url"``) to where its value came from, for people.
     """
 
@@ -265,12 +316,18 @@ class Profile(BaseModel):
     backup: BackupSettings = Field(default_factory=BackupSettings)
     jobs: JobSettings = Field(default_factory=JobSettings)
     health: HealthSettings = Field(default_factory=HealthSettings)
+    audit: AuditSettings = Field(default_factory=AuditSettings)
     origins: Mapping[str, str] = Field(default_factory=dict, repr=False)
 
     @property
     def backup_key_file(self) -> Path:
         """Where the key of backups is, if it is in a file."""
         return Path(self.backup.key_file).expanduser() if self.backup.key_file else self.dir / "backup.key"
+
+    @property
+    def audit_key_file(self) -> Path:
+        """Where the key of the audit trail is, if it is in a file."""
+        return Path(self.audit.key_file).expanduser() if self.audit.key_file else self.dir / "audit.key"
 
     @property
     def has_backups(self) -> bool:
@@ -297,6 +354,7 @@ class Profile(BaseModel):
         return settings
 
     def adapter_names(self) -> list[str]:
-        """The adapters that the ports and the backups use, each once, in the order of the ports."""
+        """The adapters that the ports, the backups and the trail use, each once, in the order of the ports."""
         names = [self.port(name).adapter for name in self.ports]
-        return list(dict.fromkeys([*names, *([self.backup.blobs.adapter] if self.backup.blobs else [])]))
+        more = [each.blobs.adapter for each in (self.backup, self.audit) if each.blobs is not None]
+        return list(dict.fromkeys([*names, *more]))

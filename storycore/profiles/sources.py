@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from storycore.errors import ConfigError
 from storycore.ports.lifecycle import PortName
-from storycore.profiles.settings import BackupSettings, CachingSettings, HealthSettings, JobSettings
+from storycore.profiles.settings import AuditSettings, BackupSettings, CachingSettings, HealthSettings, JobSettings
 from storycore.suggestions import did_you_mean, nearest
 
 __all__ = ["SETTINGS", "Merged", "Source", "merged", "source"]
@@ -21,7 +21,8 @@ _PORTS = frozenset(str(port) for port in PortName)
 _NAMING = ("url", "adapter")
 
 SETTINGS = (
-    frozenset({"dir", "namespace", "cursor_key", "requires", "plugins", "caching", "backup", "jobs", "health"}) | _PORTS
+    frozenset({"dir", "namespace", "cursor_key", "requires", "plugins", "caching", "backup", "jobs", "health", "audit"})
+    | _PORTS
 )
 """The settings of a profile, apart from ``extends``."""
 
@@ -110,7 +111,7 @@ def _shape(name: str) -> Callable[[object, str, Path], object]:
     if name in _PORTS:
         return _port
     shapes = {"dir": _dir, "namespace": _text, "cursor_key": _text, "requires": _names, "plugins": _names}
-    return {**shapes, "caching": _caching, "backup": _backup, "jobs": _jobs, "health": _health}[name]
+    return {**shapes, "caching": _caching, "backup": _backup, "jobs": _jobs, "health": _health, "audit": _audit}[name]
 
 
 def _port(value: object, where: str, _folder: Path) -> object:
@@ -147,7 +148,15 @@ def _caching(value: object, where: str, _folder: Path) -> object:
 
 
 def _backup(value: object, where: str, folder: Path) -> object:
-    table = _fields(value, where, BackupSettings)
+    return _with_blobs(_fields(value, where, BackupSettings), where, folder)
+
+
+def _audit(value: object, where: str, folder: Path) -> object:
+    return _with_blobs(_fields(value, where, AuditSettings), where, folder)
+
+
+def _with_blobs(table: dict[str, object], where: str, folder: Path) -> dict[str, object]:
+    """A table that has a key file, and may have a blob store of its own."""
     if "blobs" in table:
         table["blobs"] = _port(table["blobs"], f"{where}.blobs", folder)
     if isinstance(given := table.get("key_file"), (str, Path)) and str(given) and "{dir}" not in str(given):

@@ -19,7 +19,7 @@ CONFIG = "STORYCORE_CONFIG"
 """Where ``storycore.toml`` is, when not in the working directory."""
 
 _PREFIX = "STORYCORE__"
-_TABLES = frozenset({"caching", "backup", "jobs", "health", *(str(port) for port in PortName)})
+_TABLES = frozenset({"caching", "backup", "jobs", "health", "audit", *(str(port) for port in PortName)})
 _LISTS = ("requires", "plugins")
 
 _REGION = {"region": ("AWS_REGION", "AWS_DEFAULT_REGION")}
