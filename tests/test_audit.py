@@ -345,6 +345,21 @@ async def test_settings_that_cannot_be_used_are_named(audit: dict[str, object], 
             await store.audit.verify()
 
 
+async def test_a_restore_leaves_the_trail_alone(tmp_path: Path) -> None:
+    """Also one that replaces everything: the trail is no part of a backup."""
+    overrides = {"audit": {"enabled": True, "key": KEY}}
+    async with storycore.open("memory", dir=tmp_path, overrides=overrides) as store:
+        await store.blobs.put("a", b"before", when=ANY)
+        await store.audit.flush()
+        backup = await store.backups.create()
+        await store.blobs.put("a", b"after", when=ANY)
+        await store.audit.flush()
+        await store.backups.restore(backup.backup_id, mode="replace")
+        assert await content(store, "a") == b"before"
+        assert (await store.audit.verify()).is_whole
+        assert len(await recorded(store, action="blobs.put", key="a")) >= 3
+
+
 def test_an_actor_is_a_text() -> None:
     """Not empty, not too long, and one that can be written."""
     for given_actor in ("", "user:", "x" * 513, "\ud800", 7):

@@ -101,8 +101,7 @@ class Chain:
     async def key(self) -> AuditKey:
         """The trail's key, which is made with the trail."""
         if self._key is None:
-            is_new = not [name async for name in self._place.heads()]
-            self._key = await self._source.key(is_new=is_new)
+            self._key = await self._source.key(is_new=await self._place.is_empty())
         return self._key
 
     async def _begun(self) -> AuditKey:

@@ -66,6 +66,10 @@ class Place:
         if self.own is not None:
             await self.own.close()
 
+    async def is_empty(self) -> bool:
+        """Whether nothing lies there, not even what tells of a trail that was pruned as a whole."""
+        return not (await self.blobs.entries(self.prefix, limit=1)).blobs
+
     async def chains(self) -> list[str]:
         """All chains, in the order in which they began; those too of which only a head, or only records are left."""
         folder = f"{self.prefix}chains/"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Any, ClassVar, TypeVar
 
@@ -65,6 +66,9 @@ class Watching:
             except BaseException as exc:
                 names = () if isinstance(exc, InvalidArgument) else named(operation, args, kwargs, None)
                 recorder.add(Access(self._clock.now(), actor(self._who), action, _outcome(operation, exc), names))
+                if self._durable and isinstance(exc, StorycoreError):
+                    with suppress(StorycoreError):  # the call's own error says more
+                        await recorder.settled(effect)
                 raise
             finally:
                 put_back(ASIDE, token)

@@ -61,7 +61,7 @@ def assembled(
         chosen[PortName.ENTITIES] = records
     return Backups(
         Archive(own or blobs, keys, env, prefix=settings.prefix, is_own=own is not None),
-        sources_of(chosen, env, without=lambda: _places_of_archive(profile, blobs, own)),
+        sources_of(chosen, env, without=lambda: [*_places_of_archive(profile, blobs, own), *_place_of_trail(profile)]),
         env,
         store=profile.namespace,
         scratch=scratch_with(plugins),
@@ -91,6 +91,12 @@ def _places_of_archive(profile: Profile, blobs: BlobStore, own: BlobStore | None
         return [prefix]
     is_within = "://" in place and own.info.place.startswith(place)
     return [own.info.place.removeprefix(place) + prefix] if is_within else []
+
+
+def _place_of_trail(profile: Profile) -> Sequence[str]:
+    """Where the audit trail lies among the store's own blobs: no restore may bring back an older one."""
+    is_there = profile.audit.enabled and profile.audit.blobs is None
+    return [profile.audit.prefix] if is_there else []
 
 
 def _server(settings: PortSettings | None) -> object:
