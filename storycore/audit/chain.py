@@ -71,8 +71,8 @@ class Chain:
         Raises:
             StorycoreError: the key or the place cannot be used.
         """
-        key = await self._begun()
         now = accesses[0].at if accesses else self._env.clock.now()
+        key = await self._begun(now)
         entries = list(accesses)
         if lost:
             entries.insert(0, Access(now, who, "audit.lost", "done", about={"count": lost}))
@@ -104,11 +104,12 @@ class Chain:
             self._key = await self._source.key(is_new=await self._place.is_empty())
         return self._key
 
-    async def _begun(self) -> AuditKey:
+    async def _begun(self, at: datetime) -> AuditKey:
+        """The key, once there is a chain, which is named by when its first record was made."""
         key = await self.key()
         if not self.id:
             self._seen = await self._witnessed(key)
-            id_ = f"{self._env.clock.now():%Y%m%dT%H%M%S}-{self._env.new_id()[:16]}"
+            id_ = f"{at:%Y%m%dT%H%M%S}-{self._env.new_id()[:16]}"
             await self._place.blobs.put(self._place.head_name(id_), self._head(id_, Mark(), False), when=ABSENT)
             self.id = id_
         return key
@@ -135,7 +136,7 @@ class Chain:
             seq += 1
             line, previous = line_of(access, key, own, chain=self.id, seq=seq, previous=previous)
             lines.append(line + b"\n")
-        until = entries[-1].at
+        until = max(each.at for each in entries)  # the machine's clock may have been set back
         name = self._place.batch(self.id, self._last.seq + 1, until)
         return Draft(name, b"".join(lines), Mark(seq, previous), until)
 

@@ -79,9 +79,9 @@ async def _records(place: Place, chain: str, key: AuditKey, *, since: datetime |
 def _lines(content: bytes, key: AuditKey) -> Lines:
     if not content:
         return [(b"", None)]
-    lines = content.split(b"\n")
-    whole = lines[:-1] if not lines[-1] else lines
-    return [(line, read_line(line, key)) for line in whole]
+    *whole, rest = content.split(b"\n")
+    found = [(line, read_line(line, key)) for line in whole]
+    return [*found, (rest, None)] if rest else found  # a line that was cut off has no end
 
 
 def _begun(chain: str) -> datetime:

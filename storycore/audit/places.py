@@ -1,6 +1,6 @@
 """Where a trail lies in a blob store.
 
-<prefix>chains/<chain>/<first seq>-<moment of the last, ms>   a batch of records, one line each; never replaced
+<prefix>chains/<chain>/<first seq>-<latest moment, ms>        a batch of records, one line each; never replaced
 <prefix>heads/<chain>                                         how far the chain goes, sealed; renewed with each batch
 <prefix>users/<hash>                                          what makes a user's own key; deleted when he is forgotten
 <prefix>pruned                                                how far chains were pruned, sealed
@@ -32,7 +32,7 @@ class Batch:
         name: of the object.
         chain: whose it is.
         first: the first record's place in the chain; 0 where the name is not one that a writer gives.
-        until: the moment of its last record, in milliseconds.
+        until: the moment of its latest record, in milliseconds.
     """
 
     name: str

@@ -71,9 +71,10 @@ class AuditTrail:
         return Around(port, inner, [self._layer])
 
     async def ensure(self) -> Sequence[str]:
-        """Make the key where it lies in a file that does not exist, and say so."""
+        """Create the trail's own place, and the key where it lies in a file that does not exist; say so."""
+        actions = [] if self._place.own is None else [*(await self._place.own.ensure()).actions]
         made = await self._source.made()
-        return [made] if made else []
+        return [*actions, made] if made else actions
 
     async def flush(self) -> None:
         """Store all that was recorded so far.
@@ -149,8 +150,9 @@ class AuditTrail:
 
         Raises:
             NotFound, AccessDenied: it cannot be read.
+            ConfigError: there is no key; none is made, for it would be another one.
         """
-        return await verified_file(Path(path), await self._chain.key())
+        return await verified_file(Path(path), await self._source.key(is_new=False))
 
     async def prune(self, before: datetime, *, dry_run: bool = False) -> AuditPruned:
         """Remove what is older, batch by batch; the rest verifies as before. Can be repeated.

@@ -211,8 +211,8 @@ class Steps:
         """Compare what an object's name says with what it holds."""
         if not records:
             self._find(Kind.CHANGED, f"{batch.name} is empty.")
-        elif records[0] is not None and records[-1] is not None:
-            expected = batch_name(records[0].seq, records[-1].at)
+        elif records[0] is not None and None not in records:
+            expected = batch_name(records[0].seq, max(record.at for record in records if record is not None))
             if not batch.name.endswith(f"/{expected}"):
                 self._find(Kind.CHANGED, f"{batch.name} is not named {expected}, as what it holds.")
 
