@@ -77,9 +77,9 @@ class Store(Catalog):
         records = cast(EntityStore, self.ports[PortName.ENTITIES])
         self._spilling = SpillingEntities(records, self.blobs, env, spills)
         self._cached, self._tagged = entities_of(profile, self._spilling, records, self.cache)
-        super().__init__(
-            self._tagged, records, env, cursor_key=self._signing_key(), spills=spills, met=self._tagged.meet
-        )
+        watched = self._watched(PortName.ENTITIES)  # what the cache answers is an access too
+        used = self._tagged if watched is None else cast(EntityStore, watched(self._tagged))
+        super().__init__(used, records, env, cursor_key=self._signing_key(), spills=spills, met=self._tagged.meet)
         self.events = Tracker(cast(EventSink, self.ports[PortName.EVENTS]), env, types=self._event_types())
 
         story = repositories(self.entities, env, cursor_key=self._cursor_key)

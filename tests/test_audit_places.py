@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, TypeVar, cast
 
 import pytest
 
@@ -12,7 +14,9 @@ import storycore
 from storycore.audit.keys import FileKey, KeySource, SettledKey
 from storycore.audit.places import Place
 from storycore.audit.trail import AuditTrail
-from storycore.errors import ConfigError
+from storycore.errors import ConfigError, DeadlineExceeded, Effect
+from storycore.hooks import hookimpl
+from storycore.layers.around import Interceptor, Operation
 from storycore.layers.checks import checked
 from storycore.memory.blobs import open_blobs
 from storycore.memory.config import MemoryBlobConfig
@@ -20,7 +24,10 @@ from storycore.ports.blobs import BlobStore
 from storycore.ports.conditions import ANY
 from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import PortName
+from storycore.story import Story, User
 from storycore.testing.clock import ManualClock
+
+T = TypeVar("T")
 
 KEY = SettledKey("6b" * 32)
 LOCAL = {"embedder": "memory://", "vectors": "memory://"}
@@ -52,6 +59,25 @@ class Desk:
         [blob] = (await self.blobs.entries("audit/chains/")).blobs
         async with await self.blobs.get(blob.key) as reader:
             return blob.key, await reader.read()
+
+
+class Held:
+    """A layer that holds up every put of a blob until it is let."""
+
+    slot: ClassVar[int] = 1000
+
+    def __init__(self) -> None:
+        self.free = asyncio.Event()
+
+    async def __call__(self, operation: Operation, proceed: Callable[[], Awaitable[T]]) -> T:
+        if operation.name == "put":
+            await self.free.wait()
+        return await proceed()
+
+    @hookimpl
+    def storycore_layers(self, port: PortName, adapter: str) -> list[Interceptor]:
+        """This one, around blobs."""
+        return [self] if port is PortName.BLOBS else []
 
 
 async def test_a_place_of_its_own_is_made_by_init(tmp_path: Path) -> None:
@@ -135,3 +161,37 @@ async def test_a_clock_that_is_set_back_hides_no_record() -> None:
         assert len([each async for each in reader.records(since=moment)]) == 1
         assert (await reader.prune(moment)).records == 0
         assert (await reader.verify()).findings == ()
+
+
+@pytest.mark.parametrize("audit", [{}, {"durable": True}])
+async def test_each_call_is_one_record_whatever_it_takes(audit: dict[str, object], tmp_path: Path) -> None:
+    """What the cache answers is an access too; what is read on the way of a write, or fetched from blobs, is none."""
+    overrides = {"audit": {"enabled": True, "key": "6b" * 32, "actor": "test", **audit}}
+    async with storycore.open("memory", dir=tmp_path, overrides=overrides) as store:
+        user = await store.users.save(User(email="ada@example.com", username="ada"))
+        for _ in range(3):
+            await store.users.get(user.user_id)
+        story = await store.stories.save(Story(user_id=user.user_id, title="long", content="x" * 500_000))
+        await store.stories.get(story.story_id)
+        found = [(each.action, dict(each.kinds)) async for each in store.audit.records(action="entities")]
+        assert [action for action, _ in found] == [
+            "entities.write",
+            *["entities.get"] * 3,
+            "entities.write",
+            "entities.get",
+        ]
+        assert found[1] == found[3] == ("entities.get", {"user": 1})
+        assert [each async for each in store.audit.records(action="blobs")] == []
+
+
+async def test_a_durable_call_waits_for_its_record_no_longer_than_its_deadline(tmp_path: Path) -> None:
+    """It was done by then, or not: nobody can say."""
+    held = Held()
+    overrides = {"audit": {"enabled": True, "key": "6b" * 32, "durable": True}}
+    async with storycore.open("memory", dir=tmp_path, overrides=overrides, plugins=[held]) as store:
+        asyncio.get_running_loop().call_later(5, held.free.set)  # so that a call that waits too long ends after all
+        with pytest.raises(DeadlineExceeded) as caught:
+            async with store.deadline(0.02):
+                await store.users.save(User(email="ada@example.com", username="ada"))
+        assert caught.value.effect is Effect.UNKNOWN
+        held.free.set()

@@ -21,6 +21,7 @@ from storycore.audit.watching import Watching
 from storycore.errors import InvalidArgument
 from storycore.layers.acting import USER, Acting, actor
 from storycore.layers.around import Around
+from storycore.layers.deadline import Deadlines
 from storycore.ports.entities import Key
 from storycore.ports.environment import Environment
 from storycore.ports.lifecycle import Health, Port, PortName
@@ -67,8 +68,8 @@ class AuditTrail:
         self._layer = Watching(self._recorder, env.clock, self._who, reads=reads, durable=durable)
 
     def watched(self, port: PortName, inner: Port) -> Port:
-        """A port whose operations are recorded."""
-        return Around(port, inner, [self._layer])
+        """A port whose operations are recorded, and wait for that no longer than their deadline."""
+        return Around(port, inner, [Deadlines(), self._layer])
 
     async def ensure(self) -> Sequence[str]:
         """Create the trail's own place, and the key where it lies in a file that does not exist; say so."""
