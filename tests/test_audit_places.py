@@ -195,3 +195,19 @@ async def test_a_durable_call_waits_for_its_record_no_longer_than_its_deadline(t
                 await store.users.save(User(email="ada@example.com", username="ada"))
         assert caught.value.effect is Effect.UNKNOWN
         held.free.set()
+
+
+async def test_what_was_pruned_and_is_put_back_is_not_shown() -> None:
+    """Nor is what a lock keeps for now."""
+    desk = Desk()
+    async with desk.blobs:
+        trail = desk.trail()
+        await desk.write(trail, "old")
+        await trail.flush()
+        name, data = await desk.only_batch()
+        desk.clock.advance(10)
+        await trail.prune(desk.clock.now())
+        await desk.blobs.put(name, data, when=ANY)
+        found = [each.action async for each in trail.records()]
+        assert (found, (await trail.verify()).findings) == (["audit.pruned"], ())
+        await trail.close()

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 from storycore.audit.keys import AuditKey
-from storycore.audit.places import Batch, Place
+from storycore.audit.places import Batch, Mark, Place
 from storycore.audit.records import AuditRecord, read_line
 from storycore.errors import Corrupt
 
@@ -39,13 +39,15 @@ async def in_order(
     Raises:
         Corrupt: a record does not bear its hash.
     """
+    pruned, _ = await place.pruned(key)
     waiting = [chain for chain in await place.chains() if until is None or _begun(chain) < until]
     waiting.reverse()
     heads: list[tuple[datetime, str, int, AuditRecord, AsyncIterator[AuditRecord]]] = []
     while waiting or heads:
         while waiting and (not heads or _begun(waiting[-1]) <= heads[0][0]):
             chain = waiting.pop()
-            await _push(heads, _records(place, chain, key, since=since))
+            start = pruned.get(chain, Mark()).seq
+            await _push(heads, _records(place, chain, key, start=start, since=since))
         if not heads:
             continue
         _, _, _, record, rest = heapq.heappop(heads)
@@ -63,9 +65,14 @@ async def _push(
         return
 
 
-async def _records(place: Place, chain: str, key: AuditKey, *, since: datetime | None) -> AsyncIterator[AuditRecord]:
+async def _records(
+    place: Place, chain: str, key: AuditKey, *, start: int, since: datetime | None
+) -> AsyncIterator[AuditRecord]:
+    """The records of a chain behind ``start``: a batch before it was pruned, and is kept by a lock, or was put back."""
     earliest = None if since is None else (since - _EPOCH) // timedelta(milliseconds=1)
     for batch in await place.batches(chain):
+        if 0 < batch.first <= start:
+            continue
         if earliest is not None and batch.first and batch.until < earliest:
             continue
         for _, record in await read(place, batch, key):
