@@ -408,7 +408,7 @@ def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
 
 def test_the_commands(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """From making the key to finding what was changed, with exit statuses."""
-    assert "audit.key. Keep a copy elsewhere" in " ".join(command(capsys, "init")[1].split())
+    assert "audit.key. Keep a copy elsewhere" in command(capsys, "init")[1]
     assert (folder / "storycore-data" / "audit.key").stat().st_mode & 0o777 == 0o600
     assert command(capsys, "get", "user", "nobody")[0] != 0
     listed = json.loads(command(capsys, "audit", "list", "--action", "entities.get", "--json")[1])["records"]

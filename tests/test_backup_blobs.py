@@ -52,7 +52,8 @@ class World:
         self.target = BlobSource(other, env)
 
     async def backup(self, parent: Manifest | None = None) -> Manifest:
-        return await make_backup(self.archive, [self.source], kind="manual", store="s", parent=parent)
+        chain = () if parent is None else await self.archive.chain(parent.id)
+        return await make_backup(self.archive, [self.source], kind="manual", store="s", chain=chain)
 
     async def restored(self, manifest: Manifest, **settings: object) -> int:
         chain = await self.archive.chain(manifest.id)

@@ -175,7 +175,7 @@ async def test_what_one_adapter_held_is_what_another_holds(
         origin, source = await stack.enter_async_context(opened(port, one, tmp_path / "one", request.config))
         await WRITERS[port](origin)
         made = [await make_backup(archive, [source], kind="manual", store="s")]
-        made.append(await make_backup(archive, [source], kind="manual", store="s", parent=made[0]))
+        made.append(await make_backup(archive, [source], kind="manual", store="s", chain=made))
         _, target = await stack.enter_async_context(opened(port, two, tmp_path / "two", request.config))
         await restore(archive, made, [target], Selection())
         made.append(await make_backup(archive, [target], kind="manual", store="t"))

@@ -85,7 +85,8 @@ def _plain(record: Record) -> tuple[object, ...]:
 
 async def backup(archive: Archive, store: EntityStore, env: Environment, parent: Manifest | None = None) -> Manifest:
     """Of the entities alone."""
-    return await make_backup(archive, [EntitySource(store, env)], kind="manual", store="s", parent=parent)
+    chain = () if parent is None else await archive.chain(parent.id)
+    return await make_backup(archive, [EntitySource(store, env)], kind="manual", store="s", chain=chain)
 
 
 WRITES = st.lists(

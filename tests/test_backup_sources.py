@@ -59,7 +59,8 @@ async def state(store: VectorIndex) -> dict[tuple[str, str], VectorItem]:
 
 
 async def backup(archive: Archive, store: VectorIndex, parent: Manifest | None = None) -> Manifest:
-    return await make_backup(archive, [VectorSource(store, ENV)], kind="manual", store="s", parent=parent)
+    chain = () if parent is None else await archive.chain(parent.id)
+    return await make_backup(archive, [VectorSource(store, ENV)], kind="manual", store="s", chain=chain)
 
 
 STEPS = st.lists(

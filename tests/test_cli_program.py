@@ -233,6 +233,21 @@ def test_a_terminal_without_unicode_is_no_obstacle(tmp_path: Path) -> None:
     assert (wrong.returncode, folder in json.loads(wrong.stdout)["error"]["message"]) == (2, True)
 
 
+def test_what_a_pipe_reads_is_in_whole_lines(tmp_path: Path) -> None:
+    """A path is never broken, in text, tables or errors; who sets ``COLUMNS`` is heard."""
+    environ = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    folder = tmp_path / "/".join(["a folder with a long name"] * 6)
+    folder.mkdir(parents=True)
+    made = process(["init", "--profile", "local", "--dir", "there"], folder, env=environ)
+    assert (made.returncode, str(folder / "there" / "entities.db") in made.stdout) == (0, True)
+    table = process(["stats", "--profile", "local", "--dir", "there"], folder, env=environ)
+    assert (table.returncode, str(folder / "there" / "entities.db") in table.stdout) == (0, True)
+    missing = process(["ingest", str(folder / "nothing"), "--profile", "memory"], folder, env=environ)
+    assert (missing.returncode, str(folder / "nothing") in missing.stderr) == (1, True)
+    narrow = process(["init", "--profile", "local", "--dir", "here"], folder, env={**environ, "COLUMNS": "40"})
+    assert max(map(len, narrow.stdout.splitlines())) <= 40
+
+
 def test_config_shows_settings_and_origins_but_no_secret(storycore: Storycore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every value with its origin; secrets hidden."""
     monkeypatch.setenv("STORYCORE__CACHE", "redis://ada:hunter2@h:6379/0")

@@ -454,8 +454,11 @@ def test_the_demonstration_does_the_whole_job(storycore: Storycore) -> None:
     assert all(sizes[port] for port in ("entities", "vectors", "blobs", "events"))
 
 
-def test_a_second_demonstration_embeds_nothing_and_says_so(storycore: Storycore, docs: Path) -> None:
-    """The same ids are changed, not added; the text says that nothing was embedded."""
+def test_a_second_demonstration_embeds_nothing_and_says_so(
+    storycore: Storycore, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same ids are changed, not added; the text says that nothing was embedded, and fits 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
     first = storycore("demo", "--docs", str(docs), "--json").json
     second = storycore("demo", "--docs", str(docs))
     third = storycore("demo", "--docs", str(docs), "--json").json

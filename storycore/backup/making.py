@@ -29,7 +29,7 @@ async def make_backup(
     *,
     kind: Kind,
     store: str,
-    parent: Manifest | None = None,
+    chain: Sequence[Manifest] = (),
     owner_of: OwnerOf | None = None,
     progress: Callable[[str, int], None] | None = None,
 ) -> Manifest:
@@ -37,7 +37,7 @@ async def make_backup(
 
     Args:
         sources: the ports, in the order in which they are to be restored.
-        parent: the backup on which this one builds; ``None`` for a full one.
+        chain: the backups on which this one builds, as ``Archive.chain`` gives them; none for a full one.
         owner_of: says to whom an entry belongs; entries that belong to somebody are sealed with a key of his own.
         progress: told the port and how many of its items are done.
 
@@ -48,9 +48,9 @@ async def make_backup(
         Unavailable: somebody was erased meanwhile, and the backup may hold something of an earlier state.
     """
     noted = None if owner_of is None else await _erasures(archive)
-    draft = await archive.begin(kind, store=store, parent=None if parent is None else parent.id, owner_of=owner_of)
+    draft = await archive.begin(kind, store=store, parent=chain[-1].id if chain else None, owner_of=owner_of)
     try:
-        over = None if parent is None else await _Over.of(archive, parent, owner_of, noted)
+        over = await _Over.of(archive, chain, owner_of, noted) if chain else None
         contents, moments = dict[str, PortContent](), dict[str, datetime]()
         for source in sources:
             contents[source.name], reached = await _port(archive, draft, source, over, progress)
@@ -58,8 +58,8 @@ async def make_backup(
         if owner_of is not None and noted != await _erasures(archive):
             raise Unavailable("Somebody was erased while the backup was made; make it again.")
         made = await draft.commit(contents, as_of=_moment(moments))
-        if parent is not None and not await archive.has(parent.id):
-            raise FeedGap(f"The backup {parent.id} was removed while one was made that builds on it.")
+        if chain and not await archive.has(chain[-1].id):
+            raise FeedGap(f"The backup {chain[-1].id} was removed while one was made that builds on it.")
         return made
     except BaseException:
         await asyncio.shield(draft.abandon())
@@ -85,8 +85,9 @@ class _Over:
     lost: Lost | None
 
     @classmethod
-    async def of(cls, archive: Archive, parent: Manifest, owner_of: OwnerOf | None, noted: Erasures | None) -> _Over:
-        chain = await archive.chain(parent.id)
+    async def of(
+        cls, archive: Archive, chain: Sequence[Manifest], owner_of: OwnerOf | None, noted: Erasures | None
+    ) -> _Over:
         if owner_of is None or noted is None:
             return cls(chain, None)
         return cls(chain, await lost_since(archive, chain, owner_of, noted))

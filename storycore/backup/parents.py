@@ -29,8 +29,8 @@ async def parent_among(
     max_chain: int,
     max_share: float,
     seals_owners: bool = False,
-) -> tuple[Manifest | None, str]:
-    """The newest backup, where an increment over it is possible and worth it; else ``None``, and why not.
+) -> tuple[Sequence[Manifest], str]:
+    """The chain of the newest backup, where an increment over it is possible and worth it; else none, and why not.
 
     Args:
         newest: of the store's backups whose manifests bear their seals.
@@ -42,29 +42,29 @@ async def parent_among(
         seals_owners: whether what belongs to somebody is sealed with a key of his own.
     """
     if newest is None:
-        return None, worst(unread)[1].message if unread else "it is the first one"
+        return (), worst(unread)[1].message if unread else "it is the first one"
     try:
         chain = await archive.chain(newest.id)
     except (AccessDenied, Corrupt, NotFound, SchemaMismatch) as exc:
-        return None, exc.message
+        return (), exc.message
     first, increments, last = chain[0], chain[1:], chain[-1]
     if now < last.as_of:
-        return None, (
+        return (), (
             f"the clock says {now:%Y-%m-%d %H:%M:%S}, and the backup {last.id} is of a later moment; until the clock "
             "has passed that, it counts as the latest one"
         )
     if ports != set(last.ports):
-        return None, f"the backup {last.id} holds other ports"
+        return (), f"the backup {last.id} holds other ports"
     if seals_owners and (without := next((each.id for each in chain if each.owners is None), "")):
-        return None, f"the backup {without} was made without keys of owners"
+        return (), f"the backup {without} was made without keys of owners"
     if why := await _erased_since(archive, chain) if seals_owners else "":
-        return None, why
+        return (), why
     if len(increments) >= max_chain:
-        return None, f"{len(increments)} increments follow each other"
+        return (), f"{len(increments)} increments follow each other"
     if sum(each.size_bytes for each in increments) > max_share * max(first.size_bytes, 1):
-        return None, f"the increments since {first.id} have grown large"
+        return (), f"the increments since {first.id} have grown large"
     damage = await _damage(archive, chain)
-    return (None, damage) if damage else (last, "")
+    return ((), damage) if damage else (chain, "")
 
 
 async def others_among(archive: Archive, *, now: datetime) -> str:

@@ -130,19 +130,19 @@ class Backups:
             for notice in (await self.provide_key(), await others_among(self._archive, now=self._env.clock.now()))
             if notice
         ]
-        parent, reason, left_out = (None, "", ()) if full or kind in ("weekly", "monthly") else await self._parent()
+        chain, reason, left_out = ((), "", ()) if full or kind in ("weekly", "monthly") else await self._parents()
         try:
-            made = await self._make(kind, parent, progress)
+            made = await self._make(kind, chain, progress)
         except FeedGap as exc:
-            made, reason = await self._make(kind, None, progress), exc.message
+            made, reason = await self._make(kind, (), progress), exc.message
         return Created(made, reason, (*notices, *left_out))
 
     async def plan_create(self, kind: Kind = "manual", *, full: bool = False) -> tuple[str | None, str]:
         """On which backup ``create`` would build; ``None`` and the reason where it would make a full one."""
         if full or kind in ("weekly", "monthly"):
             return None, f"{kind} backups always are" if kind in ("weekly", "monthly") else "it was asked for"
-        parent, reason, _ = await self._parent()
-        return None if parent is None else parent.id, reason
+        chain, reason, _ = await self._parents()
+        return chain[-1].id if chain else None, reason
 
     @property
     def key_identity(self) -> str:
@@ -372,21 +372,21 @@ class Backups:
         """Let go of the archive's place; a second call does nothing."""
         await self._archive.close()
 
-    async def _make(self, kind: Kind, parent: Manifest | None, progress: Progress | None) -> Manifest:
+    async def _make(self, kind: Kind, chain: Sequence[Manifest], progress: Progress | None) -> Manifest:
         return await make_backup(
             self._archive,
             self._sources,
             kind=kind,
             store=self._store,
-            parent=parent,
+            chain=chain,
             owner_of=self._owner_of,
             progress=progress,
         )
 
-    async def _parent(self) -> tuple[Manifest | None, str, Sequence[str]]:
-        """The backup on which the next one builds, or why there is none; and what claims to be a later one."""
+    async def _parents(self) -> tuple[Sequence[Manifest], str, Sequence[str]]:
+        """The chain on which the next one builds, or why there is none; and what claims to be a later one."""
         newest, unread = await self._states.newest()
-        parent, reason = await parent_among(
+        chain, reason = await parent_among(
             self._archive,
             newest,
             unread,
@@ -396,4 +396,4 @@ class Backups:
             max_share=self._max_share,
             seals_owners=self._owner_of is not None,
         )
-        return parent, reason, seals.in_words(unread)
+        return chain, reason, seals.in_words(unread)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -19,18 +20,25 @@ if TYPE_CHECKING:
 __all__ = ["console", "escape", "human_bytes", "plain", "print_json", "show", "table"]
 
 _STEP = 1024
+_UNBROKEN = 100_000  # columns
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console on stdout or stderr: coloured on a terminal, plain text elsewhere."""
+    """A console on stdout or stderr: coloured on a terminal; elsewhere plain text, whose lines are never broken.
+
+    A program that reads a path or an error from a pipe or a log finds it whole. ``COLUMNS`` sets a width everywhere.
+    """
     from rich.console import Console
 
     class PipedConsole(Console):
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError  # rich would leave with status 1 on its own
 
-    return PipedConsole(stderr=stderr, highlight=False)
+    made = PipedConsole(stderr=stderr, highlight=False)
+    if not (made.is_terminal or "COLUMNS" in os.environ):
+        made.width = _UNBROKEN
+    return made
 
 
 def print_json(value: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rich.constrain import Constrain
 from rich.padding import Padding
 from rich.rule import Rule
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from storycore.cli.demonstration.outcome import Answer, Backed, Demonstration, Ingested, Stories
 
 __all__ = ["tell"]
+
+_RULE = 80  # columns; a pipe has no width
 
 
 def tell(outcome: Demonstration) -> None:
@@ -33,12 +36,16 @@ def tell(outcome: Demonstration) -> None:
     ]
     out = console()
     for number, (title, lines) in enumerate(chapters, 1):
-        out.print(Rule(f"[bold]{number}  {title}[/]", align="left", style="dim"))
+        out.print(_heading(number, title))
         out.print(*lines, "", sep="\n")
-    out.print(Rule(f"[bold]{len(chapters) + 1}  what to try next[/]", align="left", style="dim"))
+    out.print(_heading(len(chapters) + 1, "what to try next"))
     for step in outcome.next_steps:
         out.print(f"  {escape(step)}", soft_wrap=True)
     out.print(f"\nDone in {outcome.seconds:.1f} s.")
+
+
+def _heading(number: int, title: str) -> RenderableType:
+    return Constrain(Rule(f"[bold]{number}  {title}[/]", align="left", style="dim"), width=_RULE)
 
 
 def _created(outcome: Demonstration) -> list[RenderableType]:
