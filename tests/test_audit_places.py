@@ -14,9 +14,9 @@ import storycore
 from storycore.audit.keys import FileKey, KeySource, SettledKey
 from storycore.audit.places import Place
 from storycore.audit.trail import AuditTrail
-from storycore.errors import ConfigError, DeadlineExceeded, Effect
+from storycore.errors import ConditionFailed, ConfigError, DeadlineExceeded, Effect, Unavailable
 from storycore.hooks import hookimpl
-from storycore.layers.around import Interceptor, Operation
+from storycore.layers.around import Around, Interceptor, Operation
 from storycore.layers.checks import checked
 from storycore.memory.blobs import open_blobs
 from storycore.memory.config import MemoryBlobConfig
@@ -39,11 +39,12 @@ class Desk:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.env = Environment(clock=self.clock)
-        self.blobs: BlobStore = checked(PortName.BLOBS, open_blobs(MemoryBlobConfig(), self.env))
+        self.blobs: BlobStore = checked(PortName.BLOBS, open_blobs(MemoryBlobConfig(lock=True), self.env))
 
-    def trail(self, who: str = "test", *, source: KeySource = KEY) -> AuditTrail:
+    def trail(self, who: str = "test", *, source: KeySource = KEY, behind: Interceptor | None = None) -> AuditTrail:
         """One more writer."""
-        return AuditTrail(Place(self.blobs, "audit/"), source, self.env, who=who, flush_seconds=60)
+        blobs = self.blobs if behind is None else cast(BlobStore, Around(PortName.BLOBS, self.blobs, [behind]))
+        return AuditTrail(Place(blobs, "audit/"), source, self.env, who=who, flush_seconds=60)
 
     def things(self, trail: AuditTrail) -> BlobStore:
         """The blobs as a writer's program uses them."""
@@ -59,6 +60,39 @@ class Desk:
         [blob] = (await self.blobs.entries("audit/chains/")).blobs
         async with await self.blobs.get(blob.key) as reader:
             return blob.key, await reader.read()
+
+
+class Late:
+    """A place that gives one put up, and does it when it is told to."""
+
+    slot: ClassVar[int] = 1000
+
+    def __init__(self, *, skipping: int) -> None:
+        self.puts = -skipping
+        self.waiting: Callable[[], Awaitable[object]] | None = None
+
+    async def __call__(self, operation: Operation, proceed: Callable[[], Awaitable[T]]) -> T:
+        self.puts += operation.name == "put"
+        if operation.name == "put" and self.puts == 1:
+            self.waiting = proceed
+            raise Unavailable("The place does not answer.", effect=Effect.UNKNOWN)
+        return await proceed()
+
+
+class Pruning:
+    """A place whose trail is pruned while something else reads it: before the read of so many objects."""
+
+    slot: ClassVar[int] = 1000
+
+    def __init__(self, desk: Desk, *, reads: int) -> None:
+        self.desk = desk
+        self.reads = -reads
+
+    async def __call__(self, operation: Operation, proceed: Callable[[], Awaitable[T]]) -> T:
+        self.reads += operation.name == "get"
+        if operation.name == "get" and self.reads == 1:
+            await self.desk.trail().prune(self.desk.clock.now() - timedelta(seconds=15))
+        return await proceed()
 
 
 class Held:
@@ -211,3 +245,74 @@ async def test_what_was_pruned_and_is_put_back_is_not_shown() -> None:
         found = [each.action async for each in trail.records()]
         assert (found, (await trail.verify()).findings) == (["audit.pruned"], ())
         await trail.close()
+
+
+@pytest.mark.parametrize("batches", [1, 3])
+async def test_what_a_lock_keeps_goes_when_the_lock_ends(batches: int) -> None:
+    """A prune tells what it may not remove; the trail verifies meanwhile, and nobody is shown it."""
+    desk = Desk()
+    async with desk.blobs:
+        trail = desk.trail()
+        await desk.write(trail, "old")
+        await trail.flush()
+        name, _ = await desk.only_batch()
+        for _ in range(batches - 1):
+            await desk.write(trail, "old")
+            await trail.flush()
+        await trail.close()
+        await desk.blobs.lock(name, desk.clock.now() + timedelta(days=1))
+        desk.clock.advance(10)
+        keeper = desk.trail()
+        done = await keeper.prune(desk.clock.now())
+        assert (done.records, done.chains, list(done.refused)) == (1 + batches, 0, [name])
+        assert "is locked until" in done.refused[name]
+        assert ((await keeper.verify()).findings, [each.action async for each in keeper.records()]) == (
+            (),
+            ["audit.opened", "audit.pruned"],
+        )
+        desk.clock.advance(90_000)
+        later = await keeper.prune(desk.clock.now() - timedelta(days=1))
+        assert (later.records, later.chains, later.refused) == (2, 1, {})  # its own of that day
+        left = [blob.key for blob in (await desk.blobs.entries("audit/chains/")).blobs]
+        assert ((await keeper.verify()).findings, name in left) == ((), False)
+        await keeper.close()
+
+
+async def test_a_head_that_comes_late_replaces_no_newer_one() -> None:
+    """A put that was given up may reach the place any time later; and whoever takes the head away stops no writer."""
+    desk = Desk()
+    async with desk.blobs:
+        late = Late(skipping=2)  # the first head, and the batch
+        trail = desk.trail(behind=late)
+        await desk.write(trail, "one")
+        with pytest.raises(Unavailable):
+            await trail.flush()
+        await desk.write(trail, "two")
+        await trail.flush()
+        assert late.waiting is not None
+        with pytest.raises(ConditionFailed):
+            await late.waiting()
+        [head] = (await desk.blobs.entries("audit/heads/")).blobs
+        await desk.blobs.delete([head.key])
+        await desk.write(trail, "three")
+        await trail.close()
+        report = await desk.trail().verify()
+        assert (report.findings, report.unclosed, report.records) == ((), (), 4)
+
+
+@pytest.mark.parametrize("reads", range(9))
+async def test_an_export_beside_a_prune_is_whole(reads: int, tmp_path: Path) -> None:
+    """It begins anew when a prune takes away what it is about to read."""
+    desk = Desk()
+    async with desk.blobs:
+        for _ in range(3):
+            writer = desk.trail()
+            await desk.write(writer, "old")
+            await writer.close()
+            desk.clock.advance(10)
+        pruning = Pruning(desk, reads=reads)
+        reader = desk.trail(behind=pruning)
+        done = await reader.export(tmp_path / "trail.jsonl")
+        assert (pruning.reads > 0, done.chains, done.records) == (True, 1, 2)
+        report = await reader.verify_file(tmp_path / "trail.jsonl")
+        assert (report.findings, report.records) == ((), 2)

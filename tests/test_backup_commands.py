@@ -259,7 +259,7 @@ def test_the_key_is_made_shown_and_changed(storycore: Storycore, folder: Path) -
     assert str(path) in storycore("backup", "key").out.replace("\n", "")
     storycore("backup", "create")
     assert storycore("backup", "rotate").status == 2
-    assert "1 backups would be" in storycore("backup", "rotate", "--key-file", "new.key", "--dry-run").out
+    assert "1 backup would be" in storycore("backup", "rotate", "--key-file", "new.key", "--dry-run").out
     assert not (folder / "new.key").exists()
     assert storycore("backup", "rotate", "--key-file", "new.key", "--json").json["rotated"]
     refused = storycore("backup", "show")
@@ -286,7 +286,7 @@ def test_one_user_is_erased_from_all_backups(storycore: Storycore, monkeypatch: 
     assert (planned["had_key"], planned["backups"]) == (True, [made])
     assert "would not be readable" in storycore("backup", "erase", "ada", "--dry-run").out.replace("\n", " ")
     done = storycore("backup", "erase", "ada", "--yes")
-    assert (done.status, "1 backups and 0 recordings hold of 'ada'" in done.out.replace("\n", " ")) == (0, True)
+    assert (done.status, "1 backup and 0 recordings hold of 'ada'" in done.out.replace("\n", " ")) == (0, True)
     again = storycore("backup", "erase", "ada", "--yes")
     assert (again.status, "No key of 'ada' is left" in again.out) == (0, True)
     storycore("restore", "run", "--into", "there")

@@ -62,7 +62,7 @@ def test_entities_leave_and_come_in(call: Call) -> None:
     assert not Path("out").exists()
     status, out, _ = call("backup", "export", "--to", "out")
     assert status == 0
-    assert "4 entities in 1 files" in out
+    assert "4 entities in 1 file," in out
     assert "They are not encrypted" in out
     assert "left out: all events" in out
     made = json.loads(call("backup", "export", "--to", "users", "--kind", "user", "--json")[1])["exported"]

@@ -63,10 +63,10 @@ def age(body: bytes | None = None) -> None:
 def test_upgrade_counts_then_rewrites_then_finds_nothing(storycore: Callable[..., Ran]) -> None:
     """In words and as JSON; a second run changes nothing."""
     age()
-    assert storycore("upgrade", "users", "--dry-run") == (0, "1 records: 1 outdated\n", "")
+    assert storycore("upgrade", "users", "--dry-run") == (0, "1 record: 1 outdated\n", "")
     status, out, _ = storycore("upgrade", "--json", "--rate", "1000")
     assert (status, json.loads(out)["rewritten"]) == (0, 1)
-    assert storycore("upgrade") == (0, "1 records: 0 outdated, 0 rewritten\n", "")
+    assert storycore("upgrade") == (0, "1 record: 0 outdated, 0 rewritten\n", "")
 
 
 def test_upgrade_tells_what_it_could_not_do(storycore: Callable[..., Ran]) -> None:

@@ -12,10 +12,11 @@ from storycore.audit.keys import AuditKey, KeySource, sealed
 from storycore.audit.people import People
 from storycore.audit.places import Mark, Place, head
 from storycore.audit.records import line_of, users_of
-from storycore.errors import AccessDenied, AlreadyExists, Corrupt
+from storycore.errors import AccessDenied, AlreadyExists, ConditionFailed, Corrupt
 from storycore.layers.acting import Acting
 from storycore.layers.spilled_bodies import in_parallel
-from storycore.ports.conditions import ABSENT, ANY
+from storycore.ports.blobs import BlobCondition
+from storycore.ports.conditions import ABSENT
 from storycore.ports.environment import Environment
 
 __all__ = ["Chain", "Draft"]
@@ -59,6 +60,7 @@ class Chain:
         self._key: AuditKey | None = None
         self._seen: dict[str, object] = {}
         self._last = Mark()
+        self._over: BlobCondition = ABSENT
         self.id = ""
 
     async def draft(self, accesses: Sequence[Access], *, lost: int, who: Acting) -> Draft:
@@ -110,7 +112,7 @@ class Chain:
         if not self.id:
             self._seen = await self._witnessed(key)
             id_ = f"{at:%Y%m%dT%H%M%S}-{self._env.new_id()[:16]}"
-            await self._place.blobs.put(self._place.head_name(id_), self._head(id_, Mark(), False), when=ABSENT)
+            self._over = await self._place.put_head(id_, self._head(id_, Mark(), False), ABSENT)
             self.id = id_
         return key
 
@@ -141,7 +143,12 @@ class Chain:
         return Draft(name, b"".join(lines), Mark(seq, previous), until)
 
     async def _put_head(self, mark: Mark, *, is_closed: bool) -> None:
-        await self._place.blobs.put(self._place.head_name(self.id), self._head(self.id, mark, is_closed), when=ANY)
+        """Renew the head over the one that was put last: one that was given up and comes late finds another there."""
+        head = self._head(self.id, mark, is_closed)
+        try:
+            self._over = await self._place.put_head(self.id, head, self._over)
+        except ConditionFailed:
+            self._over = await self._place.put_head(self.id, head, await self._place.over_head(self.id))
 
     def _head(self, chain: str, mark: Mark, is_closed: bool) -> bytes:
         if self._key is None:

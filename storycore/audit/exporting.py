@@ -41,6 +41,8 @@ class AuditExported:
 async def exported(place: Place, key: AuditKey, path: Path) -> AuditExported:
     """Write a trail into a new file, as it lies there: records as they are, then what guards them.
 
+    A trail that is pruned meanwhile is written again.
+
     Raises:
         AlreadyExists: there is a file.
         AccessDenied, StorageFull: it cannot be written.
@@ -53,7 +55,9 @@ async def exported(place: Place, key: AuditKey, path: Path) -> AuditExported:
         with _writing(path):
             file = await asyncio.to_thread(draft.open, "xb")
         with file:
-            done = await _written(place, key, path, file)
+            done = None
+            while done is None:
+                done = await _unless_pruned(place, key, path, file)
             with _writing(path):
                 await asyncio.to_thread(_settle, file)
         with _writing(path):
@@ -62,6 +66,26 @@ async def exported(place: Place, key: AuditKey, path: Path) -> AuditExported:
     finally:
         with contextlib.suppress(FileNotFoundError):
             draft.unlink()
+
+
+async def _unless_pruned(place: Place, key: AuditKey, path: Path, file: IO[bytes]) -> AuditExported | None:
+    """Write it; ``None``: it was pruned meanwhile, and the file is empty again."""
+    before = await place.content(place.pruned_name)
+    try:
+        done = await _written(place, key, path, file)
+    except Corrupt:
+        if await place.content(place.pruned_name) == before:
+            raise
+    else:
+        if await place.content(place.pruned_name) == before:
+            return done
+    await asyncio.to_thread(_emptied, file)
+    return None
+
+
+def _emptied(file: IO[bytes]) -> None:
+    file.seek(0)
+    file.truncate()
 
 
 async def _written(place: Place, key: AuditKey, path: Path, file: IO[bytes]) -> AuditExported:

@@ -85,7 +85,7 @@ class Place:
 
     async def batches(self, chain: str) -> list[Batch]:
         """A chain's batches, in order."""
-        folder = f"{self.prefix}chains/{chain}"
+        folder = self.chain_name(chain)
         names = [
             name async for name in self.names(f"chains/{chain}") if name == folder or name.startswith(f"{folder}/")
         ]
@@ -158,6 +158,15 @@ class Place:
         state: dict[str, object] = {"pruned": {chain: [each.seq, each.hash] for chain, each in found.items()}}
         await self.blobs.put(self.pruned_name, sealed(key, state), when=when)
 
+    async def put_head(self, chain: str, sealed_head: bytes, when: BlobCondition) -> BlobCondition:
+        """Say how far a chain goes; returns the condition under which that is replaced."""
+        return BlobMatches((await self.blobs.put(self.head_name(chain), sealed_head, when=when)).version)
+
+    async def over_head(self, chain: str) -> BlobCondition:
+        """The condition under which a head is replaced, whatever it is."""
+        found = await self.blobs.head(self.head_name(chain))
+        return ABSENT if found is None else BlobMatches(found.version)
+
     @property
     def pruned_name(self) -> str:
         """What tells how far chains were pruned."""
@@ -167,9 +176,13 @@ class Place:
         """A chain's head."""
         return f"{self.prefix}heads/{chain}"
 
+    def chain_name(self, chain: str) -> str:
+        """What the names of a chain's batches begin with, up to a slash."""
+        return f"{self.prefix}chains/{chain}"
+
     def batch(self, chain: str, first: int, until: datetime) -> str:
         """What a batch is named."""
-        return f"{self.prefix}chains/{chain}/{batch_name(first, until)}"
+        return f"{self.chain_name(chain)}/{batch_name(first, until)}"
 
 
 def batch_name(first: int, until: datetime) -> str:

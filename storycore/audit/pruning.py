@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from storycore.audit.chains import read
 from storycore.audit.keys import AuditKey, unsealed
 from storycore.audit.places import Batch, Mark, Place
 from storycore.audit.verifying import Walk
-from storycore.errors import Corrupt
+from storycore.errors import AccessDenied, Corrupt, PartialFailure
 
 __all__ = ["AuditPruned", "pruned"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +25,13 @@ class AuditPruned:
     Args:
         records: how many records.
         chains: how many chains went as a whole.
+        refused: objects that may not be removed yet, for they are locked, with the reasons. What they hold is pruned:
+            nobody is shown it, and the next prune removes them.
     """
 
     records: int
     chains: int
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 async def pruned(place: Place, key: AuditKey, before: datetime, *, dry_run: bool) -> AuditPruned:
@@ -41,7 +45,7 @@ async def pruned(place: Place, key: AuditKey, before: datetime, *, dry_run: bool
     """
     marks, when = await place.pruned(key)
     limit = (before - _EPOCH) // timedelta(milliseconds=1)
-    records, whole, gone = 0, 0, list[str]()
+    records, gone, whole = 0, list[str](), dict[str, str]()
     for chain in await place.chains():
         batches = await place.batches(chain)
         mark, count, left = await _reached(place, key, chain, marks.get(chain, Mark()), batches, limit)
@@ -50,13 +54,32 @@ async def pruned(place: Place, key: AuditKey, before: datetime, *, dry_run: bool
             marks[chain] = mark
             gone += [batch.name for batch in batches if 0 < batch.first <= mark.seq]
         if mark.seq and not left and await _is_closed(place, key, chain, mark):
-            whole += 1
-            gone.append(place.head_name(chain))
-    if gone and not dry_run:
-        await place.put_pruned(marks, key, when)
-        for start in range(0, len(gone), 1000):
-            await place.blobs.delete(gone[start : start + 1000])
-    return AuditPruned(records, whole)
+            whole[place.chain_name(chain)] = place.head_name(chain)
+    if dry_run or not (gone or whole):
+        return AuditPruned(records, len(whole))
+    await place.put_pruned(marks, key, when)
+    refused = await _removed(place, gone)
+    held = {name.rpartition("/")[0] for name in refused}
+    refused |= await _removed(place, [head for chain, head in whole.items() if chain not in held])
+    return AuditPruned(records, len(whole.keys() - held), refused)
+
+
+async def _removed(place: Place, names: Sequence[str]) -> dict[str, str]:
+    """Delete objects, and say of which that is refused, and why."""
+    refused = dict[str, str]()
+    for start in range(0, len(names), _AT_ONCE):
+        asked = names[start : start + _AT_ONCE]
+        try:
+            await place.blobs.delete(asked)
+        except PartialFailure as exc:
+            if not all(isinstance(each, AccessDenied) for each in exc.errors.values()):
+                raise
+            refused |= {asked[index]: each.message for index, each in exc.errors.items()}
+        except AccessDenied as exc:
+            if len(asked) > 1:
+                raise
+            refused[asked[0]] = exc.message
+    return refused
 
 
 async def _reached(

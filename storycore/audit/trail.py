@@ -158,6 +158,8 @@ class AuditTrail:
     async def prune(self, before: datetime, *, dry_run: bool = False) -> AuditPruned:
         """Remove what is older, batch by batch; the rest verifies as before. Can be repeated.
 
+        What a lock keeps is told in ``refused``, and goes with the next prune behind the lock's end.
+
         Args:
             before: aware.
             dry_run: only say what would go.

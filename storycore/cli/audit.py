@@ -32,7 +32,7 @@ def audit() -> None:
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="The newest so many.")
 def list_(common: Common, limit: int, **wish: Any) -> None:
     """Show what was recorded, the newest last."""
-    from storycore.cli.output import escape, print_json, show, table
+    from storycore.cli.output import counted, escape, print_json, show, table
 
     found = asyncio.run(_records(common, limit, wish))
     if common.as_json:
@@ -43,7 +43,7 @@ def list_(common: Common, limit: int, **wish: Any) -> None:
         what = ", ".join(f"{count} {kind}" for kind, count in sorted(record.kinds.items()))
         at = record.at.strftime("%Y-%m-%d %H:%M:%S")
         made.add_row(at, escape(who), record.action, record.outcome, escape(what))
-    return show(made, f"{len(found)} records; times are UTC.")
+    return show(made, f"{counted(len(found), 'records')}; times are UTC.")
 
 
 @audit.command()
@@ -51,7 +51,7 @@ def list_(common: Common, limit: int, **wish: Any) -> None:
 @click.option("--file", "path", metavar="FILE", help="An export instead of the trail itself.")
 def verify(common: Common, path: str | None) -> int:
     """Walk the whole trail and say what is not as it was written. Exit status 1 when something is not."""
-    from storycore.cli.output import escape, print_json, show
+    from storycore.cli.output import counted, escape, print_json, show
 
     report = asyncio.run(_verified(common, path))
     if common.as_json:
@@ -59,7 +59,7 @@ def verify(common: Common, path: str | None) -> int:
     else:
         said = "[green]as they were written[/]" if report.is_whole else "[red]not all is as it was written[/]"
         show(
-            f"{report.records} records in {report.chains} chains: {said}.",
+            f"{counted(report.records, 'records')} in {counted(report.chains, 'chains')}: {said}.",
             *(f"[red]{finding.kind}[/]: {escape(finding.detail)}" for finding in report.findings),
             *(f"[dim]{escape(sentence)}[/]" for sentence in report.unclosed),
         )
@@ -71,12 +71,13 @@ def verify(common: Common, path: str | None) -> int:
 @click.option("--to", "path", metavar="FILE", required=True, help="A new file.")
 def export(common: Common, path: str) -> None:
     """Write the whole trail into a new file of JSON lines, which `storycore audit verify --file` verifies."""
-    from storycore.cli.output import escape, print_json, show
+    from storycore.cli.output import counted, escape, print_json, show
 
     done = asyncio.run(_exported(common, path))
     if common.as_json:
         return print_json({"path": str(done.path), "chains": done.chains, "records": done.records})
-    return show(f"Wrote {done.records} records of {done.chains} chains into {escape(str(done.path))}.")
+    what = f"{counted(done.records, 'records')} of {counted(done.chains, 'chains')}"
+    return show(f"Wrote {what} into {escape(str(done.path))}.")
 
 
 @audit.command()
@@ -86,14 +87,17 @@ def export(common: Common, path: str) -> None:
 @click.option("--yes", is_flag=True, help="Remove it.")
 def prune(common: Common, before: datetime, dry_run: bool, yes: bool) -> None:
     """Remove old records; the rest verifies as before."""
-    from storycore.cli.output import print_json, show
+    from storycore.cli.output import counted, escape, print_json, show
 
     if not (dry_run or yes):
         raise click.UsageError("What is pruned does not come back: --yes does it, --dry-run says what would go.")
     done = asyncio.run(_pruned(common, before, dry_run=dry_run))
     if common.as_json:
-        return print_json({"dry_run": dry_run, "records": done.records, "chains": done.chains})
-    return show(f"{done.records} records {'would go' if dry_run else 'went'}, and {done.chains} chains as a whole.")
+        told = {"records": done.records, "chains": done.chains, "refused": done.refused}
+        return print_json({"dry_run": dry_run, **told})
+    refused = [f"  kept: {escape(why)}" for why in done.refused.values()]
+    records, chains = counted(done.records, "records"), counted(done.chains, "chains")
+    return show(f"{records} {'would go' if dry_run else 'went'}, and {chains} as a whole.", *refused)
 
 
 @audit.command()

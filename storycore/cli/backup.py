@@ -64,14 +64,14 @@ def record(common: Common) -> None:
 
     Run it every minute or so. Where a backup is needed first, it is made; a gap is told when it appears.
     """
-    from storycore.cli.output import escape, print_json, show
+    from storycore.cli.output import counted, escape, print_json, show
 
     done = asyncio.run(_recorded(common))
     if common.as_json:
         return print_json({"recorded": done})
     until = f"every second up to {done.until:%Y-%m-%d %H:%M:%S} UTC can be restored"
     return show(
-        f"{done.changes} changes sealed behind {escape(done.series)}; {until}.",
+        f"{counted(done.changes, 'changes')} sealed behind {escape(done.series)}; {until}.",
         *([f"[yellow]lost[/] {escape(done.gap)}"] if done.gap else []),
     )
 
@@ -130,7 +130,7 @@ def verify(common: Common, backup_id: str, level: str) -> int:
     an empty store in a temporary folder and compares.
     """
     from storycore.cli.failures import FAILED
-    from storycore.cli.output import escape, print_json, show
+    from storycore.cli.output import counted, escape, print_json, show
 
     with _interrupted_as(_NOT_FOUND_OUT):
         found = asyncio.run(_verified(common, backup_id, cast("Level", level)))
@@ -138,8 +138,9 @@ def verify(common: Common, backup_id: str, level: str) -> int:
         print_json({"is_whole": found.is_whole, "verification": found})
     else:
         what = "is whole" if found.is_whole else "[red]is damaged[/]"
+        objects, entries = counted(found.objects, "objects"), counted(found.entries, "entries")
         show(
-            f"{escape(found.backup)} {what}: {found.objects} objects looked at, {found.entries} entries read.",
+            f"{escape(found.backup)} {what}: {objects} looked at, {entries} read.",
             *(f"[red]lost[/] {escape(problem)}" for problem in found.problems),
             *([f"[yellow]retention does not learn of this:[/] {escape(found.unkept)}"] if found.unkept else []),
         )
@@ -198,7 +199,7 @@ def rotate(common: Common, key_file: Path | None, passphrase: str | None, dry_ru
 
     Afterwards set `backup.key_file` or `backup.passphrase` in the profile to the new one.
     """
-    from storycore.cli.output import escape, print_json, show
+    from storycore.cli.output import counted, escape, print_json, show
 
     if (key_file is None) == (passphrase is None):
         raise click.UsageError("Name the new key: --key-file PATH or --passphrase REFERENCE.")
@@ -208,8 +209,9 @@ def rotate(common: Common, key_file: Path | None, passphrase: str | None, dry_ru
         return print_json({"dry_run": dry_run, "rotated": list(done.backups), "left": dict(done.left)})
     would = "would be " if dry_run else ""
     setting = "backup.passphrase" if key_file is None else "backup.key_file"
+    backups = counted(len(done.backups), "backups")
     return show(
-        f"{len(done.backups)} backups {would}sealed with the new key; it belongs into the profile's {setting}.",
+        f"{backups} {would}sealed with the new key; it belongs into the profile's {setting}.",
         *(f"[yellow]left as it is[/] {escape(id_)}: {escape(why)}" for id_, why in done.left.items()),
     )
 
@@ -283,10 +285,10 @@ def _tell_made(common: Common, made: Created) -> None:
 
 
 def _tell_erased(found: Erased, *, dry_run: bool) -> None:
-    from storycore.cli.output import escape, show
+    from storycore.cli.output import counted, escape, show
 
     user, would = escape(repr(found.owner)), "would not be" if dry_run else "is not"
-    concerned = f"{len(found.backups)} backups and {len(found.recordings)} recordings"
+    concerned = f"{counted(len(found.backups), 'backups')} and {counted(len(found.recordings), 'recordings')}"
     said = (
         f"What {concerned} hold of {user} {would} readable any more." if found.had_key else f"No key of {user} is left."
     )

@@ -179,29 +179,30 @@ async def _imported(common: Common, wish: _Wish, mode: Mode, on_conflict: OnConf
 
 def _tell_exported(common: Common, to: str, made: ExportCreated) -> None:
     from storycore.backup.outside import shown
-    from storycore.cli.output import escape, print_json, show
+    from storycore.cli.output import counted, escape, print_json, show
 
     if common.as_json:
         return print_json({"exported": made})
+    entities, files = counted(made.records, "entities"), counted(made.files, "files")
     return show(
-        f"[bold]{escape(made.name)}[/] in {escape(shown(to))}: {made.records} entities in {made.files} files, as of "
+        f"[bold]{escape(made.name)}[/] in {escape(shown(to))}: {entities} in {files}, as of "
         f"{made.as_of:%Y-%m-%d %H:%M:%S} UTC, from {escape(made.backup)}. They are not encrypted.",
-        *([f"{made.bodies} long bodies lie beside it under spill/"] if made.bodies else []),
-        *([f"left out: {made.erased} entities of users who were erased"] if made.erased else []),
+        *([f"{counted(made.bodies, 'long bodies')} beside it under spill/"] if made.bodies else []),
+        *([f"left out: {counted(made.erased, 'entities')} of users who were erased"] if made.erased else []),
         *(f"[yellow]left out: all {port}, for an export is of entities alone[/]" for port in made.without),
     )
 
 
 def _tell_verified(common: Common, found: ExportVerified) -> int:
     from storycore.cli.failures import FAILED
-    from storycore.cli.output import escape, print_json, show
+    from storycore.cli.output import counted, escape, print_json, show
 
     if common.as_json:
         print_json({"is_whole": found.is_whole, "verification": found})
     else:
         what = "is whole" if found.is_whole else "[red]is damaged[/]"
         lost = (f"[red]lost[/] {escape(problem)}" for problem in found.problems)
-        show(f"{escape(found.name)} {what}: {found.records} entities read.", *lost)
+        show(f"{escape(found.name)} {what}: {counted(found.records, 'entities')} read.", *lost)
     return 0 if found.is_whole else FAILED
 
 

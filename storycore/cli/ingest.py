@@ -64,11 +64,12 @@ async def _ingest(common: Common, path: Path, *, force: bool) -> Report:
 
 
 def _show(found: Plan, *, dry_run: bool) -> None:
-    from storycore.cli.output import show
+    from storycore.cli.output import counted, show
 
     would = "would be " if dry_run else ""
     show(
-        f"{found.documents} documents: {len(found.added)} {would}added, {len(found.changed)} {would}changed, "
+        f"{counted(found.documents, 'documents')}: "
+        f"{len(found.added)} {would}added, {len(found.changed)} {would}changed, "
         f"{len(found.unchanged)} unchanged, {len(found.removed)} {would}removed",
         f"passages: {found.chunks_embedded} {would}embedded, {found.chunks_deleted} {would}deleted, "
         "all others stay as they are",

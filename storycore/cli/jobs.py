@@ -128,6 +128,8 @@ def reset(common: Common, name: str, yes: bool) -> None:
 
 
 async def _serve(common: Common, heard: Callable[[RunRecord], None], metrics: tuple[str, int] | None) -> None:
+    from storycore.cli.output import counted
+
     serving = asyncio.current_task()
     assert serving is not None
     with suppress(NotImplementedError):  # Windows has no such signal
@@ -137,7 +139,8 @@ async def _serve(common: Common, heard: Callable[[RunRecord], None], metrics: tu
             for sentence in store.jobs.unknown():
                 click.echo(sentence, err=True)
             with _measured(store, metrics):
-                click.echo(f"Running {len(store.jobs.names())} jobs when they are due, until Ctrl-C.", err=True)
+                jobs = counted(len(store.jobs.names()), "jobs")
+                click.echo(f"Running {jobs} when due, until Ctrl-C.", err=True)
                 await store.jobs.serve(heard=heard)
 
 

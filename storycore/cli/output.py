@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-__all__ = ["console", "escape", "human_bytes", "plain", "print_json", "show", "table"]
+__all__ = ["console", "counted", "escape", "human_bytes", "plain", "print_json", "show", "table"]
 
 _STEP = 1024
 _UNBROKEN = 100_000  # columns
@@ -94,6 +94,13 @@ def show(*renderables: RenderableType) -> None:
     out = console()
     for each in renderables:
         out.print(each)
+
+
+def counted(count: int, things: str) -> str:
+    """So many things, named in the plural: ``counted(1, "entities")`` is ``"1 entity"``."""
+    if count == 1:
+        things = f"{things.removesuffix('ies')}y" if things.endswith("ies") else things.removesuffix("s")
+    return f"{count} {things}"
 
 
 def human_bytes(size: int) -> str:

@@ -187,16 +187,16 @@ def _nearest(wish: _Wish, as_of: datetime) -> list[str]:
 
 
 def _tell_done(common: Common, wish: _Wish, done: Restored, *, skips: bool) -> None:
-    from storycore.cli.output import escape, print_json, show
+    from storycore.cli.output import counted, escape, print_json, show
 
     if common.as_json:
         return print_json({"restored": done})
-    counts = ", ".join(f"{count} {port}" for port, count in done.written.items())
+    counts = ", ".join(counted(count, port) for port, count in done.written.items())
     return show(
         f"The state of {done.as_of:%Y-%m-%d %H:%M:%S} UTC, from {escape(done.backup)}: {counts} written.",
         *_nearest(wish, done.as_of),
         *([] if skips or any(done.written.values()) else _nothing_meant(wish)),
-        *(f"left out: {count} {port} of users who were erased" for port, count in done.erased.items()),
+        *(f"left out: {counted(count, port)} of users who were erased" for port, count in done.erased.items()),
         *(f"[yellow]left out: all {port}, for the receiving store has no such port[/]" for port in done.without),
         *(f"[yellow]{escape(notice)}[/]" for notice in done.notices),
     )

@@ -57,10 +57,10 @@ def _as_dict(found: UpgradeReport, *, dry_run: bool) -> dict[str, object]:
 
 
 def _show(found: UpgradeReport, *, dry_run: bool) -> None:
-    from storycore.cli.output import escape, show
+    from storycore.cli.output import counted, escape, show
 
     done = "" if dry_run else f", {found.rewritten} rewritten"
-    lines = [f"{found.checked} records: {found.outdated} outdated{done}"]
+    lines = [f"{counted(found.checked, 'records')}: {found.outdated} outdated{done}"]
     if found.freed:
         lines.append(f"{found.freed} unique values that nobody held {'would be' if dry_run else 'were'} freed")
     if found.lost:

@@ -9,7 +9,7 @@ from rich.constrain import Constrain
 from rich.padding import Padding
 from rich.rule import Rule
 
-from storycore.cli.output import console, escape, human_bytes, table
+from storycore.cli.output import console, counted, escape, human_bytes, table
 from storycore.cli.passages import passage
 from storycore.cli.places import places_table
 
@@ -55,11 +55,13 @@ def _created(outcome: Demonstration) -> list[RenderableType]:
 
 def _ingested(done: Ingested) -> list[RenderableType]:
     if done.embedded:
-        sentence = f"{done.embedded} passages embedded in {done.seconds:.1f} s; the index holds {done.indexed}."
+        embedded = counted(done.embedded, "passages")
+        sentence = f"{embedded} embedded in {done.seconds:.1f} s; the index holds {done.indexed}."
     else:
-        sentence = f"Nothing has changed: nothing was embedded. The index holds {done.indexed} passages."
+        sentence = f"Nothing has changed: nothing was embedded. The index holds {counted(done.indexed, 'passages')}."
     problems = [f"[yellow]left out:[/] {escape(problem)}" for problem in done.problems]
-    return [f"{done.documents} documents of [bold]{escape(done.source)}[/].", *_indented([sentence, *problems])]
+    documents = counted(done.documents, "documents")
+    return [f"{documents} of [bold]{escape(done.source)}[/].", *_indented([sentence, *problems])]
 
 
 def _answers(answers: Sequence[Answer]) -> list[RenderableType]:
