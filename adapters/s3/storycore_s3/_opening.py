@@ -55,7 +55,7 @@ def _source(objects: Objects, info: BlobInfo, place: Headers, body: Any, start: 
         start=start,
         size=size,
         step=config.part_bytes,
-        at_once=max(1, config.parallel_parts - is_whole),
+        at_once=config.parallel_parts,
         attempts=config.max_attempts,
         first=None if is_whole else body,
         whole=_stream(objects, info, place, body, start, size) if is_whole else None,
