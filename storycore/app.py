@@ -285,12 +285,12 @@ class Store(Catalog):
 
         return read(self.profile, self.ports, self.metrics, self.cache.stats(), self._jobs)
 
-    async def maintain(self) -> dict[str, Any]:
+    async def maintain(self, *, dry_run: bool = False) -> dict[str, Any]:
         """Do the housekeeping: remove expired sessions and spilled bodies that nobody needs, compact the index.
 
-        Safe at any time, as often as you like.
+        Safe at any time, as often as you like. A ``dry_run`` tells what would be done, and changes nothing.
         """
-        return await self._upkeep().all()
+        return await self._upkeep().all(dry_run=dry_run)
 
     def _upkeep(self) -> Upkeep:
         from storycore.jobs import Upkeep

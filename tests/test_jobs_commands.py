@@ -19,7 +19,7 @@ import pytest
 import storycore
 from storycore.app import Store
 from storycore.cli.program import run
-from storycore.errors import ConfigError, NotFound
+from storycore.errors import ConfigError, InvalidArgument, NotFound
 from storycore.hooks import hookimpl
 from storycore.jobs import Job, Run
 from storycore.jobs.defaults import DEFAULTS, default_jobs
@@ -63,6 +63,9 @@ def test_a_job_is_run_by_hand_and_stands_in_the_history(folder: Path, capsys: py
     assert {each["zone"] for each in listed["jobs"]} == {"Europe/Berlin"}
     assert "Did you mean 'cache.warm'?" in listed["unknown"][0]
     assert "expired.sweep" in call(capsys, "jobs", "list")[1]
+    told = json.loads(call(capsys, "jobs", "run", "expired.sweep", "--dry-run", "--json")[1])
+    assert told == {"dry_run": True, "job": "expired.sweep", "would": {"removed": 0}}
+    assert call(capsys, "jobs", "run", "expired.sweep", "--dry-run")[1] == 'expired.sweep would: {"removed":0}\n'
     status, out, _ = call(capsys, "jobs", "history", "expired.sweep", "--json")
     assert [each["outcome"] for each in json.loads(out)["runs"]] == ["done"]
     lines = call(capsys, "jobs", "history")[1].splitlines()
@@ -75,6 +78,10 @@ def test_wrong_use_is_refused_with_the_cure(folder: Path, capsys: pytest.Capture
     """An unknown job, a store that was not made, an expression and a zone that mean nothing."""
     status, _, err = call(capsys, "jobs", "run", "expired.sweeb")
     assert (status, "Did you mean 'expired.sweep'?" in err) == (2, True)
+    status, _, err = call(capsys, "jobs", "run", "--dry-run")
+    assert (status, "about one job" in err) == (2, True)
+    status, _, err = call(capsys, "jobs", "run", "cache.warm", "--dry-run")
+    assert (status, "cannot say beforehand" in err) == (2, True)
     status, _, err = call(capsys, "jobs", "run", "expired.sweep")
     assert (status, "storycore init" in err) == (1, True)
     text = (folder / "storycore.toml").read_text()
@@ -166,7 +173,40 @@ def test_backups_are_jobs_where_a_profile_says_something_of_them(tmp_path: Path)
         assert store.jobs.run("backup.daily").outcome == "done"
         assert store.jobs.run("backup.verify").outcome == "done"
         assert store.jobs.run("backup.prune").outcome == "done"
-    assert default_jobs({}) == []
+    assert default_jobs({}, plans={}) == []
+
+
+async def test_a_job_says_first_what_it_would_do(tmp_path: Path) -> None:
+    """The store's own do, where they change or cost something; an application's where it was declared a plan."""
+    backup = {"ports": ["entities"], "passphrase": "a long enough passphrase", "keep_last": 1}
+    off = {f"keep_{rule}": 0 for rule in ("daily", "weekly", "monthly")}
+    overrides = {"backup": {**backup, **off}}
+    async with storycore.open("memory", dir=tmp_path, overrides=overrides) as store:
+        await store.init()
+        assert await store.jobs.plan("expired.sweep") == {"removed": 0}
+        assert await store.jobs.plan("vectors.optimize") == {"dropped": 0, "detail": "nothing to do"}
+        assert await store.jobs.plan("spilled.sweep") == {"checked": 0, "waiting": 0, "deleted": 0}
+        assert await store.jobs.plan("backup.daily") == {"full": True, "because": "it is the first one"}
+        made = (await store.backups.create()).manifest.id
+        assert await store.jobs.plan("backup.daily") == {"full": False, "builds_on": made}
+        await store.backups.create(full=True)
+        assert [await store.jobs.plan("backup.prune") for _ in range(2)] == [{"removed": [made]}] * 2
+        assert await store.jobs.history() == []
+
+        async def pages() -> str:
+            return "42 pages"
+
+        @store.jobs.job("report", cron="0 6 * * MON", plan=pages)
+        async def report() -> None:
+            raise AssertionError
+
+        assert await store.jobs.plan("report") == "42 pages"
+        with pytest.raises(InvalidArgument, match=r"'cache.warm' cannot say beforehand"):
+            await store.jobs.plan("cache.warm")
+        with pytest.raises(InvalidArgument, match="no job 'reprot'"):
+            await store.jobs.plan("reprot")
+        with pytest.raises(ConfigError, match="the plan is an async function without arguments"):
+            store.jobs.add(Job(name="bad", cron="0 6 * * *", work=pages, plan=lambda run: pages()))
 
 
 async def test_the_settings_may_come_from_the_environment_and_a_wrong_one_makes_the_store_unwell(

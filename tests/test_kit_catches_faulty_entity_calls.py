@@ -205,8 +205,8 @@ class ReusesVersionsAfterASweep(Faulty):
 
     caught_by = "test_versions_go_on_across_expiry"
 
-    async def expire(self, now: Any, *, budget: int = 1000) -> int:
-        count = await super().expire(now, budget=budget)
+    async def expire(self, now: Any, *, budget: int = 1000, dry_run: bool = False) -> int:
+        count = await super().expire(now, budget=budget, dry_run=dry_run)
         self._last_version = 0 if count else self._last_version
         return count
 

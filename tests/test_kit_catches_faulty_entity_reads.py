@@ -255,8 +255,17 @@ class SweepsWithoutBudget(Faulty):
 
     caught_by = "test_expire_keeps_to_its_budget"
 
-    async def expire(self, now: datetime, *, budget: int = 1000) -> int:
-        return await super().expire(now, budget=1_000_000)
+    async def expire(self, now: datetime, *, budget: int = 1000, dry_run: bool = False) -> int:
+        return await super().expire(now, budget=budget if dry_run else 1_000_000, dry_run=dry_run)
+
+
+class SweepsForTrial(Faulty):
+    """Removes what it was only to count."""
+
+    caught_by = "test_a_dry_run_of_expire_only_counts"
+
+    async def expire(self, now: datetime, *, budget: int = 1000, dry_run: bool = False) -> int:
+        return await super().expire(now, budget=budget)
 
 
 class SweepsTheLiving(Faulty):
@@ -264,7 +273,9 @@ class SweepsTheLiving(Faulty):
 
     caught_by = "test_expire_never_removes_the_living"
 
-    async def expire(self, now: datetime, *, budget: int = 1000) -> int:
+    async def expire(self, now: datetime, *, budget: int = 1000, dry_run: bool = False) -> int:
+        if dry_run:
+            return await super().expire(now, budget=budget, dry_run=True)
         gone = [k for k, r in self._records.items() if r.expires_at is not None and r.expires_at <= now][:budget]
         for key in gone:
             del self._records[key]

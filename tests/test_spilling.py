@@ -469,7 +469,11 @@ async def test_a_story_of_five_megabytes_is_a_story_like_any_other(profile: str,
         assert (counted.content, listed.content, summary.word_count) == (text, text, count_words(text))
         await store.contents.save(Content(content_id="c1", source="s", text=text[:2_000_000], ordinal=0))
         assert len((await store.contents.get("c1")).text) == 2_000_000
-        assert (await store.maintain())["spilled"] == {"checked": 3, "waiting": 1, "deleted": 0}
+        found = {"checked": 3, "waiting": 1, "deleted": 0}
+        held = (await store.blobs.entries()).blobs
+        assert (await store.maintain(dry_run=True))["spilled"] == found
+        assert (await store.blobs.entries()).blobs == held
+        assert (await store.maintain())["spilled"] == found
         assert await store.stories.delete(saved.story_id) is True
         assert await store.stories.find(saved.story_id) is None
 

@@ -33,13 +33,16 @@ def jobs() -> None:
     "--metrics-port", type=click.IntRange(0, 65535), help="Serve metrics for Prometheus on this port, 0 for a free one."
 )
 @click.option("--metrics-host", default="127.0.0.1", show_default=True, help="The address on which they are served.")
-def run(common: Common, name: str | None, metrics_port: int | None, metrics_host: str) -> int:
+@click.option("--dry-run", is_flag=True, help="Only say what NAME would do.")
+def run(common: Common, name: str | None, metrics_port: int | None, metrics_host: str, dry_run: bool) -> int:
     """Run the job NAME once, now; without NAME run all jobs when they are due, until Ctrl-C.
 
     Any number of processes may run jobs; each due time is one's. Exit status 1 when NAME did not end well.
     """
     from storycore.cli.output import print_json
 
+    if dry_run:
+        return _tell_plan(common, name)
     if name is not None and metrics_port is not None:
         raise click.UsageError("--metrics-port is for a runner, which is run without NAME.")
     if name is None:
@@ -157,6 +160,25 @@ def _measured(store: Store, place: tuple[str, int] | None) -> Iterator[None]:
         shown = f"[{host}]" if ":" in host else host
         click.echo(f"Metrics are at http://{shown}:{found}/metrics.", err=True)
         yield
+
+
+def _tell_plan(common: Common, name: str | None) -> int:
+    from storycore.cli.output import escape, print_json, show
+    from storycore.jobs.turns import shown
+
+    if name is None:
+        raise click.UsageError("--dry-run is about one job; name it.")
+    found = asyncio.run(_planned(common, name))
+    if common.as_json:
+        print_json({"dry_run": True, "job": name, "would": found})
+    else:
+        show(f"{escape(name)} would: {escape(shown(found))}")
+    return 0
+
+
+async def _planned(common: Common, name: str) -> object:
+    async with common.open() as store:
+        return await store.jobs.plan(name)
 
 
 async def _run_once(common: Common, name: str) -> RunRecord:

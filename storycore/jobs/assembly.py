@@ -60,13 +60,13 @@ def assembled(
             await track(f"job_{record.outcome}", properties=_properties(record))
 
     def given() -> Iterator[Job]:
-        if not profile.has_backups:
-            yield from default_jobs(upkeep.works())
-        elif _is_recorded(profile, store):
-            works = {**upkeep.works(), **_backup_works(backups), "backup.record": _recording(backups)}
-            yield from default_jobs(works, {"backup.record": _every(profile.backup.record_every)})
-        else:
-            yield from default_jobs({**upkeep.works(), **_backup_works(backups)})
+        works, crons, plans = upkeep.works(), dict[str, str](), {**upkeep.plans(), **_backup_plans(backups)}
+        if profile.has_backups:
+            works |= _backup_works(backups)
+            if _is_recorded(profile, store):
+                works["backup.record"] = _recording(backups)
+                crons["backup.record"] = _every(profile.backup.record_every)
+        yield from default_jobs(works, crons, plans=plans)
         for jobs in plugged():
             yield from jobs
 
@@ -150,5 +150,21 @@ def _backup_works(backups: Callable[[], Backups]) -> dict[str, Work]:
         "backup.weekly": lambda: create("weekly"),
         "backup.monthly": lambda: create("monthly"),
         "backup.verify": verify,
+        "backup.prune": prune,
+    }
+
+
+def _backup_plans(backups: Callable[[], Backups]) -> dict[str, Work]:
+    async def create(kind: Kind) -> dict[str, object]:
+        parent, reason = await backups().plan_create(kind)
+        return {"full": parent is None, **({"because": reason} if parent is None else {"builds_on": parent})}
+
+    async def prune() -> dict[str, object]:
+        return {"removed": list((await backups().prune(dry_run=True)).removed)}
+
+    return {
+        "backup.daily": lambda: create("daily"),
+        "backup.weekly": lambda: create("weekly"),
+        "backup.monthly": lambda: create("monthly"),
         "backup.prune": prune,
     }

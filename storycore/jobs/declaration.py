@@ -52,6 +52,7 @@ class Job:
         cron: five fields, as for ``Schedule``.
         work: an async function without arguments, or with one, the ``Run``. A text or mapping that it returns is kept
             in the history. It runs again when its runner died, so it must be safe to repeat.
+        plan: an async function without arguments that returns what ``work`` would do now, and changes nothing.
         tz: the time zone of ``cron``; ``None``: the profile's ``jobs.time_zone``.
         summary: what it does, in a few words.
         catch_up: what is run of the due times that passed while nobody ran jobs: the ``latest``, ``all`` in their
@@ -68,6 +69,7 @@ class Job:
     name: str
     cron: str
     work: Work
+    plan: Work | None = None
     tz: str | None = None
     summary: str = ""
     catch_up: CatchUp = "latest"
@@ -121,6 +123,8 @@ def planned(job: Job, *, zone: str, cron: str | None = None) -> Planned:
     _check_numbers(job, path)
     if not callable(job.work) or not _takes_run_or_nothing(job.work):
         raise ConfigError(f"{path}: the work is an async function without arguments, or of a Run.", path=path)
+    if job.plan is not None and (not callable(job.plan) or takes_run(job.plan)):
+        raise ConfigError(f"{path}: the plan is an async function without arguments.", path=path)
     wanted = job.cron if cron is None else cron
     if job.tz is None:
         return Planned(job, Schedule(wanted, zone, path=path, zone_path="jobs.time_zone"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from storycore.jobs.declaration import Job, Work
@@ -32,11 +33,14 @@ _RETRIES = 3
 """After 5, 15 and 35 minutes: done before the next due time of whatever runs hourly."""
 
 
-def default_jobs(works: Mapping[str, Work], crons: Mapping[str, str] | None = None) -> list[Job]:
+def default_jobs(
+    works: Mapping[str, Work], crons: Mapping[str, str] | None = None, *, plans: Mapping[str, Work]
+) -> list[Job]:
     """The default jobs for which there is something to do.
 
     Args:
         works: what they do, by names of ``DEFAULTS``.
+        plans: what those say beforehand that can.
         crons: when, where it is not as in ``DEFAULTS``.
     """
     when = crons or {}
@@ -45,6 +49,7 @@ def default_jobs(works: Mapping[str, Work], crons: Mapping[str, str] | None = No
             name=name,
             cron=when.get(name, cron),
             work=works[name],
+            plan=plans.get(name),
             summary=summary,
             deadline=deadline,
             retries=_RETRIES,
@@ -59,21 +64,21 @@ class Upkeep:
     """The housekeeping of a store.
 
     Args:
-        expire: removes what has expired; returns how much.
+        expire: removes what has expired, or says how much that is; returns how much.
         vectors: the index that is compacted.
         spilling: where long bodies are swept.
         warm: fills the cache; returns with how much.
     """
 
-    expire: Callable[[], Awaitable[int]]
+    expire: Callable[..., Awaitable[int]]
     vectors: VectorIndex
     spilling: SpillingEntities
     warm: Callable[[], Awaitable[int]]
 
-    async def all(self) -> dict[str, Any]:
+    async def all(self, *, dry_run: bool = False) -> dict[str, Any]:
         """Everything that saves space; safe at any time."""
-        expired, optimized = await self.expire(), await self.vectors.optimize()
-        spilled = asdict(await self.spilling.sweep())
+        expired, optimized = await self.expire(dry_run=dry_run), await self.vectors.optimize(dry_run=dry_run)
+        spilled = asdict(await self.spilling.sweep(dry_run=dry_run))
         return {"expired": expired, "vectors": optimized.detail, "dropped": optimized.dropped, "spilled": spilled}
 
     def works(self) -> dict[str, Work]:
@@ -85,15 +90,23 @@ class Upkeep:
             "spilled.sweep": self._sweep,
         }
 
-    async def _expire(self) -> dict[str, int]:
-        return {"removed": await self.expire()}
+    def plans(self) -> dict[str, Work]:
+        """What the works would do, by the same names."""
+        return {
+            "expired.sweep": partial(self._expire, dry_run=True),
+            "vectors.optimize": partial(self._optimize, dry_run=True),
+            "spilled.sweep": partial(self._sweep, dry_run=True),
+        }
+
+    async def _expire(self, *, dry_run: bool = False) -> dict[str, int]:
+        return {"removed": await self.expire(dry_run=dry_run)}
 
     async def _warm(self) -> dict[str, int]:
         return {"warmed": await self.warm()}
 
-    async def _optimize(self) -> dict[str, Any]:
-        optimized = await self.vectors.optimize()
+    async def _optimize(self, *, dry_run: bool = False) -> dict[str, Any]:
+        optimized = await self.vectors.optimize(dry_run=dry_run)
         return {"dropped": optimized.dropped, "detail": optimized.detail}
 
-    async def _sweep(self) -> dict[str, int]:
-        return asdict(await self.spilling.sweep())
+    async def _sweep(self, *, dry_run: bool = False) -> dict[str, int]:
+        return asdict(await self.spilling.sweep(dry_run=dry_run))

@@ -80,6 +80,7 @@ class Jobs:
         name: str,
         *,
         cron: str,
+        plan: Work | None = None,
         tz: str | None = None,
         summary: str = "",
         catch_up: CatchUp = "latest",
@@ -102,6 +103,7 @@ class Jobs:
                     name=name,
                     cron=cron,
                     work=work,
+                    plan=plan,
                     tz=tz,
                     summary=summary,
                     catch_up=catch_up,
@@ -192,6 +194,17 @@ class Jobs:
         raise ConditionFailed(
             f"The job {name!r} is run by another process; `storycore jobs list` shows since when. Try again later."
         )
+
+    async def plan(self, name: str) -> object:
+        """What a job would do now, as a text or a mapping; nothing is changed, and no run is written down.
+
+        Raises:
+            InvalidArgument: there is no such job, or it cannot say.
+        """
+        job = self._known(name).job
+        if job.plan is None:
+            raise InvalidArgument(f"The job {name!r} cannot say beforehand what it would do; it was declared no plan.")
+        return await job.plan()
 
     async def reset(self, name: str) -> None:
         """Forget what is remembered of a job: it begins anew and owes nothing. Whoever runs it now loses its turn.

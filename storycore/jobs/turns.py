@@ -21,7 +21,7 @@ from storycore.layers.acting import acting
 from storycore.layers.deadline import timeless
 from storycore.ports.environment import Environment
 
-__all__ = ["Decide", "Tell", "Turn"]
+__all__ = ["Decide", "Tell", "Turn", "shown"]
 
 T = TypeVar("T")
 
@@ -149,7 +149,7 @@ class Turn:
             return Outcome.FAILED, "It was cancelled from within."
         error = work.exception()
         if error is None:
-            return Outcome.DONE, _shown(work.result())
+            return Outcome.DONE, shown(work.result())
         name = error.code if isinstance(error, StorycoreError) else type(error).__name__
         return Outcome.FAILED, f"{name}: {error}"
 
@@ -176,7 +176,8 @@ async def _to_the_end(writing: Coroutine[None, None, T]) -> T:
         raise
 
 
-def _shown(result: object) -> str:
+def shown(result: object) -> str:
+    """What a job's work or plan returned, as a text; empty where that is neither a text nor a mapping."""
     if isinstance(result, str):
         return result
     if isinstance(result, Mapping):

@@ -54,6 +54,6 @@ class PassingEntities(Forward[EntityStore]):
         """The store's own account of a query."""
         return await self.inner.explain(plan)
 
-    async def expire(self, now: datetime, *, budget: int = 1000) -> int:
+    async def expire(self, now: datetime, *, budget: int = 1000, dry_run: bool = False) -> int:
         """Physically remove expired records."""
-        return await self.inner.expire(now, budget=budget)
+        return await self.inner.expire(now, budget=budget, dry_run=dry_run)

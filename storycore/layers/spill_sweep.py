@@ -32,7 +32,7 @@ class SweepReport:
     deleted: int = 0
 
 
-async def sweep(store: EntityStore, bodies: SpilledBodies, *, before: datetime) -> SweepReport:
+async def sweep(store: EntityStore, bodies: SpilledBodies, *, before: datetime, dry_run: bool = False) -> SweepReport:
     """Mark bodies without a record, and remove those that were marked at or before ``before``.
 
     A body's name is used once, so one without a record stays without; a body whose record is just being written is
@@ -42,11 +42,12 @@ async def sweep(store: EntityStore, bodies: SpilledBodies, *, before: datetime) 
     Args:
         store: where the records are, with their pointers.
         bodies: what is swept.
+        dry_run: only say what it would find; nothing is marked, removed, or freed of its mark.
     """
     prefix = await bodies.prefix()
     if prefix is None:
         return SweepReport()
-    run = _Sweep(store, bodies, before)
+    run = _Sweep(store, bodies, before, dry_run)
     after: str | None = None
     while True:
         page = await bodies.blobs.entries(prefix, after=after)
@@ -59,10 +60,11 @@ async def sweep(store: EntityStore, bodies: SpilledBodies, *, before: datetime) 
 class _Sweep:
     """One walk over all bodies, page by page; a mark stands right behind its body."""
 
-    def __init__(self, store: EntityStore, bodies: SpilledBodies, before: datetime) -> None:
+    def __init__(self, store: EntityStore, bodies: SpilledBodies, before: datetime, dry_run: bool) -> None:
         self._store = store
         self._bodies = bodies
         self._before = before
+        self._dry_run = dry_run
         self._last = ""
         self.checked = self.waiting = self.deleted = 0
 
@@ -96,7 +98,7 @@ class _Sweep:
 
     async def _bury(self, name: str, marks: Mapping[str, datetime]) -> None:
         """Remove a body whose mark is old enough; else see to it that there is a mark."""
-        marked_at = marks.get(name) or await self._mark(name)
+        marked_at = marks.get(name) or (None if self._dry_run else await self._mark(name))
         if marked_at is None or marked_at > self._before:
             self.waiting += 1
             return
@@ -113,5 +115,5 @@ class _Sweep:
             return None if found is None else found.modified_at
 
     async def _remove(self, names: Sequence[str]) -> None:
-        if names:
+        if names and not self._dry_run:
             await self._bodies.blobs.delete(names)

@@ -143,18 +143,19 @@ class SpillingEntities(PassingEntities):
             return ChangePage(told, told[-1].position)
         return ChangePage(told, page.next, page.is_end)
 
-    async def expire(self, now: datetime, *, budget: int = 1000) -> int:
+    async def expire(self, now: datetime, *, budget: int = 1000, dry_run: bool = False) -> int:
         """Physically remove expired records; their bodies are left to ``sweep``."""
-        return await self.inner.expire(now, budget=budget)
+        return await self.inner.expire(now, budget=budget, dry_run=dry_run)
 
-    async def sweep(self, *, grace: timedelta = timedelta(hours=25)) -> SweepReport:
+    async def sweep(self, *, grace: timedelta = timedelta(hours=25), dry_run: bool = False) -> SweepReport:
         """Remove bodies to which no record has pointed for as long as ``grace``.
 
         Args:
             grace: longer than any read takes and than the change feed is kept, for both may still want them. A body is
                 marked when it is first found without a record, and removed by a later sweep.
+            dry_run: only tell what would be marked or removed.
         """
-        return await sweep(self.inner, self._bodies, before=self._env.clock.now() - grace)
+        return await sweep(self.inner, self._bodies, before=self._env.clock.now() - grace, dry_run=dry_run)
 
     def _concerns(self, write: object) -> bool:
         """Whether a write's body spills, or may replace one that has."""

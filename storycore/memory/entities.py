@@ -147,11 +147,13 @@ class MemoryEntityStore(Lifecycle):
         """Not here."""
         raise Unsupported("A dict in memory has no query planner.", feature="entities.explain")
 
-    async def expire(self, now: datetime, *, budget: int = 1000) -> int:
+    async def expire(self, now: datetime, *, budget: int = 1000, dry_run: bool = False) -> int:
         """Remove expired records, forget old tokens and changes older than 24 hours."""
         self._require_open()
         present = min(now, self._env.clock.now())
         gone = [record for record in self._records.values() if not is_live(record, present)][:budget]
+        if dry_run:
+            return len(gone)
         for record in gone:
             del self._records[record.key]
             self._tell(Action.EXPIRE, record)

@@ -219,7 +219,7 @@ class MemoryVectorIndex(Lifecycle):
         self._require_open()
         return VectorStats({namespace: len(space) for namespace, space in self._spaces.items() if space})
 
-    async def optimize(self) -> Optimized:
+    async def optimize(self, *, dry_run: bool = False) -> Optimized:
         """Nothing is ever wasteful here."""
         self._require_open()
         return Optimized("nothing to do")

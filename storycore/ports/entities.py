@@ -365,10 +365,10 @@ class EntityStore(Port, Protocol):
         """
         ...
 
-    async def expire(self, now: datetime, *, budget: int = 1000) -> int:
+    async def expire(self, now: datetime, *, budget: int = 1000, dry_run: bool = False) -> int:
         """Physically remove up to ``budget`` records that expired at or before ``now``; returns how many.
 
         Each is told in the feed once, as ``expire``. Never needed for correctness, only for space. A record that is
-        live by the store's clock stays, whatever ``now`` is.
+        live by the store's clock stays, whatever ``now`` is. A ``dry_run`` counts them, and changes nothing.
         """
         ...

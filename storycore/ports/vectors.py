@@ -211,6 +211,9 @@ class VectorIndex(Port, Protocol):
         """Counts and sizes; a namespace without items is not listed."""
         ...
 
-    async def optimize(self) -> Optimized:
-        """Compact and retrain whatever has become wasteful; results do not change."""
+    async def optimize(self, *, dry_run: bool = False) -> Optimized:
+        """Compact and retrain whatever has become wasteful; results do not change.
+
+        A ``dry_run`` tells what would go, and changes nothing.
+        """
         ...

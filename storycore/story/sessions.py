@@ -13,6 +13,7 @@ from storycore.story.models import Session, SessionStatus
 __all__ = ["Sessions"]
 
 _REMOVED_PER_CALL = 1000
+_COUNTED = 1_000_000
 
 
 class Sessions(Collection[Session]):
@@ -84,12 +85,15 @@ class Sessions(Collection[Session]):
             status=SessionStatus.ACTIVE, limit=limit, cursor=cursor, reverse=True
         )
 
-    async def cleanup_expired(self) -> int:
+    async def cleanup_expired(self, *, dry_run: bool = False) -> int:
         """Remove what has expired from the store, to save space; returns how many records went.
 
-        Nothing that has expired is ever seen, whether this is called or not.
+        Nothing that has expired is ever seen, whether this is called or not. A ``dry_run`` counts them, up to a
+        million, and changes nothing.
         """
         removed, now = 0, self._env.clock.now()
+        if dry_run:
+            return await self.repository.store.expire(now, budget=_COUNTED, dry_run=True)
         while True:
             gone = await self.repository.store.expire(now, budget=_REMOVED_PER_CALL)
             removed += gone

@@ -172,6 +172,21 @@ class EntityExpiry:
         assert await store.expire(harness.clock.now()) == 0
         assert [record is not None for record in await store.get([key(name) for name in "abc"])] == [False, True, True]
 
+    async def test_a_dry_run_of_expire_only_counts(self, store: EntityStore, harness: Harness) -> None:
+        """It tells what the next sweep removes, within its budget and as often as it is asked, and changes nothing."""
+        now = harness.clock.now()
+        await write(store, *(put(name, expires_at=now + MINUTE) for name in "abc"), put("d"))
+        assert await store.expire(now + 100 * MINUTE, dry_run=True) == 0
+        harness.clock.advance(MINUTE)
+        soon = harness.clock.now()
+        assert [await store.expire(soon, budget=budget, dry_run=True) for budget in (2, 3, 1000)] == [2, 3, 3]
+        if store.capabilities.has("entities.changes"):
+            await asyncio.sleep(self.feed_lag_seconds)
+            assert {change.action for change in await walk_changes(store)} == {Action.PUT}
+        assert (await store.expire(soon, budget=2), await store.expire(soon, dry_run=True)) == (2, 1)
+        assert (await store.expire(soon), await store.expire(soon, dry_run=True)) == (1, 0)
+        assert await find(store, "d") is not None
+
     async def test_expire_never_removes_the_living(self, store: EntityStore, harness: Harness) -> None:
         """A ``now`` ahead of the clock, or long before it, removes nothing that has not expired by both."""
         now = harness.clock.now()

@@ -115,3 +115,17 @@ class VectorListings:
         await store.optimize()
         assert before == (await search(store, 1, 2, top_k=10_000), (await store.scan(limit=1000)).items)
         assert len(before[0]) == (await store.stats()).total
+
+    @pytest.mark.asyncio
+    async def test_a_dry_run_of_optimize_changes_nothing(self, store: VectorIndex) -> None:
+        """It tells what would go, also when it is asked again; behind ``optimize`` there is nothing left to drop."""
+        await store.upsert(crowd(120, seed=1))
+        await store.upsert(crowd(120, seed=2))
+        await store.delete(where=F.kind == "k3")
+        before = await search(store, 1, 2, top_k=10_000), (await store.scan(limit=1000)).items
+        first, second = await store.optimize(dry_run=True), await store.optimize(dry_run=True)
+        assert (first.dropped, bool(first.detail)) == (second.dropped, True)
+        assert before == (await search(store, 1, 2, top_k=10_000), (await store.scan(limit=1000)).items)
+        assert (await store.optimize()).dropped >= first.dropped
+        assert (await store.optimize(dry_run=True)).dropped == 0
+        assert before == (await search(store, 1, 2, top_k=10_000), (await store.scan(limit=1000)).items)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 from storycore.errors import Effect
@@ -32,17 +33,32 @@ class Sweeper:
     async def sweep(self, at: int, budget: int) -> int:
         """Remove up to ``budget`` records that expired at or before ``at`` (microseconds), and all such tokens."""
         removed = 0
-        start: Item | None = None
-        while removed < budget:
-            answer = await self._calls.send("Scan", self._request(at, start))
-            items = answer.get("Items", ())
+        async for items in self._found(at):
             due = [item for item in items if is_record(item)][: budget - removed]
             removed += sum(await asyncio.gather(*(self._remove(item, at) for item in due)))
             await asyncio.gather(*(self._delete(item, at) for item in items if not is_record(item)))
-            start = answer.get("LastEvaluatedKey")
-            if not start:
+            if removed >= budget:
                 break
         return removed
+
+    async def due(self, at: int, budget: int) -> int:
+        """How many records ``sweep`` would remove."""
+        count = 0
+        async for items in self._found(at):
+            count += sum(map(is_record, items))
+            if count >= budget:
+                break
+        return min(count, budget)
+
+    async def _found(self, at: int) -> AsyncIterator[Sequence[Item]]:
+        """What has expired, page by page."""
+        start: Item | None = None
+        while True:
+            answer = await self._calls.send("Scan", self._request(at, start))
+            yield answer.get("Items", ())
+            start = answer.get("LastEvaluatedKey")
+            if not start:
+                return
 
     def _request(self, at: int, start: Item | None) -> dict[str, Any]:
         e = Expression()

@@ -199,12 +199,13 @@ class DynamodbEntityStore(Lifecycle):
         self._require_open()
         return self._reader.explain(plan)
 
-    async def expire(self, now: datetime, *, budget: int = 1000) -> int:
+    async def expire(self, now: datetime, *, budget: int = 1000, dry_run: bool = False) -> int:
         """Scan the table for what has expired and remove it, unless the settings leave that to AWS."""
         self._require_open()
         if not self._config.sweeps:
             return 0
-        return await self._sweeper.sweep(micros(min(now, self._env.clock.now())), budget)
+        at = micros(min(now, self._env.clock.now()))
+        return await (self._sweeper.due(at, budget) if dry_run else self._sweeper.sweep(at, budget))
 
     def _require_open(self) -> None:
         super()._require_open()

@@ -187,6 +187,12 @@ class Engine:
         sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return Optimized(f"dropped {dropped} dead rows from memory, gave free pages of the file back", dropped)
 
+    def wasted(self, sql: sqlite3.Connection) -> Optimized:
+        """What ``optimize`` would do."""
+        [pages] = sql.execute("PRAGMA freelist_count").fetchone()
+        dead = self._library.current(sql, lambda truth, found: sum(view.dead for view in found.views.values()))
+        return Optimized(f"would drop {dead} dead rows from memory, give {pages} free pages of the file back", dead)
+
     def _changed(self) -> None:
         """Have upkeep done aside when it is due and is not under way."""
         if self._keeping.acquire(blocking=False):

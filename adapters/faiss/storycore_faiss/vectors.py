@@ -273,8 +273,10 @@ class FaissVectorIndex(Lifecycle):
         """Items per namespace, the size of the file, and the dead rows in memory."""
         return await self._search(lambda engine, sql: engine.stats(sql))
 
-    async def optimize(self) -> Optimized:
+    async def optimize(self, *, dry_run: bool = False) -> Optimized:
         """Drop dead rows from memory, give free pages back, and mend the index of words or merge its parts."""
+        if dry_run:
+            return await self._search(lambda engine, sql: engine.wasted(sql))
         words = await self._write_raw(mended)
         done = await self._write_raw(self._running().engine.optimize)
         return Optimized(f"{done.detail}, made the words anew", done.dropped) if words else done

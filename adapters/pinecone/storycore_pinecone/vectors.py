@@ -287,7 +287,7 @@ class PineconeVectorIndex(Lifecycle):
             detail={"index": self._config.index, "fullness": told.index_fullness},
         )
 
-    async def optimize(self) -> Optimized:
+    async def optimize(self, *, dry_run: bool = False) -> Optimized:
         """Nothing to do."""
         self._ready(DEFAULT_NAMESPACE)
         return Optimized("nothing to do: the service looks after the index itself")

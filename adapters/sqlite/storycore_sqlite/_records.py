@@ -27,7 +27,7 @@ from storycore.ports.environment import Environment
 from storycore.ports.records import settled
 from storycore_sqlite._feed import trim
 from storycore_sqlite._reads import explain_query, find_all, read_changes, read_end, read_query, read_segment
-from storycore_sqlite._writes import remove_expired, write_all, write_each, write_once
+from storycore_sqlite._writes import count_expired, remove_expired, write_all, write_each, write_once
 
 __all__ = ["FEATURES", "RecordOperations"]
 
@@ -88,9 +88,11 @@ class RecordOperations(ABC):
         """The statement, its arguments, and the steps of SQLite's query planner."""
         return await self._read(partial(explain_query, plan=plan, now=self._env.clock.now()))
 
-    async def expire(self, now: datetime, *, budget: int = 1000) -> int:
+    async def expire(self, now: datetime, *, budget: int = 1000, dry_run: bool = False) -> int:
         """Remove expired records; then trim the feed and the tokens."""
         present = self._env.clock.now()
+        if dry_run:
+            return await self._read(partial(count_expired, at=min(now, present), limit=budget))
         removed = 0
         while removed < budget:
             step = min(_EXPIRY_STEP, budget - removed)

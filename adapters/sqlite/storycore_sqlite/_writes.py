@@ -35,6 +35,7 @@ _TOKEN_WINDOW = timedelta(minutes=10)
 _FIND_HEAD = "SELECT id, version, expires_at, kind, index_keys FROM storycore_items WHERE pk = ? AND sk = ?"
 _FIND_RECORD = f"SELECT {RECORD_COLUMNS} FROM storycore_items WHERE id = ?"  # noqa: S608
 _FIND_EXPIRED = "SELECT id, pk, sk, kind FROM storycore_items WHERE expires_at <= ? ORDER BY expires_at LIMIT ?"
+_COUNT_EXPIRED = "SELECT count(*) FROM (SELECT 1 FROM storycore_items WHERE expires_at <= ? LIMIT ?)"
 _REMOVE = "DELETE FROM storycore_items WHERE id = ?"
 _NOTHING = (None, None, None, "", None)
 
@@ -102,6 +103,12 @@ def write_once(connection: sqlite3.Connection, writes: Sequence[Write], token: s
         Written(key=write.key, version=version, created=created, record=_told(connection, write, version))
         for write, (version, created) in zip(writes, orjson.loads(known[1]), strict=True)
     ]
+
+
+def count_expired(connection: sqlite3.Connection, at: datetime, limit: int) -> int:
+    """How many records ``remove_expired`` would remove."""
+    [count] = connection.execute(_COUNT_EXPIRED, (micros(at), limit)).fetchone()
+    return int(count)
 
 
 def remove_expired(connection: sqlite3.Connection, at: datetime, now: datetime, limit: int) -> int:

@@ -92,12 +92,12 @@ class CheckedEntities(Forward[EntityStore]):
         _check_plan(plan)
         return await self.inner.explain(plan)
 
-    async def expire(self, now: datetime, *, budget: int = 1000) -> int:
+    async def expire(self, now: datetime, *, budget: int = 1000, dry_run: bool = False) -> int:
         """Remove expired records."""
         if not isinstance(now, datetime) or now.utcoffset() is None:
             raise InvalidArgument("expire() needs a datetime with a time zone; write datetime.now(UTC).")
         check_whole_number(budget, 1, _BUDGET, what="budget")
-        return await self.inner.expire(now, budget=budget)
+        return await self.inner.expire(now, budget=budget, dry_run=dry_run)
 
 
 def _check_plan(plan: QueryPlan) -> None:

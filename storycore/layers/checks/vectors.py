@@ -161,9 +161,9 @@ class CheckedVectors(Forward[VectorIndex]):
         """Counts and sizes."""
         return await self.inner.stats()
 
-    async def optimize(self) -> Optimized:
+    async def optimize(self, *, dry_run: bool = False) -> Optimized:
         """Compact and retrain whatever has become wasteful."""
-        return await self.inner.optimize()
+        return await self.inner.optimize(dry_run=dry_run)
 
     def _item(self, item: VectorItem) -> VectorItem:
         _require_kind(item, VectorItem)
