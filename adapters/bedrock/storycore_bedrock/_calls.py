@@ -7,6 +7,7 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import cache
 from typing import Any, TypeVar
 
@@ -106,7 +107,9 @@ class Calls:
             threads.shutdown(wait=False)
 
     async def send(self, request: Callable[[Client], R]) -> R:
-        """Do a request in a thread, and again after a pause while that can help; requests change nothing.
+        """Do a request in a thread and the caller's context, and again after a pause while that can help.
+
+        Requests change nothing.
 
         Raises:
             StorycoreError: what the last attempt failed with.
@@ -138,7 +141,7 @@ class Calls:
 
     async def _translated(self, threads: ThreadPoolExecutor, job: Callable[[], R]) -> R:
         try:
-            return await asyncio.get_running_loop().run_in_executor(threads, job)
+            return await asyncio.get_running_loop().run_in_executor(threads, copy_context().run, job)
         except (ClientError, BotoCoreError) as exc:
             raise translated(exc, self._place, limit=self._limit) from exc
 

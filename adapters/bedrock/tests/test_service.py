@@ -6,8 +6,10 @@ import asyncio
 import socket
 import threading
 import time
+from contextvars import ContextVar
 
 import pytest
+from botocore.client import BaseClient
 from storycore_bedrock.testing import Knobs
 
 from storycore.errors import (
@@ -239,3 +241,12 @@ async def test_only_so_many_requests_go_at_once(harness: Harness) -> None:
             True,
             embedder.capabilities.limits,
         )
+
+
+async def test_a_request_is_sent_in_its_callers_context(embedder: Embedder) -> None:
+    """So that whatever watches boto3, as OpenTelemetry's instrumentation does, knows on whose behalf it is sent."""
+    who, seen = ContextVar("who", default=""), list[str]()
+    embedder.native(BaseClient).meta.events.register("before-send", lambda **_: seen.append(who.get()))
+    who.set("ada")
+    await embedder.embed(["river"], purpose="query")
+    assert seen == ["ada"]

@@ -7,6 +7,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import cache, partial
 from typing import Any, TypeVar
 
@@ -76,11 +77,11 @@ class BotoTransport:
             threads.shutdown(wait=False)
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Do something with botocore in a thread; what fails there fails in the transport's words."""
+        """Do something with botocore in a thread and the caller's context; failures are in the transport's words."""
         if self._threads is None:
             raise Refused("Closed", "the connection is closed")
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, work)
         except (vendor.ClientError, vendor.BotoCoreError) as exc:
             raise _failure(exc) from exc
 

@@ -7,6 +7,7 @@ import os
 import ssl
 import threading
 import warnings
+from contextvars import ContextVar
 from pathlib import Path
 
 import pytest
@@ -178,3 +179,14 @@ async def test_a_call_after_closing_fails_at_once(harness: Harness) -> None:
     await transport.close()
     with pytest.raises(Unavailable, match="open the store again"):
         await asyncio.wait_for(calls.send("DescribeTable", {}), timeout=1)
+
+
+async def test_a_request_is_sent_in_its_callers_context(harness: Harness) -> None:
+    """So that whatever watches boto3, as OpenTelemetry's instrumentation does, knows on whose behalf it is sent."""
+    who, seen = ContextVar("who", default=""), list[str]()
+    store = await harness.started(transport="boto3")
+    store.native(BaseClient).meta.events.register("before-send.dynamodb", lambda **_: seen.append(who.get()))
+    who.set("ada")
+    await store.write([Put(key=Key("p", "s"), kind="k")])
+    assert set(seen) == {"ada"}
+    await store.close()

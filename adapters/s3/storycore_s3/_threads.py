@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 __all__ = ["Threads"]
@@ -22,14 +23,14 @@ class Threads:
         self._pid = os.getpid()
 
     async def run(self, call: Callable[[], T], *, undo: Callable[[T], None] | None = None) -> T:
-        """The result of a blocking call. A cancellation waits until the call has ended.
+        """The result of a blocking call, in its caller's context. A cancellation waits until the call has ended.
 
         Args:
             undo: takes the result that nobody will see.
         """
         if self._pool is None or self._pid != os.getpid():  # threads do not follow a process into its fork
             self._pool, self._pid = ThreadPoolExecutor(self._count, "storycore-s3"), os.getpid()
-        future = asyncio.get_running_loop().run_in_executor(self._pool, call)
+        future = asyncio.get_running_loop().run_in_executor(self._pool, copy_context().run, call)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:

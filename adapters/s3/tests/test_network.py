@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from botocore.client import BaseClient
 
 from storycore.errors import AlreadyExists, NotFound, StorycoreError, Throttled, Unavailable
 from storycore.ports.blobs import BlobStore
@@ -370,3 +372,13 @@ async def test_a_put_that_is_cancelled_at_any_moment_leaves_nothing(
         assert info is not None or isinstance(result, asyncio.CancelledError)
         await store.delete(["a"])
     assert "Uploads" not in raw.list_multipart_uploads(Bucket=place["Bucket"], Prefix=place["Key"].removesuffix("a"))
+
+
+async def test_a_request_is_sent_in_its_callers_context(store: BlobStore) -> None:
+    """So that whatever watches boto3, as OpenTelemetry's instrumentation does, knows on whose behalf it is sent."""
+    who, seen = ContextVar("who", default=""), list[str]()
+    store.native(BaseClient).meta.events.register("before-send.s3", lambda **_: seen.append(who.get()))
+    who.set("ada")
+    await store.put("a", LARGE, when=ANY)
+    assert await content_of(store, "a") == LARGE
+    assert (set(seen), len(seen) > 3) == ({"ada"}, True)
