@@ -13,9 +13,9 @@ from storycore.ports.lifecycle import PortName
 __all__ = ["FAULTY_STORES"]
 
 FAULTY_STORES: Mapping[PortName, int] = {
-    PortName.ENTITIES: 105,
+    PortName.ENTITIES: 106,
     PortName.CACHE: 28,
-    PortName.VECTORS: 102,
+    PortName.VECTORS: 103,
     PortName.BLOBS: 58,
     PortName.EVENTS: 31,
     PortName.EMBEDDER: 28,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import cache, partial
@@ -73,7 +73,8 @@ class BotoTransport:
         """Close the idle connections; those in use close when their answers are in."""
         threads, self._threads = self._threads, None
         if threads is not None:
-            threads.submit(self._close_clients)
+            clients, self._clients = self._clients, {}  # whoever opens again meanwhile makes new ones
+            threads.submit(_close, list(clients.values()))
             threads.shutdown(wait=False)
 
     async def run(self, work: Callable[[], T]) -> T:
@@ -143,10 +144,10 @@ class BotoTransport:
             )
             self._core = core
 
-    def _close_clients(self) -> None:
-        for client in self._clients.values():
-            client.close()
-        self._clients = {}
+
+def _close(clients: Sequence[Any]) -> None:
+    for client in clients:
+        client.close()
 
 
 @cache
