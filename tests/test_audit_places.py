@@ -218,6 +218,16 @@ async def test_each_call_is_one_record_whatever_it_takes(audit: dict[str, object
         assert [each async for each in store.audit.records(action="blobs")] == []
 
 
+async def test_a_dry_run_is_no_access() -> None:
+    """It gives out a number, as a look at counts does, and changes nothing."""
+    overrides = {"audit": {"enabled": True, "key": "6b" * 32}}
+    async with storycore.open("memory", overrides=overrides) as store:
+        await store.maintain(dry_run=True)
+        assert [each async for each in store.audit.records(action="entities.expire")] == []
+        await store.maintain()
+        assert len([each async for each in store.audit.records(action="entities.expire")]) == 1
+
+
 async def test_a_durable_call_waits_for_its_record_no_longer_than_its_deadline(tmp_path: Path) -> None:
     """It was done by then, or not: nobody can say."""
     held = Held()

@@ -19,7 +19,7 @@ from storycore.audit.keys import SettledKey
 from storycore.audit.places import Place
 from storycore.audit.trail import AuditTrail
 from storycore.audit.verifying import AuditReport
-from storycore.errors import Corrupt, StorycoreError
+from storycore.errors import Corrupt, NotFound, StorycoreError
 from storycore.layers.acting import acting
 from storycore.layers.checks import checked
 from storycore.memory.blobs import open_blobs
@@ -367,4 +367,6 @@ async def test_an_export_overwrites_nothing(tmp_path: Path) -> None:
             await at.trail().export(tmp_path / "new")
         with pytest.raises(StorycoreError, match="does not exist"):
             await at.trail().export(tmp_path / "no" / "new")
+        with pytest.raises(NotFound, match="does not exist"):
+            await at.trail().export(tmp_path / "there" / "new")
         assert [path.name for path in tmp_path.iterdir()] == ["there"]

@@ -205,6 +205,9 @@ async def test_a_job_says_first_what_it_would_do(tmp_path: Path) -> None:
             await store.jobs.plan("cache.warm")
         with pytest.raises(InvalidArgument, match="no job 'reprot'"):
             await store.jobs.plan("reprot")
+        store.jobs.add(Job(name="hasty", cron="0 6 * * *", work=pages, plan=lambda: "42 pages"))  # type: ignore[arg-type, return-value]  # what is refused
+        with pytest.raises(ConfigError, match="plan of a job is an async function, and that of 'hasty'"):
+            await store.jobs.plan("hasty")
         with pytest.raises(ConfigError, match="the plan is an async function without arguments"):
             store.jobs.add(Job(name="bad", cron="0 6 * * *", work=pages, plan=lambda run: pages()))
 

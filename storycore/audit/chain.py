@@ -33,13 +33,11 @@ class Draft:
         name: of the object.
         data: its content.
         last: its last record.
-        written_at: when that was.
     """
 
     name: str
     data: bytes
     last: Mark
-    written_at: datetime
 
 
 class Chain:
@@ -112,7 +110,7 @@ class Chain:
         if not self.id:
             self._seen = await self._witnessed(key)
             id_ = f"{at:%Y%m%dT%H%M%S}-{self._env.new_id()[:16]}"
-            self._over = await self._place.put_head(id_, self._head(id_, Mark(), False), ABSENT)
+            self._over = await self._place.put_head(id_, sealed(key, head(id_, Mark(), is_closed=False)), ABSENT)
             self.id = id_
         return key
 
@@ -140,17 +138,12 @@ class Chain:
             lines.append(line + b"\n")
         until = max(each.at for each in entries)  # the machine's clock may have been set back
         name = self._place.batch(self.id, self._last.seq + 1, until)
-        return Draft(name, b"".join(lines), Mark(seq, previous), until)
+        return Draft(name, b"".join(lines), Mark(seq, previous))
 
     async def _put_head(self, mark: Mark, *, is_closed: bool) -> None:
         """Renew the head over the one that was put last: one that was given up and comes late finds another there."""
-        head = self._head(self.id, mark, is_closed)
+        state = sealed(await self.key(), head(self.id, mark, is_closed=is_closed))
         try:
-            self._over = await self._place.put_head(self.id, head, self._over)
+            self._over = await self._place.put_head(self.id, state, self._over)
         except ConditionFailed:
-            self._over = await self._place.put_head(self.id, head, await self._place.over_head(self.id))
-
-    def _head(self, chain: str, mark: Mark, is_closed: bool) -> bytes:
-        if self._key is None:
-            raise Corrupt("A chain has no head before it has a key.")
-        return sealed(self._key, head(chain, mark, is_closed=is_closed))
+            self._over = await self._place.put_head(self.id, state, await self._place.over_head(self.id))

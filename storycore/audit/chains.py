@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 from storycore.audit.keys import AuditKey
-from storycore.audit.places import Batch, Mark, Place
+from storycore.audit.places import Batch, Mark, Place, millis
 from storycore.audit.records import AuditRecord, read_line
 from storycore.errors import Corrupt
+from storycore.ports.instants import moment
 
 __all__ = ["Lines", "in_order", "read"]
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
 
 Lines: TypeAlias = Sequence[tuple[bytes, AuditRecord | None]]
 """Lines with their records; ``None``: the line does not bear its hash."""
@@ -69,7 +67,7 @@ async def _records(
     place: Place, chain: str, key: AuditKey, *, start: int, since: datetime | None
 ) -> AsyncIterator[AuditRecord]:
     """The records of a chain behind ``start``: a batch before it was pruned, and is kept by a lock, or was put back."""
-    earliest = None if since is None else (since - _EPOCH) // timedelta(milliseconds=1)
+    earliest = None if since is None else millis(since)
     for batch in await place.batches(chain):
         if 0 < batch.first <= start:
             continue
@@ -96,4 +94,4 @@ def _begun(chain: str) -> datetime:
     try:
         return datetime.strptime(chain.partition("-")[0], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
     except ValueError:
-        return _EPOCH
+        return moment(0)

@@ -15,10 +15,11 @@ import orjson
 
 from storycore.audit.chains import read
 from storycore.audit.keys import AuditKey, sealed, unsealed
-from storycore.audit.places import Mark, Place, marks
+from storycore.audit.places import Mark, Place, marks, plain
 from storycore.audit.records import read_line
 from storycore.audit.verifying import AuditReport, Kind, Steps, Walk
-from storycore.errors import AccessDenied, AlreadyExists, Corrupt, NotFound, StorageFull
+from storycore.backup.new_files import is_full, publish
+from storycore.errors import AccessDenied, AlreadyExists, Corrupt, NotFound, StorageFull, Unavailable
 
 __all__ = ["AuditExported", "exported", "verified_file"]
 
@@ -45,7 +46,7 @@ async def exported(place: Place, key: AuditKey, path: Path) -> AuditExported:
 
     Raises:
         AlreadyExists: there is a file.
-        AccessDenied, StorageFull: it cannot be written.
+        NotFound, AccessDenied, StorageFull, Unavailable: it cannot be written.
         Corrupt: a record, or what guards the trail, bears no hash of this key; a verification says more.
     """
     if await asyncio.to_thread(path.exists):
@@ -61,10 +62,10 @@ async def exported(place: Place, key: AuditKey, path: Path) -> AuditExported:
             with _writing(path):
                 await asyncio.to_thread(_settle, file)
         with _writing(path):
-            await asyncio.to_thread(path.hardlink_to, draft)
+            await asyncio.to_thread(publish, draft, path)
         return done
     finally:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             draft.unlink()
 
 
@@ -90,7 +91,7 @@ def _emptied(file: IO[bytes]) -> None:
 
 async def _written(place: Place, key: AuditKey, path: Path, file: IO[bytes]) -> AuditExported:
     pruned, _ = await place.pruned(key)
-    ends: dict[str, object] = {}
+    ends: dict[str, Mark] = {}
     heads: list[bytes] = []
     records = 0
     for chain in await place.chains():
@@ -107,8 +108,8 @@ async def _written(place: Place, key: AuditKey, path: Path, file: IO[bytes]) -> 
                 last, records = Mark(record.seq, record.hash), records + 1
             with _writing(path):
                 await asyncio.to_thread(file.writelines, [line + b"\n" for line, _ in lines])
-        ends[chain] = [last.seq, last.hash]
-    end = sealed(key, {"pruned": {chain: [each.seq, each.hash] for chain, each in pruned.items()}, "ends": ends})
+        ends[chain] = last
+    end = sealed(key, {"pruned": plain(pruned), "ends": plain(ends)})
     with _writing(path):
         await asyncio.to_thread(file.writelines, [line + b"\n" for line in (*heads, end)])
     return AuditExported(path, len(heads), records)
@@ -198,7 +199,8 @@ def _writing(path: Path) -> Iterator[None]:
         raise AlreadyExists(f"{path} exists already, and an export overwrites nothing.") from exc
     except PermissionError as exc:
         raise AccessDenied(f"{path} cannot be written ({exc.strerror}).") from exc
-    except FileNotFoundError as exc:
+    except (FileNotFoundError, NotADirectoryError) as exc:
         raise NotFound(f"The folder of {path} does not exist.") from exc
     except OSError as exc:
-        raise StorageFull(f"{path} cannot be written ({exc.strerror}).") from exc
+        problem = f"{path} cannot be written ({exc.strerror})."
+        raise (StorageFull(problem) if is_full(exc) else Unavailable(problem)) from exc

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from storycore.audit.keys import AuditKey, sealed, unsealed
 from storycore.errors import Corrupt, NotFound
 from storycore.ports.blobs import BlobCondition, BlobMatches, BlobStore
 from storycore.ports.conditions import ABSENT
+from storycore.ports.instants import micros
 from storycore.ports.lifecycle import Port
 
-__all__ = ["Batch", "Mark", "Place", "batch_name", "head", "marks"]
+__all__ = ["Batch", "Mark", "Place", "batch_name", "head", "marks", "millis", "plain"]
 
 _PAGE = 1000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +155,7 @@ class Place:
 
     async def put_pruned(self, found: Mapping[str, Mark], key: AuditKey, when: BlobCondition) -> None:
         """Say how far each chain was pruned."""
-        state: dict[str, object] = {"pruned": {chain: [each.seq, each.hash] for chain, each in found.items()}}
-        await self.blobs.put(self.pruned_name, sealed(key, state), when=when)
+        await self.blobs.put(self.pruned_name, sealed(key, {"pruned": plain(found)}), when=when)
 
     async def put_head(self, chain: str, sealed_head: bytes, when: BlobCondition) -> BlobCondition:
         """Say how far a chain goes; returns the condition under which that is replaced."""
@@ -187,7 +186,7 @@ class Place:
 
 def batch_name(first: int, until: datetime) -> str:
     """A batch within its chain."""
-    return f"{first:012d}-{_millis(until):014d}"
+    return f"{first:012d}-{millis(until):014d}"
 
 
 def head(chain: str, mark: Mark, *, is_closed: bool) -> dict[str, object]:
@@ -201,8 +200,14 @@ def marks(state: Mapping[str, object] | None) -> dict[str, Mark]:
     return {chain: Mark(seq, hash_) for chain, (seq, hash_) in held.items()} if isinstance(held, dict) else {}
 
 
-def _millis(at: datetime) -> int:
-    return (at - _EPOCH) // timedelta(milliseconds=1)
+def plain(found: Mapping[str, Mark]) -> dict[str, list[object]]:
+    """Marks by chain, as they stand in a sealed state."""
+    return {chain: [each.seq, each.hash] for chain, each in found.items()}
+
+
+def millis(at: datetime) -> int:
+    """A moment as names of batches tell it."""
+    return micros(at) // 1000
 
 
 def _batch(name: str, chain: str, rest: str) -> Batch:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from storycore.audit.chains import read
 from storycore.audit.keys import AuditKey, unsealed
-from storycore.audit.places import Batch, Mark, Place
+from storycore.audit.places import Batch, Mark, Place, millis
 from storycore.audit.verifying import Walk
 from storycore.errors import AccessDenied, Corrupt, PartialFailure
 
 __all__ = ["AuditPruned", "pruned"]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _AT_ONCE = 1000
 
 
@@ -44,7 +43,7 @@ async def pruned(place: Place, key: AuditKey, before: datetime, *, dry_run: bool
         ConditionFailed: another one prunes.
     """
     marks, when = await place.pruned(key)
-    limit = (before - _EPOCH) // timedelta(milliseconds=1)
+    limit = millis(before)
     records, gone, whole = 0, list[str](), dict[str, str]()
     for chain in await place.chains():
         batches = await place.batches(chain)

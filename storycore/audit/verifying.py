@@ -184,10 +184,6 @@ class Steps:
     before_last: int
     start: int
 
-    def line(self, where: str, line: bytes, record: AuditRecord | None) -> None:
-        """Walk one line of an export, whose end its own last line guards."""
-        self._record(where, line, record)
-
     def batch(self, batch: Batch, lines: Lines) -> None:
         """Walk one object."""
         records = [record for _, record in lines]
@@ -197,7 +193,7 @@ class Steps:
             return self._find(Kind.FORGED, f"{batch.name} holds no record that was written with this key.")
         self.before_last = self.seq
         for line, record in lines:
-            self._record(batch.name, line, record)
+            self.line(batch.name, line, record)
         return self._named(batch, records)
 
     def _left_over(self, batch: Batch, records: Sequence[AuditRecord | None]) -> None:
@@ -216,7 +212,8 @@ class Steps:
             if not batch.name.endswith(f"/{expected}"):
                 self._find(Kind.CHANGED, f"{batch.name} is not named {expected}, as what it holds.")
 
-    def _record(self, where: str, line: bytes, record: AuditRecord | None) -> None:
+    def line(self, where: str, line: bytes, record: AuditRecord | None) -> None:
+        """Walk one line, which lies at ``where``."""
         place = self.seq + 1
         if record is None:
             what = "was changed" if line else "is empty"

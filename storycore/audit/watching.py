@@ -24,7 +24,7 @@ T = TypeVar("T")
 class Watching:
     """Records the operations of a port.
 
-    What an operation of one port does at another on its way is part of the same access.
+    What an operation of one port does at another on its way is part of the same access; a dry run is none.
 
     Args:
         recorder: takes the records.
@@ -56,7 +56,7 @@ class Watching:
 
         @wraps(call)
         async def watched(*args: Any, **kwargs: Any) -> T:  # the operation's own arguments
-            if ASIDE.get():
+            if ASIDE.get() or kwargs.get("dry_run"):
                 return await call(*args, **kwargs)
             if recorder.is_full:
                 await recorder.room()

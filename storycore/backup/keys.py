@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import secrets
 import threading
@@ -17,6 +16,7 @@ from unicodedata import normalize
 import orjson
 
 from storycore.backup.frames import KEY_BYTES
+from storycore.backup.new_files import is_full, publish
 from storycore.errors import AccessDenied, AlreadyExists, ConfigError, StorageFull
 
 __all__ = ["KeyFile", "Passphrase", "missing_key", "new_key_file", "provided"]
@@ -171,13 +171,13 @@ def new_key_file(path: Path) -> KeyFile:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             _write(draft, f"{secrets.token_hex(KEY_BYTES)}\n".encode())
-            _publish(draft, path)
+            publish(draft, path)
         finally:
             draft.unlink(missing_ok=True)
     except FileExistsError as exc:
         raise AlreadyExists(f"{path} exists already, and a key is never overwritten.") from exc
     except OSError as exc:
-        if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if is_full(exc):
             raise StorageFull(f"There is no room for the key file {path}; free some space.") from exc
         raise ConfigError(f"The key file {path} cannot be made ({exc.strerror}).", path="backup.key_file") from exc
     return KeyFile(path)
@@ -189,24 +189,6 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _publish(draft: Path, path: Path) -> None:
-    """Give a file its name, which nobody has, and bring that to the disk too."""
-    try:
-        path.hardlink_to(draft)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without links, for example of a stick
-        if path.exists():
-            raise FileExistsError(path) from None
-        draft.rename(path)
-    if os.name != "nt":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 async def provided(file: KeyFile, backups: int) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import secrets
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
+from storycore.backup.new_files import is_full
 from storycore.errors import AccessDenied, InvalidArgument, NotFound, StorageFull, Unavailable
 from storycore.ports.blobs import BlobStore
 from storycore.ports.conditions import ANY
@@ -137,6 +137,6 @@ def _told(path: Path) -> Iterator[None]:
     except PermissionError as exc:
         raise AccessDenied(f"{path}: {exc.strerror}; change its permissions.") from exc
     except OSError as exc:
-        if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if is_full(exc):
             raise StorageFull(f"There is no room for {path}; free some space.") from exc
         raise Unavailable(f"{path}: {exc.strerror}.") from exc

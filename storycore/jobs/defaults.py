@@ -40,8 +40,8 @@ def default_jobs(
 
     Args:
         works: what they do, by names of ``DEFAULTS``.
-        plans: what those say beforehand that can.
         crons: when, where it is not as in ``DEFAULTS``.
+        plans: what those say beforehand that can.
     """
     when = crons or {}
     return [

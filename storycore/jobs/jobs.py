@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TypeVar
@@ -200,11 +201,15 @@ class Jobs:
 
         Raises:
             InvalidArgument: there is no such job, or it cannot say.
+            ConfigError: its plan is no async function.
         """
         job = self._known(name).job
         if job.plan is None:
             raise InvalidArgument(f"The job {name!r} cannot say beforehand what it would do; it was declared no plan.")
-        return await job.plan()
+        given = job.plan()
+        if not inspect.isawaitable(given):
+            raise ConfigError(f"The plan of a job is an async function, and that of {name!r} is none.", path="jobs")
+        return await given
 
     async def reset(self, name: str) -> None:
         """Forget what is remembered of a job: it begins anew and owes nothing. Whoever runs it now loses its turn.
